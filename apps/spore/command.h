@@ -1,0 +1,50 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/spore/args.h"
+#include "spore/base/status.h"
+#include "spore/runtime/options.h"
+
+namespace spore::cli {
+
+// One verb of the command line.  Results go to standard output, all else to standard error.
+struct Command {
+  std::string_view name;
+  std::string_view operands;  // "FILE [ARGS...]"
+  std::string_view help;      // one line
+  std::span<const Flag> flags;
+  bool takes_options;  // also --deadline-ms and the like
+  Status (*run)(Args& args);
+};
+
+std::span<const Command> commands();
+// The flags of a command, with those that all have.
+std::vector<Flag> all_flags(const Command& command);
+
+// Exit codes; docs/operating/cli.md.
+enum ExitCode : int {
+  kDone = 0,
+  kFailed = 1,
+  kMisused = 2,
+  kDeadline = 124,   // as timeout(1)
+  kInterrupted = 130,  // as a shell says of SIGINT
+  kTrapped = 134,    // as other runtimes say
+};
+int exit_code(const Status& status);
+
+// Defaults, file, environment, then the flags of this command line.
+Result<runtime::RuntimeOptions> options_of(const Args& args);
+
+// A module's bytes; text (.wat) is translated.
+Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max);
+
+void print(std::string_view text);
+
+Status run_module(Args& args);          // run.cc
+Status print_completion(Args& args);    // completion.cc
+
+}  // namespace spore::cli

@@ -1,0 +1,280 @@
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include "apps/spore/command.h"
+#include "apps/spore/progress.h"
+#include "spore/base/fd.h"
+#include "spore/base/json.h"
+#include "spore/engine/ticker.h"
+#include "spore/runtime/machine.h"
+#include "spore/runtime/runtime.h"
+
+namespace spore::cli {
+namespace {
+
+constexpr std::array kCommonFlags{
+    Flag{"--json", "", "print one JSON object instead of text"},
+    Flag{"--home", "DIR", "data directory (default: SPORE_HOME, else XDG_DATA_HOME/spore)"},
+    Flag{"--help", "", "print this"},
+};
+
+const char* environment(const char* name) { return std::getenv(name); }
+
+// "--deadline-ms" of "deadline_ms".  Lives as long as the program: Flag holds views.
+std::span<const Flag> option_flags() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> made;
+    for (const runtime::OptionDescription& option : runtime::option_descriptions()) {
+      std::string name = "--" + std::string(option.name);
+      for (char& c : name) c = c == '_' ? '-' : c;
+      made.push_back(std::move(name));
+    }
+    return made;
+  }();
+  static const std::vector<Flag> flags = [] {
+    std::vector<Flag> made;
+    for (size_t i = 0; i < names.size(); i++) {
+      made.push_back({names[i], "VALUE", runtime::option_descriptions()[i].help});
+    }
+    return made;
+  }();
+  return flags;
+}
+
+// --- inspect ------------------------------------------------------------------------------------------
+
+void print_facts(const wasm::ModuleFacts& facts) {
+  const auto row = [](std::string_view label, std::string_view value) {
+    print(fmt::format("{:14} {}\n", label, value));
+  };
+  row("module", facts.hash.hex());
+  row("size", fmt::format("{} bytes: {} code (largest function {}), {} data, {} custom", facts.module_bytes,
+                          facts.code_bytes, facts.body_bytes_max, facts.data_bytes, facts.custom_bytes));
+  row("functions", fmt::format("{}, of them {} imported", facts.functions, facts.functions_imported));
+  row("globals", fmt::format("{}, of them {} mutable", facts.globals, facts.globals_mutable));
+  row("tables", fmt::format("{}", facts.tables));
+  row("segments", fmt::format("{} data, {} element", facts.data_segments, facts.element_segments));
+  row("start", facts.has_start ? "yes" : "no");
+  const std::string proposals = wasm::proposal_names(facts.proposals);
+  row("proposals", proposals.empty() ? "none" : proposals);
+  const Status optimised = wasm::check_proposals(facts, wasm::kProposalsOptimised);
+  const Status baseline = wasm::check_proposals(facts, wasm::kProposalsBaseline);
+  row("runs on", baseline.ok()    ? "baseline, optimised"
+                 : optimised.ok() ? "optimised"
+                                  : fmt::format("nothing: {}", optimised.message()));
+  for (const std::string& memory : facts.memory_types) row("memory", memory);
+  for (const auto& import : facts.imports) {
+    row("import", fmt::format("{}.{} {}", import.module, import.name, import.type));
+  }
+  for (const auto& exported : facts.exports) {
+    row("export", fmt::format("{} {}", exported.name, exported.type));
+  }
+  for (const auto& section : facts.custom_sections) {
+    row("custom", fmt::format("{} ({} bytes)", section.name, section.bytes));
+  }
+}
+
+void print_facts_json(const wasm::ModuleFacts& facts) {
+  JsonWriter json;
+  json.begin_object()
+      .field("hash", facts.hash.hex())
+      .field("module_bytes", facts.module_bytes)
+      .field("code_bytes", facts.code_bytes)
+      .field("body_bytes_max", facts.body_bytes_max)
+      .field("data_bytes", facts.data_bytes)
+      .field("custom_bytes", facts.custom_bytes)
+      .field("functions", facts.functions)
+      .field("functions_imported", facts.functions_imported)
+      .field("globals", facts.globals)
+      .field("globals_mutable", facts.globals_mutable)
+      .field("tables", facts.tables)
+      .field("data_segments", facts.data_segments)
+      .field("element_segments", facts.element_segments)
+      .field("start", facts.has_start)
+      .field("proposals", wasm::proposal_names(facts.proposals))
+      .field("runs_on_baseline", wasm::check_proposals(facts, wasm::kProposalsBaseline).ok())
+      .field("runs_on_optimised", wasm::check_proposals(facts, wasm::kProposalsOptimised).ok());
+  json.begin_array("memories");
+  for (const std::string& memory : facts.memory_types) json.element(memory);
+  json.end_array().begin_array("imports");
+  for (const auto& import : facts.imports) {
+    json.begin_object().field("module", import.module).field("name", import.name);
+    json.field("type", import.type).end_object();
+  }
+  json.end_array().begin_array("exports");
+  for (const auto& exported : facts.exports) {
+    json.begin_object().field("name", exported.name).field("type", exported.type).end_object();
+  }
+  json.end_array().begin_array("custom_sections");
+  for (const auto& section : facts.custom_sections) {
+    json.begin_object().field("name", section.name).field("bytes", section.bytes).end_object();
+  }
+  json.end_array().end_object();
+  print(json.take());
+}
+
+Status inspect_module(Args& args) {
+  const std::string_view file = SPORE_TRY(args.positional("FILE"));
+  SPORE_TRY(args.finish());
+  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  Result<wasm::ModuleFacts> facts = wasm::inspect(bytes, options.module_bytes_max);
+  if (!facts.ok()) return std::move(facts).status().with_context(file);
+  args.has("--json") ? print_facts_json(facts.value()) : print_facts(facts.value());
+  return {};
+}
+
+// --- compile ------------------------------------------------------------------------------------------
+
+constexpr std::array kCompileFlags{Flag{"-o", "OUT", "where the native code goes"}};
+
+Status compile_module(Args& args) {
+  const std::string_view file = SPORE_TRY(args.positional("FILE"));
+  SPORE_TRY(args.finish());
+  const std::optional<std::string_view> out = args.value_of("-o");
+  if (!out) return Status::invalid_argument("-o OUT is missing");
+  runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  std::shared_ptr<const runtime::Module> module;
+  {
+    const Progress progress(fmt::format("compiling {}", file));
+    Result<std::shared_ptr<const runtime::Module>> loaded = runtime->load_module(file, bytes);
+    if (!loaded.ok()) return std::move(loaded).status().with_context(file);
+    module = std::move(loaded).value();
+  }
+  const std::vector<uint8_t> code = SPORE_TRY(module->code().save());
+  SPORE_TRY(write_file(std::filesystem::path(*out), code));
+  const double milliseconds = static_cast<double>(module->compile_ns()) / 1e6;
+  if (args.has("--json")) {
+    JsonWriter json;
+    json.begin_object()
+        .field("hash", module->facts().hash.hex())
+        .field("tier", engine::tier_name(module->tier()))
+        .field("module_bytes", bytes.size())
+        .field("code_file_bytes", code.size())
+        .field("compile_ms", milliseconds)
+        .end_object();
+    print(json.take());
+  } else {
+    print(fmt::format("{}: {} bytes of wasm, {} bytes of {} code, {:.1f} ms\n", *out, bytes.size(),
+                      code.size(), engine::tier_name(module->tier()), milliseconds));
+  }
+  return {};
+}
+
+// --- doctor, options, version -------------------------------------------------------------------------
+
+Status examine_machine(Args& args) {
+  SPORE_TRY(args.finish());
+  const runtime::MachineReport report = runtime::probe_machine({});
+  if (args.has("--json")) {
+    JsonWriter json;
+    runtime::write_json(report, json);
+    print(json.take());
+  } else {
+    print(runtime::to_text(report));
+  }
+  return {};
+}
+
+Status print_options(Args& args) {
+  SPORE_TRY(args.finish());
+  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  JsonWriter json;
+  json.begin_object();
+  for (const runtime::OptionDescription& option : runtime::option_descriptions()) {
+    if (args.has("--json")) {
+      json.field(option.name, option.get(options));
+    } else {
+      print(fmt::format("{:20} = {:14} # {}\n", option.name, option.get(options), option.help));
+    }
+  }
+  json.end_object();
+  if (args.has("--json")) print(json.take());
+  return {};
+}
+
+Status print_version(Args& args) {
+  SPORE_TRY(args.finish());
+  if (args.has("--json")) {
+    JsonWriter json;
+    json.begin_object().field("spore", "0.1.0").field("wasmtime", engine::engine_version()).end_object();
+    print(json.take());
+  } else {
+    print(fmt::format("spore 0.1.0 (wasmtime {})\n", engine::engine_version()));
+  }
+  return {};
+}
+
+constexpr std::array kRunFlags{
+    Flag{"--invoke", "NAME", "the exported function to call (default: _start)"},
+    Flag{"--signature", "TYPES", "of that function, for text: '(string, f64) -> string'"},
+    Flag{"--code", "FILE", "native code from 'spore compile', trusted like a program of yours"},
+};
+
+constexpr std::array kCommands{
+    Command{"run", "FILE [ARGS...]", "call a function of a module", kRunFlags, true, run_module},
+    Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
+    Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true,
+            compile_module},
+    Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},
+    Command{"options", "", "print the options in force, as a file", {}, true, print_options},
+    Command{"completion", "bash|zsh|fish", "print a shell's completion script", {}, false,
+            print_completion},
+    Command{"version", "", "print the versions", {}, false, print_version},
+};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+std::vector<Flag> all_flags(const Command& command) {
+  std::vector<Flag> flags(command.flags.begin(), command.flags.end());
+  flags.insert(flags.end(), kCommonFlags.begin(), kCommonFlags.end());
+  if (command.takes_options) {
+    const std::span<const Flag> more = option_flags();
+    flags.insert(flags.end(), more.begin(), more.end());
+  }
+  return flags;
+}
+
+int exit_code(const Status& status) {
+  switch (status.code()) {
+    case Code::kOk: return kDone;
+    case Code::kInvalidArgument: return kMisused;
+    case Code::kTrap: return kTrapped;
+    case Code::kDeadlineExceeded: return kDeadline;
+    case Code::kCancelled: return kInterrupted;
+    default: return kFailed;
+  }
+}
+
+Result<runtime::RuntimeOptions> options_of(const Args& args) {
+  const std::filesystem::path home =
+      SPORE_TRY(runtime::home_directory(args.value_of("--home").value_or(""), environment));
+  runtime::RuntimeOptions options = SPORE_TRY(runtime::load_options(home, environment));
+  const std::span<const Flag> flags = option_flags();
+  for (size_t i = 0; i < flags.size(); i++) {
+    const std::optional<std::string_view> value = args.value_of(flags[i].name);
+    if (!value) continue;
+    SPORE_TRY(runtime::set_option(options, runtime::option_descriptions()[i].name, *value));
+  }
+  options.log = Log(LogLevel::kInfo, stderr_sink());
+  return options;
+}
+
+Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max) {
+  std::vector<uint8_t> bytes = SPORE_TRY(read_file(std::filesystem::path(path), bytes_max));
+  const bool text = !wasm::has_wasm_magic(bytes) && path.ends_with(".wat");
+  if (!text) return bytes;
+  Result<std::vector<uint8_t>> wasm =
+      engine::text_to_wasm({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  if (!wasm.ok()) return std::move(wasm).status().with_context(path);
+  return std::move(wasm).value();
+}
+
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+}  // namespace spore::cli

@@ -1,0 +1,8 @@
+# The order of Spore's modules.  A module may include the modules listed above it, and no other.
+# Read by the build (libraries and their dependencies) and by cmake/check_layers.cmake (every #include).
+set(SPORE_LAYERS
+    base
+    wasm
+    engine
+    host
+    runtime)

@@ -1,0 +1,54 @@
+# spore_add_module(layer): spore/<layer>/*.cc becomes the static library Spore::<layer>, its *_test.cc one
+# test program, its *_bench.cc one micro-benchmark, each *_fuzz.cc a fuzzer (or a replay of its corpus).
+
+add_library(spore_flags INTERFACE)
+target_compile_options(spore_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
+                                             -Wimplicit-fallthrough -Wno-missing-field-initializers
+                                             -fno-strict-aliasing)
+if(SPORE_WERROR)
+  target_compile_options(spore_flags INTERFACE -Werror)
+endif()
+if(SPORE_SANITIZE)
+  target_compile_options(spore_flags INTERFACE -fsanitize=${SPORE_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(spore_flags INTERFACE -fsanitize=${SPORE_SANITIZE})
+endif()
+
+set(spore_below "") # the modules above the one being added
+function(spore_add_module layer)
+  set(folder ${CMAKE_SOURCE_DIR}/spore/${layer})
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc)
+  set(tests ${sources})
+  set(fuzzers ${sources})
+  set(benches ${sources})
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
+  list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
+
+  add_library(spore_${layer} STATIC ${sources})
+  add_library(Spore::${layer} ALIAS spore_${layer})
+  set_target_properties(spore_${layer} PROPERTIES EXPORT_NAME ${layer})
+  target_include_directories(spore_${layer} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>
+                                                   $<INSTALL_INTERFACE:include>)
+  target_compile_features(spore_${layer} PUBLIC cxx_std_20)
+  target_link_libraries(spore_${layer} PUBLIC ${spore_below} fmt::fmt
+                                       PRIVATE $<BUILD_INTERFACE:spore_flags>)
+  if(layer STREQUAL "base")
+    target_link_libraries(spore_base PRIVATE OpenSSL::Crypto)
+  elseif(layer STREQUAL "wasm")
+    target_link_libraries(spore_wasm PUBLIC $<BUILD_INTERFACE:spore_engine_library>)
+  elseif(layer STREQUAL "engine")
+    target_include_directories(spore_engine SYSTEM PRIVATE ${SPORE_ENGINE_INCLUDE})
+    add_dependencies(spore_engine engine_archive)
+  endif()
+  set(spore_below ${spore_below} Spore::${layer} PARENT_SCOPE)
+
+  set_property(GLOBAL APPEND PROPERTY SPORE_BENCH_SOURCES ${benches})
+  if(SPORE_TESTS AND tests)
+    set_property(GLOBAL APPEND PROPERTY SPORE_TEST_LAYERS ${layer})
+    set_property(GLOBAL PROPERTY SPORE_TESTS_OF_${layer} ${tests})
+  endif()
+  if(SPORE_TESTS OR SPORE_FUZZERS)
+    set_property(GLOBAL APPEND PROPERTY SPORE_FUZZER_SOURCES ${fuzzers})
+  endif()
+endfunction()

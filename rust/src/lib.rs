@@ -1,0 +1,7 @@
+//! Spore's Rust half, one static library: Wasmtime's C API, re-exported so that the linker keeps it,
+//! and what needs the Rust WebAssembly crates.  No panic leaves a function of ours: each is fenced.
+
+pub use wasmtime_c_api::*;
+
+mod fence;
+mod inspect;

@@ -1,0 +1,82 @@
+#include "spore/base/fd.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace spore {
+
+UniqueFd::~UniqueFd() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<std::vector<uint8_t>> read_file(const std::filesystem::path& path, size_t bytes_max) {
+  // O_NONBLOCK: a fifo in the file's place must not hang us before we see what it is.
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) return Status::from_errno(errno, fmt::format("open '{}'", path.native()));
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) {
+    return Status::from_errno(errno, fmt::format("stat '{}'", path.native()));
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return Status::invalid_argument("'{}' is not a regular file", path.native());
+  }
+  if (static_cast<uint64_t>(info.st_size) > bytes_max) {
+    return Status::limit_exceeded("'{}' has {} bytes, the limit is {}", path.native(), info.st_size,
+                                  bytes_max);
+  }
+  // Read to the end whatever the size says: it is 0 for files of /proc, and a file may grow meanwhile.
+  std::vector<uint8_t> bytes(static_cast<size_t>(info.st_size) + 1);
+  size_t have = 0;
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + have, bytes.size() - have);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::from_errno(errno, fmt::format("read '{}'", path.native()));
+    have += static_cast<size_t>(n);
+    if (have > bytes_max) {
+      return Status::limit_exceeded("'{}' has more than {} bytes", path.native(), bytes_max);
+    }
+    if (n == 0) break;
+    if (have == bytes.size()) bytes.resize(bytes.size() * 2);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+namespace {
+
+Status write_all(int fd, std::span<const uint8_t> bytes, const std::string& name) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::from_errno(errno, fmt::format("write '{}'", name));
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  if (::fsync(fd) != 0) return Status::from_errno(errno, fmt::format("fsync '{}'", name));
+  return {};
+}
+
+}  // namespace
+
+Status write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  std::string temporary = path.native() + ".XXXXXX";
+  const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (!fd.valid()) return Status::from_errno(errno, fmt::format("create '{}'", temporary));
+  Status status = write_all(fd.get(), bytes, path.native());
+  // mkostemp made it 0600; a finished file is readable as the umask has it.
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (status.ok() && ::fchmod(fd.get(), 0666 & ~mask) != 0) {
+    status = Status::from_errno(errno, fmt::format("chmod '{}'", temporary));
+  }
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    status = Status::from_errno(errno, fmt::format("rename to '{}'", path.native()));
+  }
+  if (!status.ok()) ::unlink(temporary.c_str());
+  return status;
+}
+
+}  // namespace spore

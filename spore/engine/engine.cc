@@ -1,0 +1,237 @@
+#include "spore/engine/engine.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "spore/engine/code_file.h"
+#include "spore/engine/handles.h"
+#include "spore/engine/signals.h"
+#include "spore/engine/ticker.h"
+
+namespace spore::engine {
+namespace {
+
+// wasm_valtype_kind() aborts the process on v128 and on typed references: never call it.
+ValType to_val_type(const wasm_valtype_t* type) {
+  wasmtime_valtype_t modern;
+  wasmtime_valtype_new(type, &modern);
+  const wasmtime_valtype_kind_t kind = modern.kind;
+  wasmtime_valtype_delete(&modern);
+  switch (kind) {
+    case WASMTIME_VALTYPE_KIND_I32: return ValType::kI32;
+    case WASMTIME_VALTYPE_KIND_I64: return ValType::kI64;
+    case WASMTIME_VALTYPE_KIND_F32: return ValType::kF32;
+    case WASMTIME_VALTYPE_KIND_F64: return ValType::kF64;
+    case WASMTIME_VALTYPE_KIND_V128: return ValType::kV128;
+    default: break;
+  }
+  const std::unique_ptr<wasm_valtype_t, DeleteWith<wasm_valtype_delete>> function(
+      wasm_valtype_new(WASM_FUNCREF));
+  return wasmtime_wasm_valtype_equal(type, function.get()) ? ValType::kFuncRef : ValType::kOtherRef;
+}
+
+std::vector<ValType> to_val_types(const wasm_valtype_vec_t& types) {
+  std::vector<ValType> result;
+  for (size_t i = 0; i < types.size; i++) result.push_back(to_val_type(types.data[i]));
+  return result;
+}
+
+ExternKind to_extern_kind(const wasm_externtype_t* type) {
+  switch (wasm_externtype_kind(type)) {
+    case WASM_EXTERN_FUNC: return ExternKind::kFunction;
+    case WASM_EXTERN_GLOBAL: return ExternKind::kGlobal;
+    case WASM_EXTERN_TABLE: return ExternKind::kTable;
+    case WASM_EXTERN_MEMORY: return ExternKind::kMemory;
+    default: return ExternKind::kOther;
+  }
+}
+
+FuncType to_func_type(const wasm_externtype_t* type) {
+  const wasm_functype_t* function = wasm_externtype_as_functype_const(type);
+  if (function == nullptr) return {};
+  return {to_val_types(*wasm_functype_params(function)), to_val_types(*wasm_functype_results(function))};
+}
+
+// Every proposal that has a switch is set: the header's words on defaults are not to be relied on.  Those
+// without a switch (reference types, function references, GC, exceptions, threads, components) follow
+// from the cargo features; proposals_test.cc holds all of them to what proposals.h says.
+void set_proposals(wasm_config_t* config, Tier tier) {
+  const bool optimised = tier == Tier::kOptimised;
+  wasmtime_config_wasm_simd_set(config, true);
+  wasmtime_config_wasm_bulk_memory_set(config, true);
+  wasmtime_config_wasm_multi_value_set(config, true);
+  wasmtime_config_wasm_multi_memory_set(config, true);
+  wasmtime_config_wasm_memory64_set(config, true);
+  // Winch has neither of the two.
+  wasmtime_config_wasm_tail_call_set(config, optimised);
+  wasmtime_config_wasm_relaxed_simd_set(config, optimised);
+  wasmtime_config_wasm_relaxed_simd_deterministic_set(config, optimised);
+  wasmtime_config_wasm_stack_switching_set(config, false);
+  wasmtime_config_wasm_wide_arithmetic_set(config, false);
+  wasmtime_config_wasm_custom_page_sizes_set(config, false);
+  wasmtime_config_shared_memory_set(config, false);
+  wasmtime_config_gc_support_set(config, false);
+}
+
+ConfigHandle make_config(const EngineOptions& options) {
+  ConfigHandle config(wasm_config_new());
+  set_proposals(config.get(), options.tier);
+  wasmtime_config_strategy_set(config.get(), options.tier == Tier::kBaseline
+                                                 ? WASMTIME_STRATEGY_WINCH
+                                                 : WASMTIME_STRATEGY_CRANELIFT);
+  wasmtime_config_cranelift_opt_level_set(config.get(), WASMTIME_OPT_LEVEL_SPEED);
+  // One answer in all tiers and on all machines.
+  wasmtime_config_cranelift_nan_canonicalization_set(config.get(), true);
+  wasmtime_config_epoch_interruption_set(config.get(), true);
+  wasmtime_config_consume_fuel_set(config.get(), options.fuel);
+  wasmtime_config_max_wasm_stack_set(config.get(), options.wasm_stack_bytes);
+  wasmtime_config_parallel_compilation_set(config.get(), options.parallel_compile);
+  // Registering unwind tables with libgcc takes a lock per module and is quadratic.
+  wasmtime_config_native_unwind_info_set(config.get(), false);
+  return config;
+}
+
+// All that must be equal for saved code to be loaded.  CPU features are checked by Wasmtime itself.
+std::string made_by(const EngineOptions& options) {
+  return fmt::format("wasmtime {}; {}; fuel {}; stack {}", engine_version(), tier_name(options.tier),
+                     options.fuel ? "on" : "off", options.wasm_stack_bytes);
+}
+
+}  // namespace
+
+std::string error_message(const wasmtime_error_t& error) {
+  ByteVector text;
+  wasmtime_error_message(&error, &text.value);
+  // anyhow's form: "context\n\nCaused by:\n    0: cause\n    1: its cause".
+  std::string line;
+  std::string_view rest = view(text.value);
+  while (!rest.empty()) {
+    std::string_view part = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+    part.remove_prefix(std::min(part.size(), part.find_first_not_of(' ')));
+    if (part.empty() || part == "Caused by:") continue;
+    if (part.size() > 3 && part[0] >= '0' && part[0] <= '9' && part[1] == ':') part.remove_prefix(3);
+    if (!line.empty()) line += ": ";
+    line += part;
+  }
+  return line;
+}
+
+std::string_view tier_name(Tier tier) {
+  return tier == Tier::kBaseline ? "baseline" : "optimised";
+}
+
+std::string_view engine_version() { return WASMTIME_VERSION; }
+
+void CompiledCode::DeleteModule::operator()(wasmtime_module* module) const noexcept {
+  wasmtime_module_delete(module);
+}
+
+CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash)
+    : engine_(std::move(engine)), handle_(std::move(handle)), module_hash_(module_hash) {
+  ImportTypes imports;
+  wasmtime_module_imports(handle_.get(), &imports.value);
+  for (size_t i = 0; i < imports.value.size; i++) {
+    const wasm_importtype_t* import = imports.value.data[i];
+    const wasm_externtype_t* type = wasm_importtype_type(import);
+    imports_.push_back({std::string(view(*wasm_importtype_module(import))),
+                        std::string(view(*wasm_importtype_name(import))), to_extern_kind(type),
+                        to_func_type(type)});
+  }
+  ExportTypes exports;
+  wasmtime_module_exports(handle_.get(), &exports.value);
+  for (size_t i = 0; i < exports.value.size; i++) {
+    const wasm_exporttype_t* exported = exports.value.data[i];
+    const wasm_externtype_t* type = wasm_exporttype_type(exported);
+    exports_.push_back({std::string(view(*wasm_exporttype_name(exported))), to_extern_kind(type),
+                        to_func_type(type)});
+  }
+}
+
+size_t CompiledCode::native_bytes() const {
+  void* begin = nullptr;
+  void* end = nullptr;
+  wasmtime_module_image_range(handle_.get(), &begin, &end);
+  return static_cast<size_t>(static_cast<char*>(end) - static_cast<char*>(begin));
+}
+
+Result<std::vector<uint8_t>> CompiledCode::save() const {
+  ByteVector payload;
+  const ErrorHandle error(wasmtime_module_serialize(handle_.get(), &payload.value));
+  if (error != nullptr) return Status::internal("saving code: {}", error_message(*error));
+  return encode_code_file(
+      {.module_hash = module_hash_,
+       .made_by = made_by(engine_->options()),
+       .payload = {reinterpret_cast<const uint8_t*>(payload.value.data), payload.value.size}});
+}
+
+Result<std::shared_ptr<const Engine>> Engine::create(const EngineOptions& options,
+                                                     std::shared_ptr<Ticker> ticker) {
+  if (options.wasm_stack_bytes < kWasmStackBytesMin || options.wasm_stack_bytes > kWasmStackBytesMax) {
+    return Status::invalid_argument("wasm_stack_bytes is {}, allowed is {} to {}",
+                                    options.wasm_stack_bytes, kWasmStackBytesMin, kWasmStackBytesMax);
+  }
+  wasm_engine_t* handle = wasm_engine_new_with_config(make_config(options).release());
+  remember_trap_handlers();
+  return std::shared_ptr<const Engine>(new Engine(options, std::move(ticker), handle));
+}
+
+Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker, wasm_engine_t* handle)
+    : options_(options), ticker_(std::move(ticker)), handle_(handle) {
+  ticker_->add(handle_);
+}
+
+Engine::~Engine() {
+  ticker_->remove(handle_);
+  wasm_engine_delete(handle_);
+}
+
+Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint8_t> wasm) const {
+  wasmtime_module_t* raw = nullptr;
+  const ErrorHandle error(wasmtime_module_new(handle_, wasm.data(), wasm.size(), &raw));
+  if (error == nullptr) {
+    return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), sha256(wasm));
+  }
+  const std::string message = error_message(*error);
+  // What a compiler lacks is not the module's fault: validation alone tells the two apart.
+  const ErrorHandle invalid(wasmtime_module_validate(handle_, wasm.data(), wasm.size()));
+  if (invalid == nullptr) {
+    return Status::unsupported("the {} compiler cannot take this module: {}{}",
+                               tier_name(options_.tier), message,
+                               options_.tier == Tier::kBaseline ? " (try tier=optimised)" : "");
+  }
+  return Status::invalid_module("not a valid module: {}", message);
+}
+
+Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<const uint8_t> bytes,
+                                                              const Digest& module_hash) const {
+  const CodeFile file = SPORE_TRY(decode_code_file(bytes));
+  if (file.module_hash != module_hash) {
+    return Status::invalid_argument("the saved code was made from another module ({:.12}, this is {:.12})",
+                                    file.module_hash.hex(), module_hash.hex());
+  }
+  if (file.made_by != made_by(options_)) {
+    return Status::unsupported("the saved code was made by '{}', this engine is '{}': compile it again",
+                               file.made_by, made_by(options_));
+  }
+  wasmtime_module_t* raw = nullptr;
+  const ErrorHandle error(
+      wasmtime_module_deserialize(handle_, file.payload.data(), file.payload.size(), &raw));
+  if (error != nullptr) return Status::unsupported("the saved code does not fit: {}", error_message(*error));
+  return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), module_hash);
+}
+
+Result<std::vector<uint8_t>> text_to_wasm(std::string_view text) {
+#ifdef WASMTIME_FEATURE_WAT
+  ByteVector bytes;
+  const ErrorHandle error(wasmtime_wat2wasm(text.data(), text.size(), &bytes.value));
+  if (error != nullptr) return Status::invalid_module("not valid text: {}", error_message(*error));
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.value.data);
+  return std::vector<uint8_t>(data, data + bytes.value.size);
+#else
+  static_cast<void>(text);
+  return Status::unsupported("this build does not read WebAssembly text; use wat2wasm first");
+#endif
+}
+
+}  // namespace spore::engine

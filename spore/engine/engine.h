@@ -1,0 +1,121 @@
+#pragma once
+
+// Engines and the code they make.  The only configurations that exist are those of EngineOptions.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "spore/base/hash.h"
+#include "spore/base/status.h"
+#include "spore/engine/types.h"
+
+struct wasm_engine_t;
+struct wasmtime_module;
+
+namespace spore::engine {
+
+class Ticker;
+
+// Which compiler makes the code; docs/design.md, section 3.  The interpreter and the peak come later.
+enum class Tier : uint8_t { kBaseline = 1, kOptimised = 2 };
+std::string_view tier_name(Tier tier);
+
+inline constexpr size_t kWasmStackBytesMin = 64 * 1024;
+inline constexpr size_t kWasmStackBytesMax = 16 * 1024 * 1024;
+
+// What is compiled into code and cannot change later.  Every combination of these is tested: a bad engine
+// configuration aborts the process inside Wasmtime.
+struct EngineOptions {
+  Tier tier = Tier::kOptimised;
+  bool fuel = false;  // count instructions; costs speed, gives the same answer on every machine
+  size_t wasm_stack_bytes = 512 * 1024;
+  // Threads inside one compile.  Not in a process that forks later: a compile hangs in the child.
+  bool parallel_compile = false;
+};
+
+// Compiled code of one module for one engine.  Immutable; may be shared by threads; keeps its engine alive.
+class CompiledCode {
+ public:
+  struct Import {
+    std::string module;
+    std::string name;
+    ExternKind kind;
+    FuncType type;  // of functions
+  };
+  struct Export {
+    std::string name;
+    ExternKind kind;
+    FuncType type;  // of functions
+  };
+
+  const Digest& module_hash() const { return module_hash_; }
+  const std::vector<Import>& imports() const { return imports_; }
+  const std::vector<Export>& exports() const { return exports_; }
+  const class Engine& engine() const { return *engine_; }
+  // Bytes of native code and its tables, as mapped.
+  size_t native_bytes() const;
+
+  // The code as bytes, to be loaded by an engine of the same options and version on the same kind of CPU.
+  // docs/formats/code.md.
+  Result<std::vector<uint8_t>> save() const;
+
+  wasmtime_module* handle() const { return handle_.get(); }
+
+  struct DeleteModule {
+    void operator()(wasmtime_module* module) const noexcept;
+  };
+  using Handle = std::unique_ptr<wasmtime_module, DeleteModule>;
+  CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash);
+
+ private:
+  std::shared_ptr<const Engine> engine_;
+  Handle handle_;
+  Digest module_hash_;
+  std::vector<Import> imports_;
+  std::vector<Export> exports_;
+};
+
+// One compiler with one set of options.  Thread-safe: all that it does is const.
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  // kInvalidArgument: a stack size out of range.  Engines may share a ticker.
+  static Result<std::shared_ptr<const Engine>> create(const EngineOptions& options,
+                                                      std::shared_ptr<Ticker> ticker);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const EngineOptions& options() const { return options_; }
+  Ticker& ticker() const { return *ticker_; }
+
+  // kInvalidModule: not valid for this engine.  kUnsupported: valid, but this tier's compiler lacks
+  // something it needs.
+  Result<std::shared_ptr<const CompiledCode>> compile(std::span<const uint8_t> wasm) const;
+
+  // Code that save() wrote.  Native code is as trusted as a shared library: whoever can write these bytes
+  // can do all that this process can.  kCorruption, kUnsupported: another version, engine or CPU;
+  // kInvalidArgument: made from another module than `module_hash`.
+  Result<std::shared_ptr<const CompiledCode>> load_trusted_code(std::span<const uint8_t> bytes,
+                                                        const Digest& module_hash) const;
+
+  wasm_engine_t* handle() const { return handle_; }
+
+ private:
+  Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker, wasm_engine_t* handle);
+
+  EngineOptions options_;
+  std::shared_ptr<Ticker> ticker_;  // thread-safe; shared by engines, kept by whoever still runs code
+  wasm_engine_t* handle_;
+};
+
+// The version of Wasmtime that is linked in: part of the key of saved code.
+std::string_view engine_version();
+
+// WebAssembly text to bytes.  kInvalidModule with line and column; kUnsupported in a build without it.
+Result<std::vector<uint8_t>> text_to_wasm(std::string_view text);
+
+}  // namespace spore::engine

@@ -1,0 +1,507 @@
+#include "spore/engine/store.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <exception>
+#include <limits>
+
+#include "spore/engine/handles.h"
+#include "spore/engine/host_call.h"
+#include "spore/engine/signals.h"
+#include "spore/engine/ticker.h"
+
+namespace spore::engine {
+
+static_assert(sizeof(RawValue) == sizeof(wasmtime_val_raw_t));
+static_assert(offsetof(RawValue, f64) == offsetof(wasmtime_val_raw_t, f64));
+static_assert(sizeof(FunctionHandle) == sizeof(wasmtime_func_t));
+static_assert(sizeof(InstanceHandle) == sizeof(wasmtime_instance_t));
+static_assert(sizeof(wasmtime_memory_t) <= sizeof(std::array<uint64_t, 3>));
+
+namespace {
+
+constexpr std::string_view kMemoryExport = "memory";
+
+const wasmtime_instance_t& to_wasmtime(const InstanceHandle& instance) {
+  return *reinterpret_cast<const wasmtime_instance_t*>(&instance);
+}
+
+TrapKind trap_kind(const wasm_trap_t* trap) {
+  wasmtime_trap_code_t code = 0;
+  if (!wasmtime_trap_code(trap, &code)) return TrapKind::kOther;
+  switch (code) {
+    case WASMTIME_TRAP_CODE_STACK_OVERFLOW: return TrapKind::kStackOverflow;
+    case WASMTIME_TRAP_CODE_MEMORY_OUT_OF_BOUNDS: return TrapKind::kMemoryOutOfBounds;
+    case WASMTIME_TRAP_CODE_TABLE_OUT_OF_BOUNDS: return TrapKind::kTableOutOfBounds;
+    case WASMTIME_TRAP_CODE_INDIRECT_CALL_TO_NULL: return TrapKind::kIndirectCallToNull;
+    case WASMTIME_TRAP_CODE_BAD_SIGNATURE: return TrapKind::kBadSignature;
+    case WASMTIME_TRAP_CODE_INTEGER_OVERFLOW: return TrapKind::kIntegerOverflow;
+    case WASMTIME_TRAP_CODE_INTEGER_DIVISION_BY_ZERO: return TrapKind::kIntegerDivisionByZero;
+    case WASMTIME_TRAP_CODE_BAD_CONVERSION_TO_INTEGER: return TrapKind::kBadConversionToInteger;
+    case WASMTIME_TRAP_CODE_UNREACHABLE_CODE_REACHED: return TrapKind::kUnreachable;
+    case WASMTIME_TRAP_CODE_INTERRUPT: return TrapKind::kInterrupted;
+    case WASMTIME_TRAP_CODE_OUT_OF_FUEL: return TrapKind::kOutOfFuel;
+    case WASMTIME_TRAP_CODE_NULL_REFERENCE: return TrapKind::kNullReference;
+    case WASMTIME_TRAP_CODE_ALLOCATION_TOO_LARGE: return TrapKind::kAllocationTooLarge;
+    default: return TrapKind::kOther;
+  }
+}
+
+uint64_t module_offset(const wasm_frame_t* frame) {
+  const size_t offset = wasm_frame_module_offset(frame);
+  return offset == SIZE_MAX ? kOffsetUnknown : offset;
+}
+
+std::vector<Frame> to_frames(const wasm_frame_vec_t& frames) {
+  std::vector<Frame> result;
+  for (size_t i = 0; i < frames.size; i++) {
+    const wasm_frame_t* frame = frames.data[i];
+    const wasm_name_t* function = wasmtime_frame_func_name(frame);
+    const wasm_name_t* module = wasmtime_frame_module_name(frame);
+    result.push_back({.module = module == nullptr ? "" : std::string(view(*module)),
+                      .function = function == nullptr ? "" : std::string(view(*function)),
+                      .function_index = wasm_frame_func_index(frame),
+                      .module_offset = module_offset(frame)});
+  }
+  return result;
+}
+
+Status with_trap_info(Status status, TrapKind kind, std::vector<Frame> frames) {
+  auto info = std::make_shared<TrapInfo>();
+  info->kind = kind;
+  info->backtrace = std::move(frames);
+  std::string detail = backtrace_text(info->backtrace);
+  return std::move(status).with_detail(std::move(detail)).with_attachment(std::move(info));
+}
+
+Status check_limits(const Limits& limits, const EngineOptions& options) {
+  if (limits.deadline_ms == 0 || limits.deadline_ms > kDeadlineMsMax) {
+    return Status::invalid_argument("deadline_ms is {}, allowed is 1 to {}", limits.deadline_ms,
+                                    kDeadlineMsMax);
+  }
+  if (limits.fuel_max != 0 && !options.fuel) {
+    return Status::invalid_argument("fuel_max is {}, but the engine was made without fuel",
+                                    limits.fuel_max);
+  }
+  if (limits.nesting_max == 0) return Status::invalid_argument("nesting_max is 0, at least 1 is needed");
+  return {};
+}
+
+int64_t to_signed(uint64_t value) {
+  return static_cast<int64_t>(std::min<uint64_t>(value, std::numeric_limits<int64_t>::max()));
+}
+
+std::string export_names(const CompiledCode& code, ExternKind kind) {
+  std::string names;
+  for (const CompiledCode::Export& exported : code.exports()) {
+    if (exported.kind != kind) continue;
+    if (names.size() > 300) return names + ", ...";
+    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", exported.name);
+  }
+  return names.empty() ? "none" : names;
+}
+
+}  // namespace
+
+void Canceller::cancel() const {
+  const uint64_t call = state_->call.load();
+  if (call % 2 == 1) state_->cancelled.store(call);
+}
+
+// --- host calls ---------------------------------------------------------------------------------------
+
+// Has access to what Store and Caller keep to themselves.
+struct HostCall {
+  static wasm_trap_t* run(const HostFunction& function, wasmtime_caller_t* raw_caller,
+                          wasmtime_val_raw_t* values) {
+    wasmtime_context_t* context = wasmtime_caller_context(raw_caller);
+    Store& store = *static_cast<Store*>(wasmtime_context_get_data(context));
+    Caller caller(store, raw_caller);
+    Status status = body(function, caller, reinterpret_cast<RawValue*>(values));
+    if (status.ok()) [[likely]] return nullptr;
+    store.pending_ = Status(is_limit(status.code()) ? status.code() : Code::kHostError,
+                            fmt::format("host function {}.{}: {}", function.module, function.name,
+                                        status.message()));
+    constexpr std::string_view kText = "host function failed";  // pending_ has the real one
+    return wasmtime_trap_new(kText.data(), kText.size());
+  }
+
+  // Codes that say more than "the host failed".
+  static bool is_limit(Code code) {
+    return code == Code::kDeadlineExceeded || code == Code::kCancelled || code == Code::kLimitExceeded;
+  }
+
+  static Status body(const HostFunction& function, Caller& caller, RawValue* values) {
+    try {
+      return function.body(caller, values);
+    } catch (const std::exception& error) {
+      return Status::host_error("threw: {}", error.what());
+    } catch (...) {
+      return Status::host_error("threw something that is no std::exception");
+    }
+  }
+};
+
+wasm_trap_t* on_host_call(void* env, wasmtime_caller_t* caller, wasmtime_val_raw_t* values,
+                          size_t /*count*/) noexcept {
+  return HostCall::run(*static_cast<const HostFunction*>(env), caller, values);
+}
+
+GuestMemory Caller::memory() {
+  if (store_.members_.size() == 1) [[likely]] return store_.member_memory(store_.members_.front());
+  // During instantiation, or with several instances: only Wasmtime knows who calls.
+  wasmtime_extern_t item;
+  auto* caller = static_cast<wasmtime_caller_t*>(caller_);
+  if (!wasmtime_caller_export_get(caller, kMemoryExport.data(), kMemoryExport.size(), &item) ||
+      item.kind != WASMTIME_EXTERN_MEMORY) {
+    return {};
+  }
+  auto* data = wasmtime_memory_data(store_.context_, &item.of.memory);
+  return GuestMemory(
+      {reinterpret_cast<std::byte*>(data), wasmtime_memory_data_size(store_.context_, &item.of.memory)});
+}
+
+void* Caller::user_data() const { return store_.user_data_; }
+
+uint64_t Caller::time_left_ms() const {
+  if (!store_.check_running().ok()) return 0;
+  return store_.deadline_tick_ - store_.ticker_.now();
+}
+
+namespace {
+
+Status charge(uint64_t& used, uint64_t bytes, uint64_t limit, std::string_view name) {
+  if (bytes > limit - std::min(used, limit)) {
+    return Status::limit_exceeded("{} bytes more than {} in one call ({}={})", bytes, used, name, limit);
+  }
+  used += bytes;
+  return {};
+}
+
+}  // namespace
+
+Status Caller::charge_copy(uint64_t bytes) {
+  if (store_.quota_sequence_ != store_.call_sequence_) {
+    store_.quota_sequence_ = store_.call_sequence_;
+    store_.copied_bytes_ = store_.logged_bytes_ = 0;
+  }
+  return charge(store_.copied_bytes_, bytes, store_.limits_.copy_bytes_max, "copy_bytes_max");
+}
+
+Status Caller::charge_log(uint64_t bytes) {
+  SPORE_TRY(charge_copy(0));
+  return charge(store_.logged_bytes_, bytes, store_.limits_.log_bytes_max, "log_bytes_max");
+}
+
+// --- making and instantiating -------------------------------------------------------------------------
+
+void Store::DeleteStore::operator()(wasmtime_store* store) const noexcept { wasmtime_store_delete(store); }
+
+Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* user_data)
+    : counts_fuel_(engine->options().fuel),
+      wasm_stack_bytes_(engine->options().wasm_stack_bytes),
+      limits_(limits),
+      cancel_(std::make_shared<Canceller::State>()),
+      ticker_(engine->ticker()),
+      user_data_(user_data),
+      engine_(std::move(engine)),
+      handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
+  context_ = wasmtime_store_context(handle_.get());
+  constexpr int64_t kInstancesMax = 1000;  // linked ones included
+  constexpr int64_t kTablesMax = 1000;
+  constexpr int64_t kMemoriesMax = 1000;
+  wasmtime_store_limiter(handle_.get(), to_signed(limits_.memory_bytes_max),
+                         to_signed(limits_.table_elements_max), kInstancesMax, kTablesMax, kMemoriesMax);
+  // The first check of each call comes to on_epoch at once, and then at each tick: see ticker.h.
+  wasmtime_store_epoch_deadline_callback(handle_.get(), &Store::on_epoch, this, nullptr);
+}
+
+Store::~Store() = default;
+
+Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engine, const Limits& limits,
+                                             void* user_data) {
+  SPORE_TRY(check_limits(limits, engine->options()));
+  return std::unique_ptr<Store>(new Store(std::move(engine), limits, user_data));
+}
+
+Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding) {
+  SPORE_TRY(enter());
+  wasmtime_instance_t instance;
+  wasm_trap_t* trap = nullptr;
+  wasmtime_error_t* error =
+      wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
+  close(kCall);
+  if (error != nullptr || trap != nullptr) return take_failure(error, trap);
+  std::shared_ptr<const CompiledCode> code = binding->code();
+  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), std::move(binding));
+}
+
+Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
+                                                 std::shared_ptr<const HostFunctions> functions,
+                                                 std::span<const Linked> linked) {
+  std::vector<std::string> names;
+  for (const Linked& link : linked) names.push_back(link.name);
+  SPORE_TRY(check_imports(*code, *functions, names));
+  std::vector<wasmtime_extern_t> imports;
+  for (const CompiledCode::Import& import : code->imports()) {
+    wasmtime_extern_t item{};
+    const auto from = std::ranges::find(linked, import.module, &Linked::name);
+    if (from != linked.end()) {
+      if (!wasmtime_instance_export_get(context_, &to_wasmtime(from->instance), import.name.data(),
+                                        import.name.size(), &item)) {
+        return Status::invalid_argument("unknown import: the instance '{}' does not export '{}'",
+                                        import.module, import.name);
+      }
+    } else {
+      const HostFunction* function = find_host_function(*functions, import.module, import.name);
+      item.kind = WASMTIME_EXTERN_FUNC;
+      wasmtime_func_new_unchecked(context_, make_func_type(function->type).get(), on_host_call,
+                                  const_cast<HostFunction*>(function), nullptr, &item.of.func);
+    }
+    imports.push_back(item);
+  }
+  SPORE_TRY(enter());
+  wasmtime_instance_t instance;
+  wasm_trap_t* trap = nullptr;
+  wasmtime_error_t* error = wasmtime_instance_new(context_, code->handle(), imports.data(),
+                                                  imports.size(), &instance, &trap);
+  close(kCall);
+  if (error != nullptr || trap != nullptr) return take_failure(error, trap);
+  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), std::move(functions));
+}
+
+Result<InstanceHandle> Store::add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
+                                         std::shared_ptr<const void> keep_alive) {
+  Member member{.instance = instance,
+                .code = std::move(code),
+                .keep_alive = std::move(keep_alive),
+                .has_memory = false,
+                .memory = {}};
+  wasmtime_extern_t item;
+  if (wasmtime_instance_export_get(context_, &to_wasmtime(instance), kMemoryExport.data(),
+                                   kMemoryExport.size(), &item) &&
+      item.kind == WASMTIME_EXTERN_MEMORY) {
+    member.has_memory = true;
+    std::memcpy(member.memory.data(), &item.of.memory, sizeof item.of.memory);
+  }
+  members_.push_back(std::move(member));
+  return instance;
+}
+
+const Store::Member& Store::member(const InstanceHandle& instance) const {
+  const auto found = std::ranges::find(members_, instance.words, [](const Member& member) -> const auto& {
+    return member.instance.words;
+  });
+  SPORE_ASSERT(found != members_.end(), "an instance of another store");
+  return *found;
+}
+
+// --- looking into instances ---------------------------------------------------------------------------
+
+Result<RawFunction> Store::function(const InstanceHandle& instance, std::string_view name) {
+  const Member& owner = member(instance);
+  const auto& exports = owner.code->exports();
+  const auto found = std::ranges::find(exports, name, &CompiledCode::Export::name);
+  if (found == exports.end() || found->kind != ExternKind::kFunction) {
+    return Status::not_found("no exported function '{}' (there are: {})", name,
+                             export_names(*owner.code, ExternKind::kFunction));
+  }
+  wasmtime_extern_t item;
+  if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item)) {
+    return Status::internal("the export '{}' is in the module, but not in its instance", name);
+  }
+  return RawFunction(*this, std::bit_cast<FunctionHandle>(item.of.func), found->type);
+}
+
+Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::string_view name) {
+  wasmtime_extern_t item;
+  if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item) ||
+      item.kind != WASMTIME_EXTERN_GLOBAL) {
+    return Status::not_found("no exported global '{}' (there are: {})", name,
+                             export_names(*member(instance).code, ExternKind::kGlobal));
+  }
+  wasmtime_val_t value;
+  wasmtime_global_get(context_, &item.of.global, &value);
+  GlobalValue result{ValType::kOtherRef, {}};
+  switch (value.kind) {
+    case WASMTIME_I32: result = {ValType::kI32, {.i32 = value.of.i32}}; break;
+    case WASMTIME_I64: result = {ValType::kI64, {.i64 = value.of.i64}}; break;
+    case WASMTIME_F32: result = {ValType::kF32, {.f32 = value.of.f32}}; break;
+    case WASMTIME_F64: result = {ValType::kF64, {.f64 = value.of.f64}}; break;
+    case WASMTIME_V128:
+      result.type = ValType::kV128;
+      std::memcpy(result.value.v128.data(), value.of.v128, sizeof value.of.v128);
+      break;
+    case WASMTIME_FUNCREF:
+      result.type = ValType::kFuncRef;
+      if (!wasmtime_funcref_is_null(&value.of.funcref)) {
+        result.value.reference = wasmtime_func_to_raw(context_, &value.of.funcref);
+      }
+      break;
+    default: break;
+  }
+  wasmtime_val_unroot(&value);
+  return result;
+}
+
+GuestMemory Store::memory(const InstanceHandle& instance) { return member_memory(member(instance)); }
+
+GuestMemory Store::member_memory(const Member& member) {
+  if (!member.has_memory) return {};
+  const auto* memory = reinterpret_cast<const wasmtime_memory_t*>(member.memory.data());
+  return GuestMemory({reinterpret_cast<std::byte*>(wasmtime_memory_data(context_, memory)),
+                      wasmtime_memory_data_size(context_, memory)});
+}
+
+// --- calls --------------------------------------------------------------------------------------------
+
+void Store::open(uint32_t what) {
+  if (open_ == 0) {
+    call_sequence_ += 2;
+    cancel_->call.store(call_sequence_ - 1, std::memory_order_relaxed);
+    deadline_tick_ = ticker_.now() + limits_.deadline_ms;
+  }
+  open_ += what;
+}
+
+void Store::close(uint32_t what) {
+  open_ -= what;
+  if (open_ == 0) cancel_->call.store(call_sequence_, std::memory_order_relaxed);
+}
+
+Status Store::enter() {
+  if (retired_ || counts_fuel_ || depth() >= limits_.nesting_max) [[unlikely]] SPORE_TRY(enter_slowly());
+  SPORE_TRY(check_thread(wasm_stack_bytes_));
+  open(kCall);
+  return {};
+}
+
+Status Store::enter_slowly() {
+  if (retired_) {
+    return Status::unavailable(
+        "this instance was stopped in the middle of an earlier call and is retired: make a new one");
+  }
+  if (depth() >= limits_.nesting_max) {
+    return Status::limit_exceeded("calls from host functions back into the guest are {} deep "
+                                  "(nesting_max={})",
+                                  depth(), limits_.nesting_max);
+  }
+  if (counts_fuel_ && open_ == 0) SPORE_TRY(refuel());
+  return {};
+}
+
+Status Store::refuel() {
+  const uint64_t fuel = limits_.fuel_max == 0 ? std::numeric_limits<uint64_t>::max() : limits_.fuel_max;
+  const ErrorHandle error(wasmtime_context_set_fuel(context_, fuel));
+  SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");
+  return {};
+}
+
+Status Store::call(const FunctionHandle& function, RawValue* values, size_t count) {
+  if (Status status = enter(); !status.ok()) [[unlikely]] return status;
+  wasm_trap_t* trap = nullptr;
+  wasmtime_error_t* error = wasmtime_func_call_unchecked(
+      context_, reinterpret_cast<const wasmtime_func_t*>(&function),
+      reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
+  close(kCall);
+  if (error != nullptr || trap != nullptr) [[unlikely]] return take_failure(error, trap);
+  return {};
+}
+
+Status Store::check_running() const {
+  if (cancel_->cancelled.load() == call_sequence_ - 1) {
+    return Status::cancelled("the call was cancelled");
+  }
+  if (ticker_.now() >= deadline_tick_) {
+    return Status::deadline_exceeded("the call ran longer than its deadline (deadline_ms={})",
+                                     limits_.deadline_ms);
+  }
+  return {};
+}
+
+// Called by Wasmtime on Rust frames, at the first check of a call and at each tick while it runs.  Reads
+// host data only: the store must not be touched here.
+wasmtime_error* Store::on_epoch(wasmtime_context* /*context*/, void* data, uint64_t* delta,
+                                uint8_t* kind) noexcept {
+  Store& store = *static_cast<Store*>(data);
+  Status status = store.ticker_.touch();
+  if (status.ok()) status = store.check_running();
+  if (status.ok()) {
+    *delta = 1;
+    *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
+    return nullptr;
+  }
+  store.pending_ = std::move(status);
+  return wasmtime_error_new("interrupted");
+}
+
+Status Store::set_deadline_ms(uint64_t deadline_ms) {
+  Limits changed = limits_;
+  changed.deadline_ms = deadline_ms;
+  SPORE_TRY(check_limits(changed, engine_->options()));
+  limits_ = changed;
+  return {};
+}
+
+uint64_t Store::fuel_left() const {
+  uint64_t fuel = 0;
+  if (counts_fuel_) ErrorHandle(wasmtime_context_get_fuel(context_, &fuel)).reset();
+  return fuel;
+}
+
+// --- failures -----------------------------------------------------------------------------------------
+
+Status Store::take_failure(wasmtime_error* raw_error, wasm_trap_t* raw_trap) {
+  const ErrorHandle error(raw_error);
+  const TrapHandle trap(raw_trap);
+  return trap != nullptr ? describe_trap(trap.get()) : describe_error(error.get());
+}
+
+Status Store::describe_trap(wasm_trap_t* trap) {
+  const TrapKind kind = trap_kind(trap);
+  Frames frames;
+  wasm_trap_trace(trap, &frames.value);
+  std::vector<Frame> backtrace = to_frames(frames.value);
+  std::string where;
+  if (!backtrace.empty()) {
+    const Frame& frame = backtrace.front();
+    where = frame.function.empty() ? fmt::format(" in function {}", frame.function_index)
+                                   : fmt::format(" in '{}'", frame.function);
+  }
+  std::string hint;
+  if (kind == TrapKind::kOutOfFuel) hint = fmt::format(" (fuel_max={})", limits_.fuel_max);
+  if (kind == TrapKind::kStackOverflow) {
+    hint = fmt::format(" (wasm_stack_bytes={})", engine_->options().wasm_stack_bytes);
+  }
+  const Code code = kind == TrapKind::kOutOfFuel ? Code::kLimitExceeded : Code::kTrap;
+  return with_trap_info(
+      Status::make(code, "the guest trapped: {}{}{}", trap_kind_message(kind), where, hint), kind,
+      std::move(backtrace));
+}
+
+// Whatever is not a trap: a callback of ours that stopped the guest, or instantiation that was refused.
+Status Store::describe_error(wasmtime_error* error) {
+  Frames frames;
+  wasmtime_error_wasm_trace(error, &frames.value);
+  if (!pending_.ok()) {
+    retired_ = true;
+    Status status = std::exchange(pending_, Status());
+    const bool interrupted =
+        status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
+    return with_trap_info(std::move(status),
+                          interrupted ? TrapKind::kInterrupted : TrapKind::kHostError,
+                          to_frames(frames.value));
+  }
+  const std::string message = error_message(*error);
+  // Wasmtime's own words; there is no code to go by.  store_test.cc holds them to it.
+  if (message.find("exceeds memory limits") != std::string::npos) {
+    return Status::limit_exceeded("{} (memory_bytes_max={})", message, limits_.memory_bytes_max);
+  }
+  if (message.find("exceeds table limits") != std::string::npos) {
+    return Status::limit_exceeded("{} (table_elements_max={})", message, limits_.table_elements_max);
+  }
+  return Status::invalid_argument("{}", message);
+}
+
+}  // namespace spore::engine

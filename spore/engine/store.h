@@ -1,0 +1,220 @@
+#pragma once
+
+// Instances and calls: limits, deadlines, cancelling, traps.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spore/base/status.h"
+#include "spore/engine/binding.h"
+#include "spore/engine/engine.h"
+#include "spore/engine/guest_memory.h"
+#include "spore/engine/limits.h"
+#include "spore/engine/trap.h"
+#include "spore/engine/types.h"
+
+struct wasmtime_store;
+struct wasmtime_context;
+struct wasmtime_error;
+struct wasm_trap_t;
+
+namespace spore::engine {
+
+class Store;
+class Ticker;
+
+// Ends the call that a store is running.  Thread-safe, may outlive the store.
+class Canceller {
+ public:
+  // The running call ends with kCancelled within some milliseconds: at its next function entry or loop
+  // head, after the bulk operation or host function that it may be in.  No effect on later calls; none
+  // if no call runs.
+  void cancel() const;
+
+ private:
+  friend class Store;
+  struct State {
+    std::atomic<uint64_t> call{0};       // odd while a call runs; another number for each call
+    std::atomic<uint64_t> cancelled{0};  // the call that is to end
+  };
+  explicit Canceller(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  std::shared_ptr<State> state_;
+};
+
+// What a host function may do with the guest that calls it.  Valid during that host call only.
+class Caller {
+ public:
+  // The calling instance's exported memory "memory"; empty if it has none.  Take it anew after any call
+  // into the guest.
+  GuestMemory memory();
+
+  // Counts against copy_bytes_max or log_bytes_max of the running call; kLimitExceeded names it.
+  Status charge_copy(uint64_t bytes);
+  Status charge_log(uint64_t bytes);
+
+  // For host functions that wait: milliseconds until the deadline; 0 when it has passed or somebody
+  // cancelled the call.
+  uint64_t time_left_ms() const;
+
+  // For calls back into the guest, and what the embedder attached.
+  Store& store() { return store_; }
+  void* user_data() const;
+
+ private:
+  friend struct HostCall;
+  Caller(Store& store, void* caller) : store_(store), caller_(caller) {}
+
+  Store& store_;
+  void* caller_;  // Wasmtime's caller object
+};
+
+// A function of an instance, resolved.  Must not outlive its Store.
+class RawFunction {
+ public:
+  RawFunction(Store& store, const FunctionHandle& handle, const FuncType& type)
+      : store_(&store), handle_(handle), type_(&type) {}
+
+  const FuncType& type() const { return *type_; }
+  // `values` has room for the larger of arguments and results; the types are not checked.
+  Status call_unchecked(RawValue* values, size_t count) const;
+
+ private:
+  Store* store_;
+  FunctionHandle handle_;
+  const FuncType* type_;
+};
+
+// One or more instances that share limits and fate.  Bound to one thread at a time: it may move between
+// threads, but never be used by two at once.  Only its Canceller is thread-safe.
+//
+// After a deadline, a cancellation or a failed host function the guest was stopped in the middle of
+// something that the engine does not promise to leave whole: the store is retired, and every later call
+// is refused.  After a trap it can be called again; what the guest wrote before the trap stays.
+class Store {
+ public:
+  // kInvalidArgument: a limit that is out of range, or fuel on an engine that does not count it.
+  static Result<std::unique_ptr<Store>> create(std::shared_ptr<const Engine> engine,
+                                               const Limits& limits, void* user_data = nullptr);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // Makes an instance and runs its start function, under the limits of one call.
+  // kLimitExceeded: its memory or tables are larger than the limits; or how the start function failed.
+  Result<InstanceHandle> instantiate(std::shared_ptr<const Binding> binding);
+
+  // The same, where `linked` instances of this store provide what modules of those names export.
+  struct Linked {
+    std::string name;
+    InstanceHandle instance;
+  };
+  Result<InstanceHandle> instantiate_linked(std::shared_ptr<const CompiledCode> code,
+                                            std::shared_ptr<const HostFunctions> functions,
+                                            std::span<const Linked> linked);
+
+  // kNotFound names what there is instead.
+  Result<RawFunction> function(const InstanceHandle& instance, std::string_view name);
+  struct GlobalValue {
+    ValType type;
+    RawValue value;
+  };
+  Result<GlobalValue> global(const InstanceHandle& instance, std::string_view name);
+  // The memory exported as "memory"; empty if there is none.
+  GuestMemory memory(const InstanceHandle& instance);
+
+  // The call itself.  `values` holds the arguments, then the results.
+  Status call(const FunctionHandle& function, RawValue* values, size_t count);
+
+  // Several calls into the guest that are one call to everybody else: one deadline, one quota, one
+  // cancellation.  What passes a string allocates, calls and frees under one of these.
+  class Group {
+   public:
+    explicit Group(Store& store) : store_(store) { store_.open(kGroup); }
+    ~Group() { store_.close(kGroup); }
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+
+   private:
+    Store& store_;
+  };
+
+  const Limits& limits() const { return limits_; }
+  // The deadline of calls from now on.
+  Status set_deadline_ms(uint64_t deadline_ms);
+  Canceller canceller() const { return Canceller(cancel_); }
+  bool retired() const { return retired_; }
+  // What is left of the fuel; 0 if it is not counted.
+  uint64_t fuel_left() const;
+  void* user_data() const { return user_data_; }
+
+ private:
+  friend class Caller;
+  friend struct HostCall;
+  struct Member {
+    InstanceHandle instance;
+    std::shared_ptr<const CompiledCode> code;
+    std::shared_ptr<const void> keep_alive;  // the Binding or the host functions
+    bool has_memory;
+    std::array<uint64_t, 3> memory;  // wasmtime_memory_t
+  };
+
+  Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* user_data);
+
+  // open_ counts guest calls in its low half and groups in its high half.
+  static constexpr uint32_t kCall = 1;
+  static constexpr uint32_t kGroup = 1 << 16;
+  void open(uint32_t what);
+  void close(uint32_t what);
+  uint32_t depth() const { return open_ % kGroup; }
+  Status enter();
+  Status enter_slowly();
+  Status refuel();
+  Status take_failure(wasmtime_error* error, wasm_trap_t* trap);
+  Status describe_trap(wasm_trap_t* trap);
+  Status describe_error(wasmtime_error* error);
+  Result<InstanceHandle> add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
+                                    std::shared_ptr<const void> keep_alive);
+  const Member& member(const InstanceHandle& instance) const;
+  GuestMemory member_memory(const Member& member);
+  // Null while the running call may go on.
+  Status check_running() const;
+  static wasmtime_error* on_epoch(wasmtime_context* context, void* data, uint64_t* delta,
+                                  uint8_t* kind) noexcept;
+
+  struct DeleteStore {
+    void operator()(wasmtime_store* store) const noexcept;
+  };
+
+  // Read by each call.
+  wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
+  uint64_t call_sequence_ = 0;
+  uint64_t deadline_tick_ = 0;
+  uint32_t open_ = 0;
+  bool retired_ = false;
+  bool counts_fuel_ = false;
+  size_t wasm_stack_bytes_ = 0;
+  Limits limits_;
+  std::shared_ptr<Canceller::State> cancel_;
+  Ticker& ticker_;
+
+  void* user_data_;
+  uint64_t quota_sequence_ = 0;  // the call that the two below count for
+  uint64_t copied_bytes_ = 0;
+  uint64_t logged_bytes_ = 0;
+  Status pending_;  // why a callback of ours stopped the guest
+  std::vector<Member> members_;
+  std::shared_ptr<const Engine> engine_;
+  std::unique_ptr<wasmtime_store, DeleteStore> handle_;  // goes first: its finalizers use the rest
+};
+
+inline Status RawFunction::call_unchecked(RawValue* values, size_t count) const {
+  return store_->call(handle_, values, count);
+}
+
+}  // namespace spore::engine

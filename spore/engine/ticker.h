@@ -1,0 +1,78 @@
+#pragma once
+
+// The clock that deadlines are measured by: one thread, one tick a millisecond while guests run.
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "spore/base/mutex.h"
+#include "spore/base/status.h"
+
+struct wasm_engine_t;
+
+namespace spore::engine {
+
+// Counts milliseconds and raises the epoch of every engine each time, which makes running guests call
+// touch() at their next function entry or loop head.  Thread-safe.
+//
+// When no guest has called touch() for kIdleTicks the thread parks: an idle host pays nothing, and a call
+// need not say that it begins.  Why no guest can run for ever while it is parked:
+//   1. every store asks to be called back at the next epoch (a delta of one tick), so whoever runs guest
+//      code after epoch e + 1 has begun calls touch() at its first check;
+//   2. before it waits, the thread sets `parked_`, looks at `touched_` once more, and raises the epochs;
+//   3. touch() writes `touched_`, then reads `parked_`; all four are sequentially consistent, so either
+//      the thread sees the touch and does not park, or the toucher sees `parked_` and wakes it.
+// Ticks stand still while it is parked; a call that begins then starts from the old count and wakes the
+// thread at its first check, at its entry, so its deadline is measured from there.
+//
+// fork(): the child has no thread.  A pthread_atfork handler leaves the ticker parked there, epochs
+// raised, and the first guest that runs starts a new thread.  The list of living tickers that this
+// needs is this library's one piece of global state (pthread_atfork offers no argument).
+class Ticker {
+ public:
+  static constexpr uint64_t kIdleTicks = 200;
+
+  Ticker();
+  ~Ticker();
+  Ticker(const Ticker&) = delete;
+  Ticker& operator=(const Ticker&) = delete;
+
+  // The engine's epoch is raised from now on.  The engine must be removed before it is deleted.
+  void add(wasm_engine_t* engine) SPORE_EXCLUDES(mutex_);
+  void remove(wasm_engine_t* engine) SPORE_EXCLUDES(mutex_);
+
+  // Milliseconds counted so far; stands still while parked.
+  uint64_t now() const { return ticks_.load(std::memory_order_relaxed); }
+
+  // From a running guest: "I am running".  Wakes or starts the thread if need be; kUnavailable if the
+  // system refuses a thread.
+  Status touch();
+
+  bool parked() const { return parked_.load(); }
+
+ private:
+  friend struct ForkHandlers;
+  // What belongs to one thread.  After a fork the child abandons it: a condition variable whose waiter
+  // is gone cannot be destroyed, a thread that does not exist cannot be joined.
+  struct Worker {
+    std::condition_variable_any wake;
+    std::jthread thread;
+  };
+
+  Status wake() SPORE_EXCLUDES(mutex_);
+  void run(Worker& worker, std::stop_token stop) SPORE_EXCLUDES(mutex_);
+  void raise_epochs() SPORE_REQUIRES(mutex_);
+
+  std::atomic<uint64_t> ticks_{0};
+  std::atomic<uint64_t> touched_{0};  // ticks_ at the last touch()
+  std::atomic<bool> parked_{true};
+  Mutex mutex_;
+  std::vector<wasm_engine_t*> engines_ SPORE_GUARDED_BY(mutex_);
+  std::unique_ptr<Worker> worker_ SPORE_GUARDED_BY(mutex_);
+};
+
+}  // namespace spore::engine

@@ -1,0 +1,98 @@
+#include "spore/host/crossing.h"
+
+#include <cstring>
+
+namespace spore::host {
+
+using engine::FuncType;
+using engine::GuestMemory;
+using engine::GuestPtr;
+using engine::RawFunction;
+using engine::RawValue;
+using engine::ValType;
+
+namespace {
+
+constexpr std::string_view kRealloc = "cabi_realloc";
+const FuncType& realloc_type() {
+  static const FuncType type{{ValType::kI32, ValType::kI32, ValType::kI32, ValType::kI32},
+                             {ValType::kI32}};
+  return type;
+}
+
+GuestPtr guest_ptr(const RawValue& value) { return {static_cast<uint32_t>(value.i32)}; }
+
+Result<RawFunction> helper(engine::Store& store, const engine::InstanceHandle& instance,
+                           std::string_view name, const FuncType& type) {
+  const RawFunction function = SPORE_TRY(store.function(instance, name));
+  if (function.type() == type) return function;
+  return Status::invalid_argument("the guest's '{}' is of type {}, the canonical ABI wants {}", name,
+                                  function.type().text(), type.text());
+}
+
+}  // namespace
+
+Result<Crossing> Crossing::create(engine::Store& store, const engine::InstanceHandle& instance,
+                                  std::string_view name, const FuncType& core, bool text_in,
+                                  bool text_out) {
+  const RawFunction function = SPORE_TRY(store.function(instance, name));
+  if (function.type() != core) {
+    return Status::invalid_argument("the function '{}' is of type {}, asked for is {}", name,
+                                    function.type().text(), core.text());
+  }
+  Crossing crossing(store, instance, function);
+  if ((text_in || text_out) && store.memory(instance).size() == 0) {
+    return Status::invalid_argument("'{}' passes text, but the guest exports no memory 'memory'", name);
+  }
+  if (text_in) {
+    Result<RawFunction> found = helper(store, instance, kRealloc, realloc_type());
+    if (!found.ok()) {
+      return std::move(found).status().with_context("text is passed by the canonical ABI");
+    }
+    crossing.realloc_ = found.value();
+  }
+  if (text_out) {
+    const std::string post = fmt::format("cabi_post_{}", name);
+    Result<RawFunction> found = helper(store, instance, post, {{ValType::kI32}, {}});
+    if (found.ok()) crossing.post_return_ = found.value();
+    if (!found.ok() && found.code() != Code::kNotFound) return std::move(found).status();
+  }
+  return crossing;
+}
+
+Status Crossing::lower(std::string_view text, RawValue* values) const {
+  if (text.size() > store_->limits().copy_bytes_max || text.size() > UINT32_MAX) {
+    return Status::limit_exceeded("an argument of {} bytes (copy_bytes_max={})", text.size(),
+                                  store_->limits().copy_bytes_max);
+  }
+  RawValue call[4] = {{.i32 = 0}, {.i32 = 0}, {.i32 = 1}, {.i32 = static_cast<int32_t>(text.size())}};
+  SPORE_TRY(realloc_->call_unchecked(call, 4));
+  const std::span<std::byte> target =
+      SPORE_TRY(store_->memory(instance_).span(guest_ptr(call[0]), text.size()));
+  // Not memcpy of nothing: both pointers may be null then.
+  if (!text.empty()) std::memcpy(target.data(), text.data(), text.size());
+  values[0] = call[0];
+  values[1].i32 = static_cast<int32_t>(text.size());
+  return {};
+}
+
+Result<std::string> Crossing::lift(const RawValue& result) const {
+  const GuestMemory memory = store_->memory(instance_);
+  const std::span<std::byte> pair = SPORE_TRY(memory.span(guest_ptr(result), 2 * sizeof(uint32_t)));
+  uint32_t address_and_length[2];
+  std::memcpy(address_and_length, pair.data(), sizeof address_and_length);
+  const auto [address, length] = address_and_length;
+  if (length > store_->limits().copy_bytes_max) {
+    return Status::limit_exceeded("a result of {} bytes (copy_bytes_max={})", length,
+                                  store_->limits().copy_bytes_max);
+  }
+  const std::string_view bytes = SPORE_TRY(memory.string({address}, length));
+  std::string text(bytes);  // before the guest frees it
+  if (post_return_) {
+    RawValue argument = result;
+    SPORE_TRY(post_return_->call_unchecked(&argument, 1));
+  }
+  return text;
+}
+
+}  // namespace spore::host

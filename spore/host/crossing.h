@@ -1,0 +1,50 @@
+#pragma once
+
+// How text crosses into and out of a guest: the canonical ABI of the Component Model, on core modules.
+//
+//   in:   cabi_realloc(0, 0, 1, length) -> address; the bytes are copied there; the function is given
+//         (address, length) and owns them from then on
+//   out:  the function gives the address of two i32, (address, length); the bytes are copied out, then
+//         cabi_post_<name>(that address) is called, if the guest has it, to free them
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "spore/base/status.h"
+#include "spore/engine/store.h"
+
+namespace spore::host {
+
+// One guest function with what it takes to pass text to and from it.
+class Crossing {
+ public:
+  // kNotFound: no such function; kInvalidArgument: it has another type than `core`, both are named, or
+  // text crosses and the guest lacks cabi_realloc or a memory.
+  static Result<Crossing> create(engine::Store& store, const engine::InstanceHandle& instance,
+                                 std::string_view name, const engine::FuncType& core, bool text_in,
+                                 bool text_out);
+
+  engine::Store& store() const { return *store_; }
+  Status call(engine::RawValue* values, size_t count) const {
+    return function_.call_unchecked(values, count);
+  }
+  // Copies `text` in; its address and length become values[0] and values[1].
+  Status lower(std::string_view text, engine::RawValue* values) const;
+  // Copies the text out that `result` points to, and has the guest free it.
+  Result<std::string> lift(const engine::RawValue& result) const;
+
+ private:
+  Crossing(engine::Store& store, const engine::InstanceHandle& instance,
+           const engine::RawFunction& function)
+      : store_(&store), instance_(instance), function_(function) {}
+
+  engine::Store* store_;
+  engine::InstanceHandle instance_;
+  engine::RawFunction function_;
+  std::optional<engine::RawFunction> realloc_;
+  std::optional<engine::RawFunction> post_return_;
+};
+
+}  // namespace spore::host

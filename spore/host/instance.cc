@@ -1,0 +1,69 @@
+#include "spore/host/instance.h"
+
+#include <cstring>
+
+namespace spore::host {
+
+using engine::GuestPtr;
+using engine::Store;
+
+Result<Instance> Instance::create(std::shared_ptr<const engine::Binding> binding,
+                                  const engine::Limits& limits, void* user_data) {
+  std::shared_ptr<const engine::CompiledCode> code = binding->code();
+  std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
+  std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));
+  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(std::move(binding)));
+  return Instance(std::move(store), handle, std::move(code));
+}
+
+Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledCode> code,
+                                         std::shared_ptr<const engine::HostFunctions> functions,
+                                         Instance& first, std::span<const Link> others) {
+  std::vector<Store::Linked> linked;
+  for (const Link& other : others) {
+    if (other.instance->store_ != first.store_) {
+      return Status::invalid_argument("the instance '{}' was not linked to the others when it was made",
+                                      other.name);
+    }
+    linked.push_back({other.name, other.instance->handle_});
+  }
+  const engine::InstanceHandle handle =
+      SPORE_TRY(first.store_->instantiate_linked(code, std::move(functions), linked));
+  return Instance(first.store_, handle, std::move(code));
+}
+
+Result<DynamicFunction> Instance::dynamic_function(std::string_view name) const {
+  const engine::RawFunction function = SPORE_TRY(store_->function(handle_, name));
+  Result<Signature> signature = Signature::of(function.type());
+  if (!signature.ok()) {
+    return std::move(signature).status().with_context(
+        fmt::format("the function '{}' of type {}", name, function.type().text()));
+  }
+  return dynamic_function(name, std::move(signature).value());
+}
+
+Result<DynamicFunction> Instance::dynamic_function(std::string_view name, Signature signature) const {
+  return DynamicFunction::create(*store_, handle_, name, std::move(signature));
+}
+
+Result<std::string> Instance::read_string(GuestPtr pointer, uint64_t length) const {
+  const std::string_view text = SPORE_TRY(store_->memory(handle_).string(pointer, length));
+  return std::string(text);
+}
+
+Result<std::vector<std::byte>> Instance::read_bytes(GuestPtr pointer, uint64_t length) const {
+  const std::span<std::byte> bytes = SPORE_TRY(store_->memory(handle_).span(pointer, length));
+  return std::vector<std::byte>(bytes.begin(), bytes.end());
+}
+
+Status Instance::write_bytes(GuestPtr pointer, std::span<const std::byte> bytes) {
+  const std::span<std::byte> target = SPORE_TRY(store_->memory(handle_).span(pointer, bytes.size()));
+  if (!bytes.empty()) std::memcpy(target.data(), bytes.data(), bytes.size());
+  return {};
+}
+
+Status Instance::write_string(GuestPtr pointer, std::string_view text) {
+  return write_bytes(pointer, std::as_bytes(std::span(text)));
+}
+
+}  // namespace spore::host

@@ -1,0 +1,249 @@
+#include "spore/runtime/options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <numeric>
+#include <optional>
+
+#include "spore/base/fd.h"
+
+namespace spore::runtime {
+namespace {
+
+using engine::Tier;
+
+Result<uint64_t> parse_count(std::string_view text) {
+  uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end || text.empty()) {
+    return Status::invalid_argument("'{}' is not a whole number", text);
+  }
+  return value;
+}
+
+Result<bool> parse_switch(std::string_view text) {
+  if (text == "on" || text == "true" || text == "1") return true;
+  if (text == "off" || text == "false" || text == "0") return false;
+  return Status::invalid_argument("'{}' is neither on nor off", text);
+}
+
+std::string switch_text(bool value) { return value ? "on" : "off"; }
+
+Result<uint64_t> parse_deadline(std::string_view text) {
+  if (text == "none") return engine::kDeadlineMsMax;
+  return parse_count(text);
+}
+
+constexpr std::array kDescriptions{
+    OptionDescription{
+        "tier", "compiler of modules: baseline (quick to compile) or optimised (quick to run)",
+        [](RuntimeOptions& options, std::string_view value) -> Status {
+          if (value != "baseline" && value != "optimised") {
+            return Status::invalid_argument("'{}' is neither baseline nor optimised", value);
+          }
+          options.tier = value == "baseline" ? Tier::kBaseline : Tier::kOptimised;
+          return {};
+        },
+        [](const RuntimeOptions& options) { return std::string(engine::tier_name(options.tier)); }},
+    OptionDescription{"deadline_ms", "milliseconds that one call may take, or none",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.deadline_ms = SPORE_TRY(parse_deadline(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.deadline_ms);
+                      }},
+    OptionDescription{"fuel_max", "instructions, roughly, that one call may take; switches counting on",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.fuel_max = SPORE_TRY(parse_count(value));
+                        options.fuel = options.limits.fuel_max != 0;
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return std::to_string(options.limits.fuel_max); }},
+    OptionDescription{"memory_bytes_max", "linear memory of one instance",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.memory_bytes_max = SPORE_TRY(parse_bytes(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.memory_bytes_max);
+                      }},
+    OptionDescription{"table_elements_max", "elements of the tables of one instance",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.table_elements_max = SPORE_TRY(parse_count(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.table_elements_max);
+                      }},
+    OptionDescription{"nesting_max", "calls host -> guest -> host -> guest that may be open at once",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        const uint64_t count = SPORE_TRY(parse_count(value));
+                        if (count > 1000) return Status::invalid_argument("{} is more than 1000", count);
+                        options.limits.nesting_max = static_cast<uint32_t>(count);
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.nesting_max);
+                      }},
+    OptionDescription{"copy_bytes_max", "bytes that host functions copy in one call",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.copy_bytes_max = SPORE_TRY(parse_bytes(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.copy_bytes_max);
+                      }},
+    OptionDescription{"log_bytes_max", "bytes that one call may log",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.log_bytes_max = SPORE_TRY(parse_bytes(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.log_bytes_max);
+                      }},
+    OptionDescription{"wasm_stack_bytes", "stack of guest calls; the calling thread must have more",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.wasm_stack_bytes = SPORE_TRY(parse_bytes(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return std::to_string(options.wasm_stack_bytes); }},
+    OptionDescription{"module_bytes_max", "size of a module's file",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.module_bytes_max = SPORE_TRY(parse_bytes(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return std::to_string(options.module_bytes_max); }},
+    OptionDescription{"modules_max", "modules loaded at once",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.modules_max = SPORE_TRY(parse_count(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return std::to_string(options.modules_max); }},
+    OptionDescription{"parallel_compile", "threads inside one compile; not where the process forks later",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.parallel_compile = SPORE_TRY(parse_switch(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return switch_text(options.parallel_compile); }},
+    OptionDescription{"metrics", "time compiles and instantiations",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.metrics = SPORE_TRY(parse_switch(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return switch_text(options.metrics); }},
+};
+
+// Levenshtein's distance, for "did you mean".
+size_t distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); i++) {
+    size_t diagonal = row[0]++;
+    for (size_t j = 0; j < b.size(); j++) {
+      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+std::string_view trim(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+}  // namespace
+
+std::span<const OptionDescription> option_descriptions() { return kDescriptions; }
+
+Status set_option(RuntimeOptions& options, std::string_view name, std::string_view value) {
+  const auto found = std::ranges::find(kDescriptions, name, &OptionDescription::name);
+  if (found != kDescriptions.end()) return found->set(options, value).with_context(name);
+  const auto nearest = std::ranges::min_element(
+      kDescriptions, {}, [&](const OptionDescription& other) { return distance(name, other.name); });
+  return Status::invalid_argument("there is no option '{}' (did you mean '{}'?)", name, nearest->name);
+}
+
+Result<uint64_t> parse_bytes(std::string_view text) {
+  static constexpr std::array<std::pair<std::string_view, uint64_t>, 4> kUnits{
+      {{"KiB", uint64_t{1} << 10}, {"MiB", uint64_t{1} << 20}, {"GiB", uint64_t{1} << 30}, {"", 1}}};
+  for (const auto& [unit, factor] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    const std::string_view digits = trim(text.substr(0, text.size() - unit.size()));
+    Result<uint64_t> count = parse_count(digits);
+    if (!count.ok()) break;
+    if (count.value() > UINT64_MAX / factor) break;
+    return count.value() * factor;
+  }
+  return Status::invalid_argument("'{}' is not a size (1000, 64KiB, 256MiB, 4GiB)", text);
+}
+
+Status apply_options_text(RuntimeOptions& options, std::string_view text, std::string_view file_name) {
+  size_t number = 0;
+  while (!text.empty()) {
+    number++;
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    line = trim(line.substr(0, line.find('#')));
+    if (line.empty()) continue;
+    const size_t equals = line.find('=');
+    if (equals == std::string_view::npos) {
+      return Status::invalid_argument("{}:{}: '{}' is not 'name = value'", file_name, number, line);
+    }
+    Status status = set_option(options, trim(line.substr(0, equals)), trim(line.substr(equals + 1)));
+    if (!status.ok()) return std::move(status).with_context(fmt::format("{}:{}", file_name, number));
+  }
+  return {};
+}
+
+Status apply_options_environment(RuntimeOptions& options,
+                                 const std::function<const char*(const char*)>& lookup) {
+  for (const OptionDescription& option : kDescriptions) {
+    std::string name = "SPORE_" + std::string(option.name);
+    std::ranges::transform(name, name.begin(),
+                           [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    const char* value = lookup(name.c_str());
+    if (value == nullptr) continue;
+    Status status = option.set(options, value);
+    if (!status.ok()) return std::move(status).with_context(name);
+  }
+  return {};
+}
+
+Result<std::filesystem::path> home_directory(std::string_view flag,
+                                             const std::function<const char*(const char*)>& lookup) {
+  const auto set = [&](const char* name) -> std::optional<std::filesystem::path> {
+    const char* value = lookup(name);
+    if (value == nullptr || *value == '\0') return std::nullopt;
+    return std::filesystem::path(value);
+  };
+  if (!flag.empty()) return std::filesystem::path(flag);
+  if (const auto home = set("SPORE_HOME")) return *home;
+  if (const auto data = set("XDG_DATA_HOME")) return *data / "spore";
+  if (const auto user = set("HOME")) return *user / ".local" / "share" / "spore";
+  return Status::invalid_argument("no data directory: set --home, SPORE_HOME, XDG_DATA_HOME or HOME");
+}
+
+Result<RuntimeOptions> load_options(const std::filesystem::path& home,
+                                    const std::function<const char*(const char*)>& lookup) {
+  constexpr size_t kFileBytesMax = 1 << 20;
+  RuntimeOptions options;
+  const std::filesystem::path file = home / "spore.conf";
+  const Result<std::vector<uint8_t>> bytes = read_file(file, kFileBytesMax);
+  if (bytes.ok()) {
+    const auto& content = bytes.value();
+    SPORE_TRY(apply_options_text(
+        options, {reinterpret_cast<const char*>(content.data()), content.size()}, file.native()));
+  } else if (bytes.code() != Code::kNotFound) {
+    return bytes.status().copy();
+  }
+  SPORE_TRY(apply_options_environment(options, lookup));
+  return options;
+}
+
+}  // namespace spore::runtime

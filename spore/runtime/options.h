@@ -1,0 +1,72 @@
+#pragma once
+
+// The options of a Runtime, and the one table by which files, the environment and flags set them.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "spore/base/log.h"
+#include "spore/base/status.h"
+#include "spore/engine/engine.h"
+#include "spore/engine/limits.h"
+#include "spore/host/functions.h"
+
+namespace spore::runtime {
+
+struct RuntimeOptions {
+  // Compiled into code: the same for all modules of the Runtime.
+  bool fuel = false;
+  size_t wasm_stack_bytes = 512 * 1024;
+  bool parallel_compile = false;
+
+  // What a module gets unless load_module or instantiate says otherwise.
+  engine::Tier tier = engine::Tier::kOptimised;
+  engine::Limits limits;
+
+  size_t module_bytes_max = 128 * engine::kMebibyte;
+  size_t modules_max = 10'000;
+
+  host::HostFunctions host;  // what every module may import
+  Log log;
+  bool metrics = true;  // time compiles and instantiations
+};
+
+// One option that a person can set: `name = value` in a file, SPORE_NAME=value, --name value.
+struct OptionDescription {
+  std::string_view name;  // as in the file: deadline_ms
+  std::string_view help;
+  Status (*set)(RuntimeOptions& options, std::string_view value);
+  std::string (*get)(const RuntimeOptions& options);
+};
+std::span<const OptionDescription> option_descriptions();
+
+// kInvalidArgument: no such option (the nearest name is given), or not a value for it.
+Status set_option(RuntimeOptions& options, std::string_view name, std::string_view value);
+
+// "64KiB", "256 MiB", "1000", "none" is not a size.
+Result<uint64_t> parse_bytes(std::string_view text);
+
+// Lines `name = value`; '#' begins a comment.  The error names file and line.
+Status apply_options_text(RuntimeOptions& options, std::string_view text, std::string_view file_name);
+
+// Every SPORE_<NAME> that is set.  `lookup` is std::getenv but in tests.
+Status apply_options_environment(RuntimeOptions& options,
+                                 const std::function<const char*(const char*)>& lookup);
+
+// Where Spore keeps what it keeps: `flag` if not empty, else SPORE_HOME, else XDG_DATA_HOME/spore, else
+// ~/.local/share/spore.  Nothing is created.  kInvalidArgument: none of them is set.
+Result<std::filesystem::path> home_directory(std::string_view flag,
+                                             const std::function<const char*(const char*)>& lookup);
+
+// Defaults, then <home>/spore.conf if it is there, then the environment.
+Result<RuntimeOptions> load_options(const std::filesystem::path& home,
+                                    const std::function<const char*(const char*)>& lookup);
+
+}  // namespace spore::runtime

@@ -1,0 +1,217 @@
+#include "spore/runtime/runtime.h"
+
+#include <chrono>
+
+#include "spore/engine/signals.h"
+#include "spore/engine/ticker.h"
+
+namespace spore::runtime {
+
+using engine::Tier;
+using host::Instance;
+
+namespace {
+
+// Nanoseconds of a scope, added to a counter; nothing when off.
+class Timing {
+ public:
+  Timing(bool on, std::atomic<uint64_t>& total) : on_(on), total_(total) {
+    if (on_) begin_ = std::chrono::steady_clock::now();
+  }
+  ~Timing() { total_.fetch_add(elapsed_ns(), std::memory_order_relaxed); }
+  Timing(const Timing&) = delete;
+  Timing& operator=(const Timing&) = delete;
+
+  uint64_t elapsed_ns() const {
+    if (!on_) return 0;
+    return static_cast<uint64_t>((std::chrono::steady_clock::now() - begin_).count());
+  }
+
+ private:
+  bool on_;
+  std::atomic<uint64_t>& total_;
+  std::chrono::steady_clock::time_point begin_;
+};
+
+// spore.log(address, length): a line for the Runtime's log, within log_bytes_max a call.
+void define_log(host::HostFunctions& host, const Log& log) {
+  host.define("spore", "log", [log](host::Caller& caller, std::string_view line) -> Status {
+    SPORE_TRY(caller.charge_log(line.size()));
+    log.write(LogLevel::kInfo, "guest: {}", line);
+    return {};
+  });
+}
+
+std::shared_ptr<const engine::HostFunctions> merge(const engine::HostFunctions& base,
+                                                   const host::HostFunctions& more) {
+  host::HostFunctions merged;
+  for (const engine::HostFunction& function : base) merged.define_raw(function);
+  for (const engine::HostFunction& function : *more.freeze()) merged.define_raw(function);
+  return merged.freeze();
+}
+
+}  // namespace
+
+void RuntimeStatistics::write_json(JsonWriter& json) const {
+  json.field("modules_loaded", modules_loaded)
+      .field("modules_compiled", modules_compiled)
+      .field("compile_ns", compile_ns)
+      .field("instances_created", instances_created)
+      .field("instances_failed", instances_failed)
+      .field("instantiate_ns", instantiate_ns);
+}
+
+Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
+  std::unique_ptr<Runtime> runtime(new Runtime(std::move(options)));
+  const RuntimeOptions& used = runtime->options_;
+  engine::EngineOptions engine_options{.tier = Tier::kBaseline,
+                                       .fuel = used.fuel,
+                                       .wasm_stack_bytes = used.wasm_stack_bytes,
+                                       .parallel_compile = used.parallel_compile};
+  runtime->baseline_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_));
+  engine_options.tier = Tier::kOptimised;
+  runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_));
+  SPORE_TRY(engine::self_test_traps());
+  return runtime;
+}
+
+Runtime::Runtime(RuntimeOptions options)
+    : options_(std::move(options)), ticker_(std::make_shared<engine::Ticker>()) {
+  host::HostFunctions own;
+  define_log(own, options_.log);
+  host_ = merge(*own.freeze(), options_.host);
+}
+
+Runtime::~Runtime() = default;
+
+Status Runtime::check_open() const {
+  if (closed_.load()) return Status::unavailable("this Runtime was closed");
+  // Since the Runtime was made, the host may have put a signal handler over ours.
+  if (engine::trap_handlers_replaced()) return engine::self_test_traps();
+  return {};
+}
+
+Result<std::shared_ptr<const engine::CompiledCode>> Runtime::make_code(std::span<const uint8_t> bytes,
+                                                                       const Digest& hash,
+                                                                       const ModuleOptions& options) {
+  const engine::Engine& engine =
+      options.tier.value_or(options_.tier) == Tier::kBaseline ? *baseline_ : *optimised_;
+  if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash);
+  modules_compiled_.fetch_add(1, std::memory_order_relaxed);
+  return engine.compile(bytes);
+}
+
+Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
+                                                           std::span<const uint8_t> bytes,
+                                                           const ModuleOptions& options) {
+  SPORE_TRY(check_open());
+  if (name.empty()) return Status::invalid_argument("a module needs a name");
+  const Tier tier = options.tier.value_or(options_.tier);
+  std::shared_ptr<Module> module(new Module);
+  module->name_ = name;
+  module->version_ = options.version;
+  module->description_ = options.description;
+  module->limits_ = options.limits.value_or(options_.limits);
+  module->facts_ = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
+  SPORE_TRY(wasm::check_proposals(
+      module->facts_, tier == Tier::kBaseline ? wasm::kProposalsBaseline : wasm::kProposalsOptimised));
+  {
+    const Timing timing(options_.metrics, compile_ns_);
+    module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
+    module->compile_ns_ = timing.elapsed_ns();
+  }
+  module->functions_ = merge(*host_, options.host);
+  if (engine::check_imports(*module->code_, *module->functions_).ok()) {
+    module->binding_ = SPORE_TRY(engine::Binding::create(module->code_, module->functions_));
+  }
+
+  const MutexLock lock(modules_mutex_);
+  if (modules_.size() >= options_.modules_max) {
+    return Status::limit_exceeded("{} modules are loaded (modules_max={})", modules_.size(),
+                                  options_.modules_max);
+  }
+  const auto [where, added] = modules_.emplace(module->name_, module);
+  if (!added) {
+    return Status::already_exists("a module '{}' is loaded already (hash {:.12})", name,
+                                  where->second->facts().hash.hex());
+  }
+  return std::shared_ptr<const Module>(std::move(module));
+}
+
+Result<std::shared_ptr<const Module>> Runtime::module(std::string_view name) const {
+  const MutexLock lock(modules_mutex_);
+  const auto found = modules_.find(name);
+  if (found == modules_.end()) return Status::not_found("no module '{}' is loaded", name);
+  return found->second;
+}
+
+std::vector<std::shared_ptr<const Module>> Runtime::list_modules() const {
+  const MutexLock lock(modules_mutex_);
+  std::vector<std::shared_ptr<const Module>> modules;
+  for (const auto& [name, module] : modules_) modules.push_back(module);
+  return modules;
+}
+
+std::vector<FunctionDescription> Runtime::list_functions() const {
+  std::vector<FunctionDescription> functions;
+  for (const std::shared_ptr<const Module>& module : list_modules()) {
+    for (const engine::CompiledCode::Export& exported : module->code().exports()) {
+      if (exported.kind != engine::ExternKind::kFunction) continue;
+      functions.push_back({module->name(), exported.name, exported.type.text()});
+    }
+  }
+  return functions;
+}
+
+Status Runtime::unload_module(std::string_view name) {
+  std::shared_ptr<const Module> last;  // freed after the lock: unmapping code takes a while
+  const MutexLock lock(modules_mutex_);
+  const auto found = modules_.find(name);
+  if (found == modules_.end()) return Status::not_found("no module '{}' is loaded", name);
+  last = std::move(found->second);
+  modules_.erase(found);
+  return {};
+}
+
+Result<Instance> Runtime::instantiate(const Module& module, const InstanceOptions& options) {
+  SPORE_TRY(check_open());
+  if (module.binding_ == nullptr) {
+    return engine::check_imports(*module.code_, *module.functions_).with_context(module.name_);
+  }
+  const Timing timing(options_.metrics, instantiate_ns_);
+  Result<Instance> instance = Instance::create(
+      module.binding_, options.limits.value_or(module.limits_), options.user_data);
+  (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
+  return instance;
+}
+
+Result<Instance> Runtime::instantiate(std::string_view module_name, const InstanceOptions& options) {
+  const std::shared_ptr<const Module> found = SPORE_TRY(module(module_name));
+  return instantiate(*found, options);
+}
+
+Result<Instance> Runtime::instantiate_linked(const Module& module, Instance& first,
+                                             std::span<const Instance::Link> others) {
+  SPORE_TRY(check_open());
+  Result<Instance> instance = Instance::create_linked(module.code_, module.functions_, first, others);
+  (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
+  return instance;
+}
+
+void Runtime::close() { closed_.store(true); }
+
+RuntimeStatistics Runtime::statistics() const {
+  RuntimeStatistics statistics;
+  {
+    const MutexLock lock(modules_mutex_);
+    statistics.modules_loaded = modules_.size();
+  }
+  statistics.modules_compiled = modules_compiled_.load(std::memory_order_relaxed);
+  statistics.compile_ns = compile_ns_.load(std::memory_order_relaxed);
+  statistics.instances_created = instances_created_.load(std::memory_order_relaxed);
+  statistics.instances_failed = instances_failed_.load(std::memory_order_relaxed);
+  statistics.instantiate_ns = instantiate_ns_.load(std::memory_order_relaxed);
+  return statistics;
+}
+
+}  // namespace spore::runtime
