@@ -110,13 +110,6 @@ bool child_traps() {
   }
 }
 
-// Real stack that must be left under the wasm stack: host functions run there, and Wasmtime itself.
-constexpr size_t kHostStackBytes = 256 * 1024;
-
-// This thread's stack; 0 until asked.
-thread_local uintptr_t stack_low = 0;
-thread_local uintptr_t stack_bytes = 0;
-
 // Once per thread: costs a file read on the main thread, whose stack the kernel lays out.
 Status first_check() {
   sigset_t blocked;
@@ -136,8 +129,7 @@ Status first_check() {
   }
   pthread_attr_getstack(&attributes, &low, &bytes);
   pthread_attr_destroy(&attributes);
-  stack_low = reinterpret_cast<uintptr_t>(low);
-  stack_bytes = bytes;
+  thread_stack = {reinterpret_cast<uintptr_t>(low), bytes};
   return {};
 }
 
@@ -165,13 +157,13 @@ Status self_test_traps() {
       "chain to the previous handler");
 }
 
+constinit thread_local ThreadStack thread_stack;
+
 Status check_thread(size_t wasm_stack_bytes) {
-  if (stack_low == 0) [[unlikely]] SPORE_TRY(first_check());
-  const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  const size_t needed = wasm_stack_bytes + kHostStackBytes;
-  const uintptr_t left = here - stack_low;  // below the stack it wraps around, and is too large
-  if (left >= needed && left < stack_bytes) [[likely]] return {};
-  if (left >= stack_bytes) {
+  if (thread_stack.bytes == 0) SPORE_TRY(first_check());
+  if (thread_fits(wasm_stack_bytes)) return {};
+  const uintptr_t left = reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - thread_stack.low;
+  if (left >= thread_stack.bytes) {
     return Status::unavailable(
         "this is not the thread's own stack (a coroutine's, or a signal's): how much is left cannot be "
         "known, so no guest runs here");
@@ -179,7 +171,7 @@ Status check_thread(size_t wasm_stack_bytes) {
   return Status::unavailable(
       "this thread has {} bytes of stack left, a call needs {} (wasm_stack_bytes={} and {} for the "
       "host): call from a thread with a larger stack, or lower wasm_stack_bytes",
-      left, needed, wasm_stack_bytes, kHostStackBytes);
+      left, wasm_stack_bytes + kHostStackBytes, wasm_stack_bytes, kHostStackBytes);
 }
 
 }  // namespace spore::engine

@@ -5,6 +5,7 @@
 // becomes the host's crash.  These functions find that out before a guest can.
 
 #include <cstddef>
+#include <cstdint>
 
 #include "spore/base/status.h"
 
@@ -22,9 +23,27 @@ bool trap_handlers_replaced();
 // only kill the child.  kUnavailable: native code must not run in this process.
 Status self_test_traps();
 
-// The calling thread may run guests of this stack limit: enough real stack is left below this frame, and
-// the three signals are not blocked (the kernel kills a process that traps while they are).  Cheap after
-// a thread's first call.  kUnavailable says what to change.
+// Real stack that must be left under the wasm stack: host functions run there, and Wasmtime itself.
+inline constexpr size_t kHostStackBytes = 256 * 1024;
+
+// What is known of the calling thread; all 0 until asked.
+struct ThreadStack {
+  uintptr_t low = 0;
+  uintptr_t bytes = 0;
+};
+// Initial-exec: one instruction to reach also in a plugin that is loaded later (glibc keeps room for it).
+extern constinit thread_local ThreadStack thread_stack __attribute__((tls_model("initial-exec")));
+
+// The calling thread may run guests of this stack limit: enough real stack is left below this frame.
+// False also before a thread's first check_thread().
+inline bool thread_fits(size_t wasm_stack_bytes) {
+  const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  const uintptr_t left = here - thread_stack.low;  // below the stack it wraps around, and is too large
+  return left >= wasm_stack_bytes + kHostStackBytes && left < thread_stack.bytes;
+}
+
+// The same with the reason why not.  kUnavailable: too little stack, not the thread's own stack, or one of
+// the three signals is blocked (the kernel kills a process that traps while it is).
 Status check_thread(size_t wasm_stack_bytes);
 
 }  // namespace spore::engine

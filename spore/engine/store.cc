@@ -105,8 +105,8 @@ std::string export_names(const CompiledCode& code, ExternKind kind) {
 }  // namespace
 
 void Canceller::cancel() const {
-  const uint64_t call = state_->call.load();
-  if (call % 2 == 1) state_->cancelled.store(call);
+  // If that call has ended already, its number never comes back.
+  state_->cancelled.store(state_->call.load());
 }
 
 // --- host calls ---------------------------------------------------------------------------------------
@@ -182,8 +182,8 @@ Status charge(uint64_t& used, uint64_t bytes, uint64_t limit, std::string_view n
 }  // namespace
 
 Status Caller::charge_copy(uint64_t bytes) {
-  if (store_.quota_sequence_ != store_.call_sequence_) {
-    store_.quota_sequence_ = store_.call_sequence_;
+  if (store_.quota_call_ != store_.call_number()) {
+    store_.quota_call_ = store_.call_number();
     store_.copied_bytes_ = store_.logged_bytes_ = 0;
   }
   return charge(store_.copied_bytes_, bytes, store_.limits_.copy_bytes_max, "copy_bytes_max");
@@ -199,12 +199,13 @@ Status Caller::charge_log(uint64_t bytes) {
 void Store::DeleteStore::operator()(wasmtime_store* store) const noexcept { wasmtime_store_delete(store); }
 
 Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* user_data)
-    : counts_fuel_(engine->options().fuel),
+    : plain_(!engine->options().fuel),
       wasm_stack_bytes_(engine->options().wasm_stack_bytes),
       limits_(limits),
       cancel_(std::make_shared<Canceller::State>()),
       ticker_(engine->ticker()),
       user_data_(user_data),
+      counts_fuel_(engine->options().fuel),
       engine_(std::move(engine)),
       handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
   context_ = wasmtime_store_context(handle_.get());
@@ -227,12 +228,13 @@ Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engin
 
 Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding) {
   SPORE_TRY(enter());
+  open(kCall);
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error =
       wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
   close(kCall);
-  if (error != nullptr || trap != nullptr) return take_failure(error, trap);
+  if (error != nullptr || trap != nullptr) return failure_of(error, trap);
   std::shared_ptr<const CompiledCode> code = binding->code();
   return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), std::move(binding));
 }
@@ -262,12 +264,13 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
     imports.push_back(item);
   }
   SPORE_TRY(enter());
+  open(kCall);
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error = wasmtime_instance_new(context_, code->handle(), imports.data(),
                                                   imports.size(), &instance, &trap);
   close(kCall);
-  if (error != nullptr || trap != nullptr) return take_failure(error, trap);
+  if (error != nullptr || trap != nullptr) return failure_of(error, trap);
   return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), std::move(functions));
 }
 
@@ -356,28 +359,25 @@ GuestMemory Store::member_memory(const Member& member) {
 
 // --- calls --------------------------------------------------------------------------------------------
 
-void Store::open(uint32_t what) {
+inline void Store::open(uint32_t what) {
   if (open_ == 0) {
-    call_sequence_ += 2;
-    cancel_->call.store(call_sequence_ - 1, std::memory_order_relaxed);
+    cancel_->call.store(call_number() + 1, std::memory_order_relaxed);  // this thread is its only writer
     deadline_tick_ = ticker_.now() + limits_.deadline_ms;
   }
   open_ += what;
 }
 
-void Store::close(uint32_t what) {
-  open_ -= what;
-  if (open_ == 0) cancel_->call.store(call_sequence_, std::memory_order_relaxed);
+inline void Store::close(uint32_t what) { open_ -= what; }
+
+Store::Group::Group(Store& store) : store_(store) { store_.open(kGroup); }
+Store::Group::~Group() { store_.close(kGroup); }
+
+inline bool Store::may_enter() const {
+  return plain_ && depth() < limits_.nesting_max && thread_fits(wasm_stack_bytes_);
 }
 
+// All that may_enter() does not say yes to at once.
 Status Store::enter() {
-  if (retired_ || counts_fuel_ || depth() >= limits_.nesting_max) [[unlikely]] SPORE_TRY(enter_slowly());
-  SPORE_TRY(check_thread(wasm_stack_bytes_));
-  open(kCall);
-  return {};
-}
-
-Status Store::enter_slowly() {
   if (retired_) {
     return Status::unavailable(
         "this instance was stopped in the middle of an earlier call and is retired: make a new one");
@@ -387,6 +387,7 @@ Status Store::enter_slowly() {
                                   "(nesting_max={})",
                                   depth(), limits_.nesting_max);
   }
+  SPORE_TRY(check_thread(wasm_stack_bytes_));
   if (counts_fuel_ && open_ == 0) SPORE_TRY(refuel());
   return {};
 }
@@ -398,19 +399,31 @@ Status Store::refuel() {
   return {};
 }
 
-Status Store::call(const FunctionHandle& function, RawValue* values, size_t count) {
-  if (Status status = enter(); !status.ok()) [[unlikely]] return status;
+bool Store::try_call(const FunctionHandle& function, RawValue* values, size_t count) {
+  if (!may_enter() && !enter_or_fail()) [[unlikely]] return false;
+  open(kCall);
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error = wasmtime_func_call_unchecked(
       context_, reinterpret_cast<const wasmtime_func_t*>(&function),
       reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
   close(kCall);
-  if (error != nullptr || trap != nullptr) [[unlikely]] return take_failure(error, trap);
-  return {};
+  if (error == nullptr && trap == nullptr) [[likely]] return true;
+  return fail(error, trap);
+}
+
+// Out of line, so that the call itself saves few registers.
+[[gnu::cold, gnu::noinline]] bool Store::enter_or_fail() {
+  failure_ = enter();
+  return failure_.ok();
+}
+
+[[gnu::cold, gnu::noinline]] bool Store::fail(wasmtime_error* error, wasm_trap_t* trap) {
+  failure_ = failure_of(error, trap);
+  return false;
 }
 
 Status Store::check_running() const {
-  if (cancel_->cancelled.load() == call_sequence_ - 1) {
+  if (cancel_->cancelled.load() == call_number()) {
     return Status::cancelled("the call was cancelled");
   }
   if (ticker_.now() >= deadline_tick_) {
@@ -452,7 +465,7 @@ uint64_t Store::fuel_left() const {
 
 // --- failures -----------------------------------------------------------------------------------------
 
-Status Store::take_failure(wasmtime_error* raw_error, wasm_trap_t* raw_trap) {
+Status Store::failure_of(wasmtime_error* raw_error, wasm_trap_t* raw_trap) {
   const ErrorHandle error(raw_error);
   const TrapHandle trap(raw_trap);
   return trap != nullptr ? describe_trap(trap.get()) : describe_error(error.get());
@@ -486,6 +499,7 @@ Status Store::describe_error(wasmtime_error* error) {
   wasmtime_error_wasm_trace(error, &frames.value);
   if (!pending_.ok()) {
     retired_ = true;
+    plain_ = false;
     Status status = std::exchange(pending_, Status());
     const bool interrupted =
         status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;

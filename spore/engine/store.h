@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "spore/base/status.h"
@@ -40,8 +41,8 @@ class Canceller {
  private:
   friend class Store;
   struct State {
-    std::atomic<uint64_t> call{0};       // odd while a call runs; another number for each call
-    std::atomic<uint64_t> cancelled{0};  // the call that is to end
+    std::atomic<uint64_t> call{0};       // the number of the running call, or of the last one
+    std::atomic<uint64_t> cancelled{0};  // the number of the call that is to end; calls begin at 1
   };
   explicit Canceller(std::shared_ptr<State> state) : state_(std::move(state)) {}
   std::shared_ptr<State> state_;
@@ -83,6 +84,8 @@ class RawFunction {
   const FuncType& type() const { return *type_; }
   // `values` has room for the larger of arguments and results; the types are not checked.
   Status call_unchecked(RawValue* values, size_t count) const;
+  // The same for callers that count nanoseconds: false, and store().take_failure() says why.
+  bool try_call_unchecked(RawValue* values, size_t count) const;
 
  private:
   Store* store_;
@@ -131,12 +134,18 @@ class Store {
   // The call itself.  `values` holds the arguments, then the results.
   Status call(const FunctionHandle& function, RawValue* values, size_t count);
 
+  // The call itself.  `values` holds the arguments, then the results.  A bool and not a Status: returning
+  // an object that needs a destructor costs as much as all checks of a call together.
+  bool try_call(const FunctionHandle& function, RawValue* values, size_t count);
+  // Why the last try_call() gave false.
+  Status take_failure() { return std::exchange(failure_, Status()); }
+
   // Several calls into the guest that are one call to everybody else: one deadline, one quota, one
   // cancellation.  What passes a string allocates, calls and frees under one of these.
   class Group {
    public:
-    explicit Group(Store& store) : store_(store) { store_.open(kGroup); }
-    ~Group() { store_.close(kGroup); }
+    explicit Group(Store& store);
+    ~Group();
     Group(const Group&) = delete;
     Group& operator=(const Group&) = delete;
 
@@ -172,10 +181,13 @@ class Store {
   void open(uint32_t what);
   void close(uint32_t what);
   uint32_t depth() const { return open_ % kGroup; }
+  uint64_t call_number() const { return cancel_->call.load(std::memory_order_relaxed); }
+  bool may_enter() const;
   Status enter();
-  Status enter_slowly();
+  bool enter_or_fail();
+  bool fail(wasmtime_error* error, wasm_trap_t* trap);
   Status refuel();
-  Status take_failure(wasmtime_error* error, wasm_trap_t* trap);
+  Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
   Result<InstanceHandle> add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
@@ -193,28 +205,34 @@ class Store {
 
   // Read by each call.
   wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
-  uint64_t call_sequence_ = 0;
   uint64_t deadline_tick_ = 0;
   uint32_t open_ = 0;
-  bool retired_ = false;
-  bool counts_fuel_ = false;
+  bool plain_ = true;  // neither retired nor counting fuel: nothing but the usual checks
   size_t wasm_stack_bytes_ = 0;
   Limits limits_;
   std::shared_ptr<Canceller::State> cancel_;
   Ticker& ticker_;
 
   void* user_data_;
-  uint64_t quota_sequence_ = 0;  // the call that the two below count for
+  uint64_t quota_call_ = 0;  // the call that the two below count for
   uint64_t copied_bytes_ = 0;
   uint64_t logged_bytes_ = 0;
+  bool retired_ = false;
+  bool counts_fuel_ = false;
+  Status failure_;
   Status pending_;  // why a callback of ours stopped the guest
   std::vector<Member> members_;
   std::shared_ptr<const Engine> engine_;
   std::unique_ptr<wasmtime_store, DeleteStore> handle_;  // goes first: its finalizers use the rest
 };
 
+inline bool RawFunction::try_call_unchecked(RawValue* values, size_t count) const {
+  return store_->try_call(handle_, values, count);
+}
+
 inline Status RawFunction::call_unchecked(RawValue* values, size_t count) const {
-  return store_->call(handle_, values, count);
+  if (store_->try_call(handle_, values, count)) [[likely]] return {};
+  return store_->take_failure();
 }
 
 }  // namespace spore::engine

@@ -30,6 +30,10 @@ class Crossing {
   Status call(engine::RawValue* values, size_t count) const {
     return function_.call_unchecked(values, count);
   }
+  // See engine::Store::try_call.
+  bool try_call(engine::RawValue* values, size_t count) const {
+    return function_.try_call_unchecked(values, count);
+  }
   // Copies `text` in; its address and length become values[0] and values[1].
   Status lower(std::string_view text, engine::RawValue* values) const;
   // Copies the text out that `result` points to, and has the guest free it.

@@ -73,7 +73,9 @@ class Function<R(Args...)> {
       SPORE_TRY(lower_and_call(values, args...));
       return lift(values[0]);
     } else {
-      if (Status status = lower_and_call(values, args...); !status.ok()) [[unlikely]] return status;
+      size_t next = 0;
+      (Crosses<Args>::lower(args, values[next++]), ...);
+      if (!crossing_.try_call(values.data(), kValues)) [[unlikely]] return crossing_.store().take_failure();
       return Crosses<R>::lift(values[0]);
     }
   }

@@ -1,0 +1,162 @@
+#include "bench/harness.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "spore/base/json.h"
+
+#include <fmt/format.h>
+
+namespace spore::bench {
+namespace {
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+std::string command_output(const char* command) {
+  std::string text;
+  if (FILE* pipe = popen(command, "r")) {
+    char buffer[256];
+    while (fgets(buffer, sizeof buffer, pipe) != nullptr) text += buffer;
+    pclose(pipe);
+  }
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+std::string commit() {
+  const std::string text =
+      command_output("git -C '" SPORE_SOURCE_DIR "' describe --always --dirty --abbrev=12 2>/dev/null");
+  return text.empty() ? "unknown" : text;
+}
+
+std::string kernel() {
+  utsname name{};
+  uname(&name);
+  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
+}
+
+double percentile(const std::vector<double>& sorted, double share) {
+  const auto last = static_cast<double>(sorted.size() - 1);
+  return sorted[static_cast<size_t>(last * share)];
+}
+
+}  // namespace
+
+void fail(std::string_view what) {
+  std::fprintf(stderr, "benchmark: wrong answer: %.*s\n", static_cast<int>(what.size()), what.data());
+  std::exit(1);
+}
+
+std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t rounds, uint64_t batch) {
+  std::vector<std::vector<double>> samples(subjects.size());
+  const uint64_t warm_up = rounds / 10 + 1;
+  for (uint64_t round = 0; round < rounds + warm_up; round++) {
+    for (size_t i = 0; i < subjects.size(); i++) {
+      // The order turns with the rounds: nobody always runs behind the same neighbour.
+      const size_t turn = (i + round) % subjects.size();
+      const auto begin = std::chrono::steady_clock::now();
+      subjects[turn].run(batch);
+      const std::chrono::duration<double, std::nano> elapsed = std::chrono::steady_clock::now() - begin;
+      if (round >= warm_up) samples[turn].push_back(elapsed.count() / static_cast<double>(batch));
+    }
+  }
+  std::vector<Figure> figures;
+  for (size_t i = 0; i < subjects.size(); i++) {
+    std::ranges::sort(samples[i]);
+    figures.push_back({subjects[i].name, percentile(samples[i], 0.5), percentile(samples[i], 0.99),
+                       samples[i].back()});
+  }
+  return figures;
+}
+
+Report::Report(std::string name, int argc, char** argv) : name_(std::move(name)) {
+  for (int i = 1; i < argc; i++) {
+    const std::string_view word = argv[i];
+    if (word == "--json") {
+      json_ = true;
+    } else {
+      std::fprintf(stderr, "bench %s: unknown argument '%s' (only --json)\n", name_.c_str(), argv[i]);
+      std::exit(2);
+    }
+  }
+}
+
+void Report::add(const std::vector<Figure>& figures) {
+  figures_.insert(figures_.end(), figures.begin(), figures.end());
+}
+
+double Report::p50(std::string_view figure) const {
+  const auto found = std::ranges::find(figures_, figure, &Figure::name);
+  if (found == figures_.end()) fail(fmt::format("no figure '{}'", figure));
+  return found->p50_ns;
+}
+
+void Report::ratio(std::string name, std::string_view numerator, std::string_view denominator,
+                   std::string better) {
+  ratios_.push_back({std::move(name), std::string(numerator), std::string(denominator),
+                     p50(numerator) / p50(denominator), std::move(better)});
+}
+
+int Report::print() const {
+  json_ ? print_json() : print_table();
+  return std::fflush(stdout) == 0 ? 0 : 1;
+}
+
+void Report::print_json() const {
+  JsonWriter json;
+  json.begin_object().field("bench", name_);
+  json.field("machine", fmt::format("{}, {} cores", cpu_name(), sysconf(_SC_NPROCESSORS_ONLN)));
+  json.field("kernel", kernel()).field("commit", commit());
+  for (const Ratio& ratio : ratios_) json.field(ratio.name, ratio.value);
+  for (const auto& [name, value] : tops_) json.field(name, value);
+  json.begin_array("results");
+  for (const Figure& figure : figures_) {
+    json.begin_object()
+        .field("name", figure.name)
+        .field("p50_ns", figure.p50_ns)
+        .field("p99_ns", figure.p99_ns)
+        .field("worst_ns", figure.worst_ns)
+        .field("unit", "ns")
+        .end_object();
+  }
+  for (const Ratio& ratio : ratios_) {
+    json.begin_object()
+        .field("name", ratio.name)
+        .field("value", ratio.value)
+        .field("unit", "ratio")
+        .field("numerator", ratio.numerator)
+        .field("denominator", ratio.denominator)
+        .field("better", ratio.better)
+        .end_object();
+  }
+  json.end_array().end_object();
+  const std::string text = json.take();
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void Report::print_table() const {
+  std::printf("%s, %s, commit %s\n", name_.c_str(), kernel().c_str(), commit().c_str());
+  std::printf("%-28s %12s %12s %12s\n", "", "p50 ns", "p99 ns", "worst ns");
+  for (const Figure& figure : figures_) {
+    std::printf("%-28s %12.1f %12.1f %12.1f\n", figure.name.c_str(), figure.p50_ns, figure.p99_ns,
+                figure.worst_ns);
+  }
+  for (const Ratio& ratio : ratios_) {
+    std::printf("%-28s %12.3f  = %s / %s (%s is better)\n", ratio.name.c_str(), ratio.value,
+                ratio.numerator.c_str(), ratio.denominator.c_str(), ratio.better.c_str());
+  }
+}
+
+}  // namespace spore::bench
