@@ -82,7 +82,7 @@ template <typename... Args>
 Result<std::tuple<Args...>> take_arguments(Caller& caller, const engine::RawValue* values) {
   size_t next = 0;
   Status failure;
-  const auto take = [&]<typename T>(std::type_identity<T>) -> T {
+  [[maybe_unused]] const auto take = [&]<typename T>(std::type_identity<T>) -> T {
     if (!failure.ok()) return T{};
     Result<T> taken = take_argument<T>(caller, values, next);
     if (taken.ok()) return std::move(taken).value();

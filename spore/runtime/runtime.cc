@@ -46,7 +46,8 @@ std::shared_ptr<const engine::HostFunctions> merge(const engine::HostFunctions& 
                                                    const host::HostFunctions& more) {
   host::HostFunctions merged;
   for (const engine::HostFunction& function : base) merged.define_raw(function);
-  for (const engine::HostFunction& function : *more.freeze()) merged.define_raw(function);
+  const std::shared_ptr<const engine::HostFunctions> added = more.freeze();
+  for (const engine::HostFunction& function : *added) merged.define_raw(function);
   return merged.freeze();
 }
 
