@@ -12,76 +12,16 @@
 #include <string>
 #include <vector>
 
-#include <wasmtime.h>
-
+#include "bench/by_hand.h"
 #include "bench/harness.h"
-#include "spore/base/fd.h"
-#include "spore/engine/engine.h"
 #include "spore/spore.h"
+#include "tests/guest_file.h"
 
 namespace spore {
 namespace {
 
+using bench::ByHand;
 using bench::fail;
-
-std::vector<uint8_t> guest(const char* name) {
-  const auto text = read_file(std::string(SPORE_SOURCE_DIR "/tests/guests/") + name, 1 << 20).value();
-  return engine::text_to_wasm({reinterpret_cast<const char*>(text.data()), text.size()}).value();
-}
-
-// The baseline: Wasmtime as its C API is used by hand.
-struct ByHand {
-  explicit ByHand(const std::vector<uint8_t>& wasm) {
-    wasm_config_t* config = wasm_config_new();
-    wasmtime_config_epoch_interruption_set(config, true);
-    wasmtime_config_cranelift_nan_canonicalization_set(config, true);
-    wasmtime_config_native_unwind_info_set(config, false);
-    wasmtime_config_parallel_compilation_set(config, false);
-    engine = wasm_engine_new_with_config(config);
-    wasmtime_module_t* module = nullptr;
-    if (wasmtime_module_new(engine, wasm.data(), wasm.size(), &module) != nullptr) fail("compile");
-    store = wasmtime_store_new(engine, nullptr, nullptr);
-    context = wasmtime_store_context(store);
-    wasmtime_context_set_epoch_deadline(context, 1);
-    wasm_trap_t* trap = nullptr;
-    if (wasmtime_instance_new(context, module, nullptr, 0, &instance, &trap) != nullptr) fail("instance");
-    wasmtime_module_delete(module);
-  }
-  ~ByHand() {
-    wasmtime_store_delete(store);
-    wasm_engine_delete(engine);
-  }
-  ByHand(const ByHand&) = delete;
-  ByHand& operator=(const ByHand&) = delete;
-
-  wasmtime_extern_t item(const char* name) {
-    wasmtime_extern_t found;
-    if (!wasmtime_instance_export_get(context, &instance, name, std::strlen(name), &found)) fail(name);
-    return found;
-  }
-
-  // The checked call, for up to four arguments and one result.
-  int32_t call(const wasmtime_func_t& function, std::initializer_list<int32_t> args, bool result) {
-    std::array<wasmtime_val_t, 4> values;
-    size_t count = 0;
-    for (const int32_t arg : args) {
-      values[count].kind = WASMTIME_I32;
-      values[count++].of.i32 = arg;
-    }
-    wasmtime_val_t out;
-    wasm_trap_t* trap = nullptr;
-    if (wasmtime_func_call(context, &function, values.data(), count, &out, result ? 1 : 0, &trap) != nullptr ||
-        trap != nullptr) {
-      fail("checked call");
-    }
-    return result ? out.of.i32 : 0;
-  }
-
-  wasm_engine_t* engine;
-  wasmtime_store_t* store;
-  wasmtime_context_t* context;
-  wasmtime_instance_t instance;
-};
 
 const std::string kText = "the quick brown fox jumps over the lazy dog, and then once more!";
 const std::string kUpper = "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG, AND THEN ONCE MORE!";
@@ -105,7 +45,7 @@ std::vector<bench::Subject> number_subjects(Instance& instance, ByHand& by_hand)
            values[0].i32 = static_cast<int32_t>(i);
            values[1].i32 = 1;
            wasm_trap_t* trap = nullptr;
-           if (wasmtime_func_call_unchecked(by_hand.context, &raw, values.data(), 2, &trap) != nullptr ||
+           if (wasmtime_func_call_unchecked(by_hand.context(), &raw, values.data(), 2, &trap) != nullptr ||
                trap != nullptr || values[0].i32 != static_cast<int32_t>(i) + 1) {
              fail("raw");
            }
@@ -128,7 +68,7 @@ std::vector<bench::Subject> number_subjects(Instance& instance, ByHand& by_hand)
            args[1].of.i32 = 1;
            std::vector<wasmtime_val_t> results(1);
            wasm_trap_t* trap = nullptr;
-           if (wasmtime_func_call(by_hand.context, &raw, args.data(), 2, results.data(), 1, &trap) != nullptr ||
+           if (wasmtime_func_call(by_hand.context(), &raw, args.data(), 2, results.data(), 1, &trap) != nullptr ||
                trap != nullptr || results[0].of.i32 != static_cast<int32_t>(i) + 1) {
              fail("checked");
            }
@@ -156,11 +96,11 @@ std::vector<bench::Subject> text_subjects(Instance& instance, ByHand& by_hand) {
          for (uint64_t i = 0; i < n; i++) {
            const auto bytes = static_cast<int32_t>(kText.size());
            const int32_t at = by_hand.call(realloc_function, {0, 0, 1, bytes}, true);
-           std::memcpy(wasmtime_memory_data(by_hand.context, &memory) + at, kText.data(), kText.size());
+           std::memcpy(wasmtime_memory_data(by_hand.context(), &memory) + at, kText.data(), kText.size());
            const int32_t pair = by_hand.call(upper_function, {at, bytes}, true);
            std::array<uint32_t, 2> where;
-           std::memcpy(where.data(), wasmtime_memory_data(by_hand.context, &memory) + pair, sizeof where);
-           const uint8_t* data = wasmtime_memory_data(by_hand.context, &memory);
+           std::memcpy(where.data(), wasmtime_memory_data(by_hand.context(), &memory) + pair, sizeof where);
+           const uint8_t* data = wasmtime_memory_data(by_hand.context(), &memory);
            const std::string text(reinterpret_cast<const char*>(data) + where[0], where[1]);
            by_hand.call(post_function, {pair}, false);
            if (text != kUpper) fail("checked64");
@@ -172,8 +112,8 @@ std::vector<bench::Subject> text_subjects(Instance& instance, ByHand& by_hand) {
 int run(int argc, char** argv) {
   bench::Report report("call", argc, argv);
   const std::unique_ptr<Runtime> runtime = Runtime::create({}).value();
-  const auto numbers = guest("numbers.wat");
-  const auto text = guest("text.wat");
+  const auto numbers = test::guest("numbers.wat");
+  const auto text = test::guest("text.wat");
   Instance number_instance = runtime->instantiate(*runtime->load_module("numbers", numbers).value()).value();
   Instance text_instance = runtime->instantiate(*runtime->load_module("text", text).value()).value();
   ByHand number_by_hand(numbers);

@@ -1,0 +1,121 @@
+// ./dev demo: what Spore is for, on one screen.  Each capability adds an act and a line to the table.
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "bench/by_hand.h"
+#include "bench/harness.h"
+#include "spore/spore.h"
+#include "tests/guest_file.h"
+
+namespace spore {
+namespace {
+
+using bench::fail;
+
+void say(const std::string& line) { std::puts(line.c_str()); }
+
+struct Row {
+  std::string what;
+  std::string ours;
+  std::string usual;
+  std::string ratio;
+  std::string command;
+};
+
+std::string duration(double ns) {
+  if (ns < 1000) return fmt::format("{:.0f} ns", ns);
+  if (ns < 1e6) return fmt::format("{:.1f} us", ns / 1e3);
+  return fmt::format("{:.1f} ms", ns / 1e6);
+}
+
+std::string quoted(const std::string& text) { return text.empty() ? "nothing" : "\"" + text + "\""; }
+
+// Act 1: a guest keeps a secret of one caller; who finds it?
+void act_one(Runtime& runtime, const Module& module) {
+  say("Act 1: a guest keeps what one customer gave it, and the next customer looks for it.");
+  Instance used = runtime.instantiate(module).value();
+  const Status kept = used.function<void(std::string_view)>("remember").value()("card 4929 0000 1111 2222");
+  if (!kept.ok()) fail("remember");
+  const std::string leaked = used.function<std::string()>("recall").value()().value();
+  if (leaked != "card 4929 0000 1111 2222") fail("the reused instance did not leak");
+
+  const Instance clean = runtime.instantiate(module).value();
+  const std::string found = clean.function<std::string()>("recall").value()().value();
+  if (!found.empty()) fail("a clean instance was not clean");
+
+  say(fmt::format("  a reused instance gives the next customer  {}", quoted(leaked)));
+  say(fmt::format("  a clean instance gives the next customer   {}", quoted(found)));
+}
+
+// What the act's calls cost, beside Wasmtime's C API used by hand.
+void measure(Runtime& runtime, const Module& module, const std::vector<uint8_t>& wasm,
+             std::vector<Row>& table) {
+  const Instance reused = runtime.instantiate(module).value();
+  const auto touch = reused.function<int32_t()>("touch").value();
+  const bench::ByHand by_hand(wasm);
+  const wasmtime_func_t by_hand_touch = by_hand.item("touch").of.func;
+  const std::vector<bench::Figure> calls =
+      bench::interleave({{"typed",
+                          [&](uint64_t n) {
+                            for (uint64_t i = 0; i < n; i++) {
+                              if (!touch().ok()) fail("touch");
+                            }
+                          }},
+                         {"checked",
+                          [&](uint64_t n) {
+                            for (uint64_t i = 0; i < n; i++) by_hand.call(by_hand_touch, {}, true);
+                          }}},
+                        500, 2000);
+  const std::vector<bench::Figure> instances = bench::interleave(
+      {{"spore",
+        [&](uint64_t n) {
+          for (uint64_t i = 0; i < n; i++) {
+            const Instance instance = runtime.instantiate(module).value();
+            if (instance.function<int32_t()>("touch").value()().value() != 0) fail("not clean");
+          }
+        }},
+       {"by hand",
+        [&](uint64_t n) {
+          for (uint64_t i = 0; i < n; i++) {
+            if (by_hand.call_in_new_instance("touch") != 0) fail("not clean");
+          }
+        }}},
+      200, 20);
+  say(fmt::format("  a call into the reused instance costs      {}", duration(calls[0].p50_ns)));
+  say(fmt::format("  a call into a clean, new instance costs    {}", duration(instances[0].p50_ns)));
+
+  const auto add = [&](const char* what, const std::vector<bench::Figure>& figures, const char* command) {
+    table.push_back({what, duration(figures[0].p50_ns), duration(figures[1].p50_ns),
+                     fmt::format("{:.1f}x", figures[1].p50_ns / figures[0].p50_ns), command});
+  };
+  add("call a guest's function", calls, "./dev bench call");
+  add("a clean instance for a call", instances, "./dev bench instance");
+}
+
+void print_table(const std::vector<Row>& table) {
+  const auto line = [](const Row& row) {
+    say(fmt::format("{:30} {:>10} {:>16} {:>8}   {}", row.what, row.ours, row.usual, row.ratio, row.command));
+  };
+  say("");
+  line({"what", "Spore", "the usual way*", "ratio", "the command that proves it"});
+  for (const Row& row : table) line(row);
+  say("* Wasmtime's C API by hand: wasmtime_func_call; a new store and instance for each call.");
+}
+
+int run() {
+  const std::unique_ptr<Runtime> runtime = Runtime::create({}).value();
+  const std::vector<uint8_t> wasm = test::guest("secret.wat");
+  const std::shared_ptr<const Module> module = runtime->load_module("secret", wasm).value();
+  std::vector<Row> table;
+  act_one(*runtime, *module);
+  measure(*runtime, *module, wasm, table);
+  print_table(table);
+  return 0;
+}
+
+}  // namespace
+}  // namespace spore
+
+int main() { return spore::run(); }
