@@ -25,7 +25,8 @@ enum class Tier : uint8_t { kBaseline = 1, kOptimised = 2 };
 std::string_view tier_name(Tier tier);
 
 inline constexpr size_t kWasmStackBytesMin = 64 * 1024;
-inline constexpr size_t kWasmStackBytesMax = 16 * 1024 * 1024;
+// Wasmtime refuses more than its stack for async calls, which a build without async cannot set: 2 MiB.
+inline constexpr size_t kWasmStackBytesMax = 2 * 1024 * 1024;
 
 // What is compiled into code and cannot change later.  Every combination of these is tested: a bad engine
 // configuration aborts the process inside Wasmtime.

@@ -1,0 +1,380 @@
+// Calls: what ends them, what they leave behind, and who may be told.
+
+#include "spore/engine/store.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "spore/engine/ticker.h"
+
+namespace spore::engine {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr const char* kGuest = R"((module $guest
+  (import "env" "call" (func $call (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (table $t 2 100 funcref)
+  (elem (i32.const 0) $divide)
+  (type $binary (func (param i32 i32) (result i32)))
+  (global $count (export "count") (mut i32) (i32.const 0))
+  (func $divide (export "divide") (param i32 i32) (result i32) (i32.div_s (local.get 0) (local.get 1)))
+  (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+  (func (export "indirect") (param i32) (result i32)
+    (call_indirect (type $binary) (i32.const 4) (i32.const 2) (local.get 0)))
+  (func (export "trunc") (param f32) (result i32) (i32.trunc_f32_s (local.get 0)))
+  (func (export "spin") (loop $again (br $again)))
+  (func $deep (export "deep") (call $deep))
+  (func (export "unreachable") (i32.store (i32.const 8) (i32.const 77)) (unreachable))
+  (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+  (func (export "grow_table") (param i32) (result i32) (table.grow $t (ref.null func) (local.get 0)))
+  (func (export "fill") (param i32)
+    (loop $again (memory.fill (i32.const 0) (i32.const 1) (local.get 0)) (br $again)))
+  (func (export "bump") (result i32)
+    (global.set $count (i32.add (global.get $count) (i32.const 1))) (global.get $count))
+  (func (export "host") (param i32) (result i32) (call $call (local.get 0)))
+  (func (export "host_for_ever") (loop $again (drop (call $call (i32.const 0))) (br $again)))))";
+
+class StoreTest : public testing::TestWithParam<Tier> {
+ protected:
+  using Body = std::function<Status(Caller&, RawValue*)>;
+
+  // A store with kGuest in it, whose one import runs `body`.
+  void start(const Limits& limits, Body body = [](Caller&, RawValue*) { return Status(); },
+             EngineOptions options = {}) {
+    options.tier = GetParam();
+    engine_ = Engine::create(options, ticker_).value();
+    auto functions = std::make_shared<HostFunctions>();
+    functions->push_back({"env", "call", {{ValType::kI32}, {ValType::kI32}}, std::move(body)});
+    const auto code = engine_->compile(text_to_wasm(kGuest).value()).value();
+    binding_ = Binding::create(code, functions).value();
+    store_ = Store::create(engine_, limits).value();
+    instance_ = store_->instantiate(binding_).value();
+  }
+
+  Result<int32_t> call(std::string_view name, int32_t a = 0, int32_t b = 0) {
+    const RawFunction function = SPORE_TRY(store_->function(instance_, name));
+    RawValue values[2] = {{.i32 = a}, {.i32 = b}};
+    SPORE_TRY(function.call_unchecked(values, 2));
+    return values[0].i32;
+  }
+
+  TrapKind trap(std::string_view name, int32_t a = 0, int32_t b = 0) {
+    const Result<int32_t> result = call(name, a, b);
+    const TrapInfo* info = result.ok() ? nullptr : trap_info(result.status());
+    return info == nullptr ? TrapKind::kOther : info->kind;
+  }
+
+  std::shared_ptr<Ticker> ticker_ = std::make_shared<Ticker>();
+  std::shared_ptr<const Engine> engine_;
+  std::shared_ptr<const Binding> binding_;
+  std::unique_ptr<Store> store_;
+  InstanceHandle instance_;
+};
+
+INSTANTIATE_TEST_SUITE_P(BothTiers, StoreTest, testing::Values(Tier::kBaseline, Tier::kOptimised),
+                         [](const auto& tier) { return std::string(tier_name(tier.param)); });
+
+// Each kind a hundred times on one store: it stays usable, and nothing leaks (ASan watches).
+TEST_P(StoreTest, EachTrapHasItsKindAndLeavesTheStoreUsable) {
+  start({});
+  for (int i = 0; i < 100; i++) {
+    EXPECT_EQ(trap("divide", 1, 0), TrapKind::kIntegerDivisionByZero);
+    EXPECT_EQ(trap("divide", INT32_MIN, -1), TrapKind::kIntegerOverflow);
+    EXPECT_EQ(trap("load", -1), TrapKind::kMemoryOutOfBounds);
+    EXPECT_EQ(trap("indirect", 1), TrapKind::kIndirectCallToNull);
+    EXPECT_EQ(trap("indirect", 2), TrapKind::kTableOutOfBounds);
+    EXPECT_EQ(trap("trunc", 0x7FC00000), TrapKind::kBadConversionToInteger);
+    EXPECT_EQ(trap("unreachable"), TrapKind::kUnreachable);
+    EXPECT_EQ(call("divide", 8, 2).value(), 4);
+  }
+  EXPECT_FALSE(store_->retired());
+}
+
+TEST_P(StoreTest, ATrapNamesTheFunctionAndItsBacktraceHasOffsets) {
+  start({});
+  const Status status = call("divide", 1, 0).status().copy();
+  EXPECT_EQ(status.code(), Code::kTrap);
+  EXPECT_EQ(status.message(), "the guest trapped: integer divide by zero in 'divide'");
+  const TrapInfo* info = trap_info(status);
+  ASSERT_NE(info, nullptr);
+  ASSERT_EQ(info->backtrace.size(), 1u);
+  EXPECT_EQ(info->backtrace[0].function, "divide");
+  EXPECT_EQ(info->backtrace[0].module, "guest");
+  EXPECT_EQ(info->backtrace[0].function_index, 1u);
+  EXPECT_GT(info->backtrace[0].module_offset, 0u);
+  EXPECT_NE(status.detail().find("guest!divide (function 1, offset 0x"), std::string_view::npos);
+}
+
+TEST_P(StoreTest, WhatWasWrittenBeforeATrapStays) {
+  start({});
+  EXPECT_EQ(trap("unreachable"), TrapKind::kUnreachable);
+  EXPECT_EQ(call("load", 8).value(), 77);
+}
+
+TEST_P(StoreTest, DeepRecursionEndsAtTheWasmStackLimit) {
+  start({});
+  const Status status = call("deep").status().copy();
+  EXPECT_EQ(trap_info(status)->kind, TrapKind::kStackOverflow);
+  EXPECT_NE(status.message().find("(wasm_stack_bytes=524288)"), std::string_view::npos) << status.message();
+  EXPECT_EQ(call("divide", 8, 2).value(), 4);
+}
+
+TEST_P(StoreTest, AnEndlessLoopEndsAtTheDeadlineAndRetiresTheStore) {
+  start({.deadline_ms = 20});
+  const auto begin = steady_clock::now();
+  const Status status = call("spin").status().copy();
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(19));
+  EXPECT_EQ(status.code(), Code::kDeadlineExceeded);
+  EXPECT_EQ(status.message(), "the call ran longer than its deadline (deadline_ms=20)");
+  EXPECT_EQ(trap_info(status)->kind, TrapKind::kInterrupted);
+  EXPECT_TRUE(store_->retired());
+  EXPECT_EQ(call("divide", 8, 2).code(), Code::kUnavailable);
+}
+
+TEST_P(StoreTest, ALoopOfBulkOperationsEndsAtTheDeadline) {
+  start({.deadline_ms = 20});
+  ASSERT_EQ(call("grow", 99).value(), 1);
+  EXPECT_EQ(call("fill", 100 * 65536).code(), Code::kDeadlineExceeded);
+}
+
+// The ticker is parked when the call begins, as after a long time without calls.
+TEST_P(StoreTest, ADeadlineHoldsAfterTheTickerHasParked) {
+  start({.deadline_ms = 20});
+  ASSERT_TRUE(call("bump").ok());
+  while (!ticker_->parked()) std::this_thread::yield();
+  EXPECT_EQ(call("spin").code(), Code::kDeadlineExceeded);
+}
+
+TEST_P(StoreTest, CallsAfterALongPauseDoNotInheritItsTime) {
+  start({.deadline_ms = 1000});
+  for (int i = 0; i < 3; i++) {
+    while (!ticker_->parked()) std::this_thread::yield();
+    EXPECT_TRUE(call("bump").ok());
+  }
+}
+
+TEST_P(StoreTest, AFailingStartFunctionIsReportedAndCanBeTriedAgainElsewhere) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  const auto functions = std::make_shared<const HostFunctions>();
+  const auto make = [&](const char* text) {
+    return Binding::create(engine_->compile(text_to_wasm(text).value()).value(), functions).value();
+  };
+  const auto looping = make("(module (func $s (loop $l (br $l))) (start $s))");
+  const auto trapping = make("(module (func $s unreachable) (start $s))");
+  EXPECT_EQ(Store::create(engine_, {.deadline_ms = 20}).value()->instantiate(looping).code(),
+            Code::kDeadlineExceeded);
+  EXPECT_EQ(Store::create(engine_, {}).value()->instantiate(trapping).code(), Code::kTrap);
+}
+
+// A cancellation comes from another thread and must end the guest within 10 ms; a sanitizer, a debug
+// build or a busy machine may take longer, so only the median of several is held to it.
+TEST_P(StoreTest, AnyCallCanBeCancelledFromAnotherThreadWithinTenMilliseconds) {
+  std::vector<double> waits;
+  for (int i = 0; i < 9; i++) {
+    std::atomic<bool> running{false};
+    start({}, [&](Caller&, RawValue*) {
+      running = true;
+      return Status();
+    });
+    steady_clock::time_point cancelled_at;
+    std::jthread other([&, canceller = store_->canceller()] {
+      while (!running) std::this_thread::yield();
+      cancelled_at = steady_clock::now();
+      canceller.cancel();
+    });
+    const Status status = call("host_for_ever").status().copy();
+    const auto ended = steady_clock::now();
+    other.join();
+    EXPECT_EQ(status.code(), Code::kCancelled);
+    EXPECT_EQ(status.message(), "the call was cancelled");
+    EXPECT_TRUE(store_->retired());
+    waits.push_back(std::chrono::duration<double, std::milli>(ended - cancelled_at).count());
+  }
+  std::ranges::sort(waits);
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+  EXPECT_LT(waits[waits.size() / 2], 10.0);
+#endif
+}
+
+TEST_P(StoreTest, ACancellationBetweenCallsDoesNotHitTheNext) {
+  start({});
+  ASSERT_TRUE(call("bump").ok());
+  store_->canceller().cancel();
+  EXPECT_TRUE(call("bump").ok());
+}
+
+TEST_P(StoreTest, ACancellerMayOutliveItsStore) {
+  start({});
+  const Canceller canceller = store_->canceller();
+  store_.reset();
+  canceller.cancel();
+}
+
+TEST_P(StoreTest, FuelEndsACallAndIsFilledForTheNext) {
+  start({.fuel_max = 10'000}, [](Caller&, RawValue*) { return Status(); }, {.fuel = true});
+  EXPECT_TRUE(call("bump").ok());
+  const uint64_t left = store_->fuel_left();
+  EXPECT_GT(left, 0u);
+  EXPECT_LT(left, 10'000u);
+  const Status status = call("spin").status().copy();
+  EXPECT_EQ(status.code(), Code::kLimitExceeded);
+  EXPECT_EQ(trap_info(status)->kind, TrapKind::kOutOfFuel);
+  EXPECT_NE(status.message().find("(fuel_max=10000)"), std::string_view::npos) << status.message();
+  EXPECT_TRUE(call("bump").ok());
+}
+
+TEST_P(StoreTest, FuelOnAnEngineThatDoesNotCountItIsRefused) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  EXPECT_EQ(Store::create(engine_, {.fuel_max = 1}).code(), Code::kInvalidArgument);
+}
+
+TEST_P(StoreTest, MemoryGrowsToItsLimitAndNotBeyond) {
+  start({.memory_bytes_max = 3 * 65536});
+  EXPECT_EQ(call("grow", 3).value(), -1);
+  EXPECT_EQ(call("grow", 2).value(), 1);
+  EXPECT_EQ(call("grow", 1).value(), -1);
+  EXPECT_EQ(store_->memory(instance_).size(), 3u * 65536);
+}
+
+TEST_P(StoreTest, TablesGrowToTheirLimitAndNotBeyond) {
+  start({.table_elements_max = 10});
+  EXPECT_EQ(call("grow_table", 9).value(), -1);
+  EXPECT_EQ(call("grow_table", 8).value(), 2);
+}
+
+TEST_P(StoreTest, AModuleThatBeginsAboveItsLimitsIsRefusedWithTheLimitsName) {
+  start({});
+  const auto small = Store::create(engine_, {.memory_bytes_max = 65535}).value();
+  const auto memory = small->instantiate(binding_);
+  EXPECT_EQ(memory.code(), Code::kLimitExceeded);
+  EXPECT_NE(memory.status().message().find("(memory_bytes_max=65535)"), std::string_view::npos)
+      << memory.status().message();
+  const auto narrow = Store::create(engine_, {.table_elements_max = 1}).value();
+  const auto table = narrow->instantiate(binding_);
+  EXPECT_EQ(table.code(), Code::kLimitExceeded);
+  EXPECT_NE(table.status().message().find("(table_elements_max=1)"), std::string_view::npos)
+      << table.status().message();
+}
+
+TEST_P(StoreTest, ALimitOutOfRangeIsRefused) {
+  start({});
+  EXPECT_EQ(Store::create(engine_, {.deadline_ms = 0}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(Store::create(engine_, {.deadline_ms = kDeadlineMsMax + 1}).code(), Code::kInvalidArgument);
+  EXPECT_TRUE(Store::create(engine_, {.deadline_ms = kDeadlineMsMax}).ok());
+  EXPECT_EQ(Store::create(engine_, {.nesting_max = 0}).code(), Code::kInvalidArgument);
+}
+
+// host(n) calls host(n - 1) through the host until 0.
+TEST_P(StoreTest, CallsBackIntoTheGuestNestToTheLimitAndNotBeyond) {
+  start({.nesting_max = 3}, [this](Caller& caller, RawValue* values) -> Status {
+    if (values[0].i32 == 0) return {};
+    const RawFunction host = SPORE_TRY(caller.store().function(instance_, "host"));
+    RawValue inner{.i32 = values[0].i32 - 1};
+    SPORE_TRY(host.call_unchecked(&inner, 1));
+    values[0].i32 = inner.i32 + 1;
+    return {};
+  });
+  EXPECT_EQ(call("host", 2).value(), 2);
+  const Status status = call("host", 3).status().copy();
+  EXPECT_EQ(status.code(), Code::kLimitExceeded);
+  EXPECT_NE(status.message().find("(nesting_max=3)"), std::string_view::npos) << status.message();
+}
+
+TEST_P(StoreTest, TheDeadlineOfANestedCallIsTheOutersDeadline) {
+  start({.deadline_ms = 20}, [this](Caller& caller, RawValue*) -> Status {
+    const RawFunction spin = SPORE_TRY(caller.store().function(instance_, "spin"));
+    RawValue none{};
+    return spin.call_unchecked(&none, 1);
+  });
+  EXPECT_EQ(call("host").code(), Code::kDeadlineExceeded);
+}
+
+TEST_P(StoreTest, AHostFunctionSeesHowMuchTimeIsLeft) {
+  uint64_t left = 0;
+  start({.deadline_ms = 30}, [&](Caller& caller, RawValue*) {
+    left = caller.time_left_ms();
+    return Status();
+  });
+  EXPECT_EQ(call("host_for_ever").code(), Code::kDeadlineExceeded);
+  EXPECT_LE(left, 30u);
+}
+
+TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
+  start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
+    SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));
+    return caller.charge_log(static_cast<uint64_t>(values[0].i32) / 10);
+  });
+  for (int i = 0; i < 3; i++) EXPECT_TRUE(call("host", 100).ok()) << "each call has the whole quota";
+  const Status status = call("host", 101).status().copy();
+  EXPECT_EQ(status.code(), Code::kLimitExceeded);
+  EXPECT_NE(status.message().find("(copy_bytes_max=100)"), std::string_view::npos) << status.message();
+  EXPECT_TRUE(store_->retired());
+}
+
+TEST_P(StoreTest, AnUnknownExportIsToldWithWhatThereIs) {
+  start({});
+  EXPECT_NE(call("nope").status().message().find("'divide'"), std::string_view::npos);
+  EXPECT_NE(store_->global(instance_, "nope").status().message().find("'count'"), std::string_view::npos);
+  ASSERT_TRUE(call("bump").ok());
+  EXPECT_EQ(store_->global(instance_, "count").value().value.i32, 1);
+}
+
+TEST_P(StoreTest, MissingImportsAreNamedAllAtOnceWithTheirTypes) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  const auto code = engine_->compile(text_to_wasm(R"((module
+    (import "env" "a" (func (param i32)))
+    (import "env" "b" (func (result i64)))
+    (import "env" "m" (memory 1))
+    (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))))").value());
+  auto functions = std::make_shared<HostFunctions>();
+  functions->push_back({"env", "b", {{}, {ValType::kI32}}, [](Caller&, RawValue*) { return Status(); }});
+  const auto binding = Binding::create(code.value(), functions);
+  EXPECT_EQ(binding.code(), Code::kInvalidArgument);
+  EXPECT_EQ(binding.status().message(),
+            "4 imports that nobody provides: env.a (i32) -> (), env.b () -> i64 (the host has () -> i32), "
+            "env.m (memory), wasi_snapshot_preview1.fd_write (i32, i32, i32, i32) -> i32; this program needs "
+            "WASI preview 1, which this version does not have yet");
+}
+
+// A store may move from thread to thread, one at a time.
+TEST_P(StoreTest, MovesBetweenThreads) {
+  start({});
+  for (int i = 1; i <= 10; i++) {
+    std::jthread([&] { EXPECT_EQ(call("bump").value(), i); });
+  }
+}
+
+// A child can go on with what it copied: calls, traps, deadlines.  (It must not compile in parallel.)
+TEST_P(StoreTest, AForkedChildCallsTrapsAndTimesOut) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
+#endif
+  start({.deadline_ms = 50});
+  ASSERT_EQ(call("bump").value(), 1);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const bool called = call("bump").value_or(0) == 2;
+    const bool trapped = trap("divide", 1, 0) == TrapKind::kIntegerDivisionByZero;
+    const bool compiled = engine_->compile(text_to_wasm("(module (func))").value()).ok();
+    const bool timed_out = call("spin").code() == Code::kDeadlineExceeded;
+    _exit(called && trapped && compiled && timed_out ? 0 : 1);
+  }
+  int status = 1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(call("bump").value(), 2);
+  EXPECT_EQ(call("spin").code(), Code::kDeadlineExceeded);
+}
+
+}  // namespace
+}  // namespace spore::engine
