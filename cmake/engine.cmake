@@ -2,7 +2,7 @@
 #   Spore::engine_library   what the C++ side links: the archive, or one shared object made of it
 #   SPORE_ENGINE_INCLUDE    Wasmtime's C headers, copied there by rust/build.rs
 find_program(SPORE_CARGO cargo REQUIRED DOC "cargo of Rust 1.95 or newer")
-set(SPORE_RUST_DIR ${CMAKE_SOURCE_DIR}/build/rust CACHE PATH "cargo's target directory")
+set(SPORE_RUST_DIR ${PROJECT_SOURCE_DIR}/build/rust CACHE PATH "cargo's target directory")
 set(SPORE_ENGINE_INCLUDE ${SPORE_RUST_DIR}/include)
 set(engine_archive ${SPORE_RUST_DIR}/release/libspore_rust.a)
 
@@ -11,16 +11,16 @@ if(SPORE_WAT)
   set(cargo_features --features wat)
 endif()
 
-file(GLOB_RECURSE rust_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/rust/src/*.rs)
+file(GLOB_RECURSE rust_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/rust/src/*.rs)
 set(engine_stamp ${CMAKE_BINARY_DIR}/engine_headers.stamp)
 add_custom_command(
   OUTPUT ${engine_archive} ${engine_stamp}
   COMMAND ${CMAKE_COMMAND} -E env SPORE_ENGINE_INCLUDE=${SPORE_ENGINE_INCLUDE} ${SPORE_CARGO} build
-          --release --locked ${cargo_features} --manifest-path ${CMAKE_SOURCE_DIR}/rust/Cargo.toml
+          --release --locked ${cargo_features} --manifest-path ${PROJECT_SOURCE_DIR}/rust/Cargo.toml
           --target-dir ${SPORE_RUST_DIR}
   COMMAND ${CMAKE_COMMAND} -E touch ${engine_stamp}
-  DEPENDS ${rust_sources} ${CMAKE_SOURCE_DIR}/rust/Cargo.toml ${CMAKE_SOURCE_DIR}/rust/Cargo.lock
-          ${CMAKE_SOURCE_DIR}/rust/build.rs
+  DEPENDS ${rust_sources} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock
+          ${PROJECT_SOURCE_DIR}/rust/build.rs
   COMMENT "Building the engine (Rust; the first time takes some minutes)"
   USES_TERMINAL VERBATIM)
 add_custom_target(engine_archive DEPENDS ${engine_archive} ${engine_stamp})

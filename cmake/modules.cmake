@@ -15,7 +15,7 @@ endif()
 
 set(spore_below "") # the modules above the one being added
 function(spore_add_module layer)
-  set(folder ${CMAKE_SOURCE_DIR}/spore/${layer})
+  set(folder ${PROJECT_SOURCE_DIR}/spore/${layer})
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc)
   set(tests ${sources})
   set(fuzzers ${sources})
@@ -28,7 +28,7 @@ function(spore_add_module layer)
   add_library(spore_${layer} STATIC ${sources})
   add_library(Spore::${layer} ALIAS spore_${layer})
   set_target_properties(spore_${layer} PROPERTIES EXPORT_NAME ${layer})
-  target_include_directories(spore_${layer} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>
+  target_include_directories(spore_${layer} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
                                                    $<INSTALL_INTERFACE:include>)
   target_compile_features(spore_${layer} PUBLIC cxx_std_20)
   target_link_libraries(spore_${layer} PUBLIC ${spore_below} fmt::fmt

@@ -6,6 +6,7 @@
 #include "apps/spore/progress.h"
 #include "spore/base/fd.h"
 #include "spore/base/json.h"
+#include "spore/base/utf8.h"
 #include "spore/engine/ticker.h"
 #include "spore/runtime/machine.h"
 #include "spore/runtime/runtime.h"
@@ -65,13 +66,13 @@ void print_facts(const wasm::ModuleFacts& facts) {
                                   : fmt::format("nothing: {}", optimised.message()));
   for (const std::string& memory : facts.memory_types) row("memory", memory);
   for (const auto& import : facts.imports) {
-    row("import", fmt::format("{}.{} {}", import.module, import.name, import.type));
+    row("import", fmt::format("{}.{} {}", printable(import.module), printable(import.name), import.type));
   }
   for (const auto& exported : facts.exports) {
-    row("export", fmt::format("{} {}", exported.name, exported.type));
+    row("export", fmt::format("{} {}", printable(exported.name), exported.type));
   }
   for (const auto& section : facts.custom_sections) {
-    row("custom", fmt::format("{} ({} bytes)", section.name, section.bytes));
+    row("custom", fmt::format("{} ({} bytes)", printable(section.name), section.bytes));
   }
 }
 

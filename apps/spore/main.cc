@@ -100,8 +100,9 @@ int run(std::span<const std::string_view> words) {
     print_usage(stdout);
     return kDone;
   }
+  const std::string_view name = words[0] == "--version" ? "version" : words[0];
   for (const Command& command : commands()) {
-    if (command.name == words[0]) return run_command(command, words.subspan(1));
+    if (command.name == name) return run_command(command, words.subspan(1));
   }
   std::fputs(fmt::format("spore: there is no command '{}' (see 'spore --help')\n", words[0]).c_str(), stderr);
   return kMisused;

@@ -10,6 +10,7 @@
 #include "apps/spore/progress.h"
 #include "spore/base/fd.h"
 #include "spore/base/json.h"
+#include "spore/base/utf8.h"
 #include "spore/runtime/runtime.h"
 
 namespace spore::cli {
@@ -51,7 +52,7 @@ std::string function_names(const engine::CompiledCode& code) {
   std::string names;
   for (const auto& exported : code.exports()) {
     if (exported.kind != engine::ExternKind::kFunction) continue;
-    names += fmt::format("{}{} {}", names.empty() ? "" : ", ", exported.name, exported.type.text());
+    names += fmt::format("{}{} {}", names.empty() ? "" : ", ", printable(exported.name), exported.type.text());
     if (names.size() > 400) return names + ", ...";
   }
   return names.empty() ? "no functions" : names;

@@ -15,7 +15,7 @@ pub const STATUS_INVALID: u8 = 1;
 pub const STATUS_COMPONENT: u8 = 2;
 pub const STATUS_PANIC: u8 = 3;
 
-// Bits of Facts::proposals; spore/wasm/inspect.h has the same list.
+// Bits of Facts::proposals; spore/wasm/proposals.h has the same list.
 const MUTABLE_GLOBALS: u32 = 1 << 0;
 const SATURATING_FLOAT_TO_INT: u32 = 1 << 1;
 const SIGN_EXTENSION: u32 = 1 << 2;

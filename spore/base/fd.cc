@@ -29,7 +29,8 @@ Result<std::vector<uint8_t>> read_file(const std::filesystem::path& path, size_t
                                   bytes_max);
   }
   // Read to the end whatever the size says: it is 0 for files of /proc, and a file may grow meanwhile.
-  std::vector<uint8_t> bytes(static_cast<size_t>(info.st_size) + 1);
+  // A page at least: files of /proc/sys give all to the first read() and nothing to the next.
+  std::vector<uint8_t> bytes(std::max<size_t>(static_cast<size_t>(info.st_size), 4095) + 1);
   size_t have = 0;
   for (;;) {
     const ssize_t n = ::read(fd.get(), bytes.data() + have, bytes.size() - have);

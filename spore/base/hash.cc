@@ -1,8 +1,13 @@
 #include "spore/base/hash.h"
 
-#include <openssl/sha.h>
+#include <openssl/evp.h>
+
+#include <iterator>
+#include <memory>
 
 #include <fmt/format.h>
+
+#include "spore/base/assert.h"
 
 namespace spore {
 
@@ -14,8 +19,21 @@ std::string Digest::hex() const {
 }
 
 Digest sha256(std::span<const uint8_t> bytes) {
+  return sha256({bytes});
+}
+
+Digest sha256(std::initializer_list<std::span<const uint8_t>> parts) {
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
+  };
+  const std::unique_ptr<EVP_MD_CTX, Free> context(EVP_MD_CTX_new());
+  bool ok = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  for (const std::span<const uint8_t> part : parts) {
+    ok = ok && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
+  }
   Digest digest;
-  SHA256(bytes.data(), bytes.size(), digest.bytes.data());
+  ok = ok && EVP_DigestFinal_ex(context.get(), digest.bytes.data(), nullptr) == 1;
+  SPORE_ASSERT(ok, "OpenSSL has no SHA-256");
   return digest;
 }
 

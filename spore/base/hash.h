@@ -3,6 +3,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 
@@ -18,5 +19,7 @@ struct Digest {
 };
 
 Digest sha256(std::span<const uint8_t> bytes);
+// Of the parts, one after the other.
+Digest sha256(std::initializer_list<std::span<const uint8_t>> parts);
 
 }  // namespace spore

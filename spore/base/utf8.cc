@@ -2,6 +2,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+
+#include <fmt/format.h>
 
 namespace spore {
 
@@ -39,6 +42,26 @@ bool is_utf8(std::string_view text) {
     text.remove_prefix(length);
   }
   return true;
+}
+
+std::string printable(std::string_view text, size_t bytes_max) {
+  std::string out;
+  while (!text.empty()) {
+    if (out.size() >= bytes_max) return out + "...";
+    const size_t length = utf8_sequence_length(text);
+    const auto first = static_cast<uint8_t>(text[0]);
+    // C1 controls (U+0080 to U+009F) drive terminals too.
+    const bool control = first < 0x20 || first == 0x7F ||
+                         (length == 2 && first == 0xC2 && static_cast<uint8_t>(text[1]) < 0xA0);
+    if (length == 0 || control) {
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", first);
+      text.remove_prefix(1);
+    } else {
+      out += text.substr(0, length);
+      text.remove_prefix(length);
+    }
+  }
+  return out;
 }
 
 }  // namespace spore

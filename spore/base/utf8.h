@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace spore {
@@ -9,5 +10,9 @@ namespace spore {
 size_t utf8_sequence_length(std::string_view text);
 
 bool is_utf8(std::string_view text);
+
+// Text from a guest or a file, fit for one line of a message, a log or a terminal: control characters and
+// what is not UTF-8 become \xNN; what is longer than `bytes_max` is cut, with "...".
+std::string printable(std::string_view text, size_t bytes_max = 100);
 
 }  // namespace spore

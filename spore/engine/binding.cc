@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "spore/base/utf8.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/host_call.h"
 
@@ -32,9 +33,10 @@ void make_val_types(const std::vector<ValType>& types, wasm_valtype_vec_t* out) 
 constexpr std::string_view kWasiModule = "wasi_snapshot_preview1";
 
 std::string import_text(const CompiledCode::Import& import) {
+  const std::string name = fmt::format("{}.{}", printable(import.module), printable(import.name));
   return import.kind == ExternKind::kFunction
-             ? fmt::format("{}.{} {}", import.module, import.name, import.type.text())
-             : fmt::format("{}.{} ({})", import.module, import.name, extern_kind_name(import.kind));
+             ? fmt::format("{} {}", name, import.type.text())
+             : fmt::format("{} ({})", name, extern_kind_name(import.kind));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 #include <type_traits>
 
@@ -24,11 +25,16 @@ struct CodeHeader {
   uint32_t made_by_bytes;
   uint64_t payload_bytes;
   std::array<uint8_t, 32> module_hash;
-  std::array<uint8_t, 32> checksum;  // SHA-256 of made_by and payload
+  std::array<uint8_t, 32> checksum;  // SHA-256 of all before it and all behind it
 };
 static_assert(sizeof(CodeHeader) == 88);
 static_assert(std::has_unique_object_representations_v<CodeHeader>, "padding would leak memory");
 static_assert(std::endian::native == std::endian::little);
+
+std::array<uint8_t, 32> checksum(const CodeHeader& header, std::span<const uint8_t> body) {
+  const auto* begin = reinterpret_cast<const uint8_t*>(&header);
+  return sha256({std::span(begin, offsetof(CodeHeader, checksum)), body}).bytes;
+}
 
 }  // namespace
 
@@ -38,12 +44,13 @@ std::vector<uint8_t> encode_code_file(const CodeFile& file) {
   const std::span<uint8_t> body = std::span(bytes).subspan(sizeof(CodeHeader));
   std::ranges::copy(file.made_by, body.begin());
   std::ranges::copy(file.payload, body.subspan(file.made_by.size()).begin());
-  const CodeHeader header{.magic = kMagic,
-                          .version = kCodeFileVersion,
-                          .made_by_bytes = static_cast<uint32_t>(file.made_by.size()),
-                          .payload_bytes = file.payload.size(),
-                          .module_hash = file.module_hash.bytes,
-                          .checksum = sha256(body).bytes};
+  CodeHeader header{.magic = kMagic,
+                    .version = kCodeFileVersion,
+                    .made_by_bytes = static_cast<uint32_t>(file.made_by.size()),
+                    .payload_bytes = file.payload.size(),
+                    .module_hash = file.module_hash.bytes,
+                    .checksum = {}};
+  header.checksum = checksum(header, body);
   std::memcpy(bytes.data(), &header, sizeof header);
   return bytes;
 }
@@ -66,7 +73,7 @@ Result<CodeFile> decode_code_file(std::span<const uint8_t> bytes) {
     return Status::corruption("saved code: the lengths in its header do not fit its {} bytes",
                               bytes.size());
   }
-  if (sha256(body).bytes != header.checksum) {
+  if (checksum(header, body) != header.checksum) {
     return Status::corruption("saved code: the checksum does not match, the file is damaged");
   }
   return CodeFile{.module_hash = {header.module_hash},

@@ -22,21 +22,12 @@ TEST(CodeFileTest, WhatWasEncodedIsDecoded) {
   EXPECT_EQ(std::vector<uint8_t>(file.payload.begin(), file.payload.end()), (std::vector<uint8_t>{1, 2, 3, 4, 5}));
 }
 
-// The hash of the module is compared by the engine, so its bits are not covered by the checksum; every
-// other flipped bit must be found here.
 TEST(CodeFileTest, EveryFlippedBitIsRefused) {
   const std::vector<uint8_t> good = sample();
   for (size_t bit = 0; bit < good.size() * 8; bit++) {
     std::vector<uint8_t> bad = good;
     bad[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
-    const auto file = decode_code_file(bad);
-    const bool in_module_hash = bit / 8 >= 24 && bit / 8 < 56;
-    if (in_module_hash) {
-      ASSERT_TRUE(file.ok());
-      EXPECT_NE(file.value().module_hash, decode_code_file(good).value().module_hash);
-    } else {
-      EXPECT_FALSE(file.ok()) << "bit " << bit;
-    }
+    EXPECT_FALSE(decode_code_file(bad).ok()) << "bit " << bit;
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "spore/base/utf8.h"
 #include "spore/engine/code_file.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/signals.h"
@@ -114,7 +115,8 @@ std::string error_message(const wasmtime_error_t& error) {
     if (!line.empty()) line += ": ";
     line += part;
   }
-  return line;
+  constexpr size_t kMessageBytesMax = 1000;
+  return printable(line, kMessageBytesMax);  // it may quote names of the module
 }
 
 std::string_view tier_name(Tier tier) {

@@ -39,11 +39,8 @@ using ImportTypes = VectorOf<wasm_importtype_vec_t, wasm_importtype_vec_delete>;
 using ExportTypes = VectorOf<wasm_exporttype_vec_t, wasm_exporttype_vec_delete>;
 using Frames = VectorOf<wasm_frame_vec_t, wasm_frame_vec_delete>;
 
-inline std::string_view view(const wasm_name_t& name) {
-  std::string_view text(name.data, name.size);
-  if (!text.empty() && text.back() == '\0') text.remove_suffix(1);
-  return text;
-}
+// To the last byte: a name may end in NUL.
+inline std::string_view view(const wasm_name_t& name) { return {name.data, name.size}; }
 
 // The error's message on one line: "WebAssembly failed to compile: unknown type".
 std::string error_message(const wasmtime_error_t& error);

@@ -12,9 +12,13 @@ struct Limits {
   uint64_t deadline_ms = 10'000;
   // Instructions, roughly, of one call.  0: not counted.  Needs an engine with `fuel`.
   uint64_t fuel_max = 0;
-  // Linear memory.  Kept small, since one bulk operation cannot be interrupted and runs at ~2 GiB/s.
+  // Each linear memory.  Kept small, since one bulk operation cannot be interrupted and runs at ~2 GiB/s.
   uint64_t memory_bytes_max = 256 * kMebibyte;
+  // Linear memories: together they hold memories_max times memory_bytes_max.
+  uint32_t memories_max = 1;
+  // Elements of each table, and tables.
   uint64_t table_elements_max = 100'000;
+  uint32_t tables_max = 10;
   // Calls host -> guest -> host -> guest ... that are open at once.
   uint32_t nesting_max = 4;
   // Bytes that host functions copy into or out of the guest in one call.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -29,7 +30,11 @@ Handler present_handler(int signal) {
 
 // Signal handlers belong to the process, and so does what is known of them.
 std::once_flag remembered;
-std::array<Handler, kTrapSignals.size()> handlers;
+std::array<std::atomic<Handler>, kTrapSignals.size()> handlers;  // that are known to pass traps on
+
+void remember_present_handlers() {
+  for (size_t i = 0; i < kTrapSignals.size(); i++) handlers[i].store(present_handler(kTrapSignals[i]));
+}
 
 // Three functions (i32, i32) -> i32, one trap for each signal:
 // (div_s would not do: compilers check its operands first, and trap by SIGILL.)
@@ -137,21 +142,22 @@ Status first_check() {
 }  // namespace
 
 void remember_trap_handlers() {
-  std::call_once(remembered, [] {
-    for (size_t i = 0; i < kTrapSignals.size(); i++) handlers[i] = present_handler(kTrapSignals[i]);
-  });
+  std::call_once(remembered, remember_present_handlers);
 }
 
 bool trap_handlers_replaced() {
   for (size_t i = 0; i < kTrapSignals.size(); i++) {
-    if (present_handler(kTrapSignals[i]) != handlers[i]) return true;
+    if (present_handler(kTrapSignals[i]) != handlers[i].load()) return true;
   }
   return false;
 }
 
 Status self_test_traps() {
   if (!trap_handlers_replaced()) return trap_once_per_signal();
-  if (child_traps()) return {};
+  if (child_traps()) {
+    remember_present_handlers();  // no child for these again
+    return {};
+  }
   return Status::unavailable(
       "a signal handler that was installed after Spore's (SIGSEGV, SIGILL or SIGFPE) does not pass "
       "traps on: native code would crash this process.  Install it before the Runtime is made, or "

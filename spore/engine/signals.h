@@ -15,7 +15,7 @@ namespace spore::engine {
 // the first call of a process has an effect, as only the first engine installs handlers.
 void remember_trap_handlers();
 
-// True if somebody has replaced a handler since.  It may still pass our traps on.
+// True if somebody has replaced a handler since, by one that self_test_traps() has not tried.
 bool trap_handlers_replaced();
 
 // Traps once per signal (out of bounds, unreachable, division by zero) and expects the error.  If a

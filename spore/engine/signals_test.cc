@@ -67,7 +67,7 @@ TEST(SignalsTest, AHandlerThatChainsIsAccepted) {
   EXPECT_EQ(in_child([] {
               const auto engine = make_engine();
               install(SIGILL, chain, &chained_to);
-              return trap_handlers_replaced() && self_test_traps().ok();
+              return trap_handlers_replaced() && self_test_traps().ok() && !trap_handlers_replaced();
             }),
             0);
 }

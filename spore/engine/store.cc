@@ -6,6 +6,7 @@
 #include <exception>
 #include <limits>
 
+#include "spore/base/utf8.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/host_call.h"
 #include "spore/engine/signals.h"
@@ -97,7 +98,7 @@ std::string export_names(const CompiledCode& code, ExternKind kind) {
   for (const CompiledCode::Export& exported : code.exports()) {
     if (exported.kind != kind) continue;
     if (names.size() > 300) return names + ", ...";
-    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", exported.name);
+    names += fmt::format("{}'{}'", names.empty() ? "" : ", ", printable(exported.name));
   }
   return names.empty() ? "none" : names;
 }
@@ -149,8 +150,8 @@ wasm_trap_t* on_host_call(void* env, wasmtime_caller_t* caller, wasmtime_val_raw
 }
 
 GuestMemory Caller::memory() {
-  if (store_.members_.size() == 1) [[likely]] return store_.member_memory(store_.members_.front());
-  // During instantiation, or with several instances: only Wasmtime knows who calls.
+  if (store_.members_.size() == 1 && store_.attempts_ == 1) [[likely]] return store_.member_memory(store_.members_.front());
+  // During an instantiation, after one that failed, or with several instances: only Wasmtime knows who calls.
   wasmtime_extern_t item;
   auto* caller = static_cast<wasmtime_caller_t*>(caller_);
   if (!wasmtime_caller_export_get(caller, kMemoryExport.data(), kMemoryExport.size(), &item) ||
@@ -165,8 +166,10 @@ GuestMemory Caller::memory() {
 void* Caller::user_data() const { return store_.user_data_; }
 
 uint64_t Caller::time_left_ms() const {
-  if (!store_.check_running().ok()) return 0;
-  return store_.deadline_tick_ - store_.ticker_.now();
+  static_cast<void>(store_.ticker_.touch());  // the clock must not park while we wait by it
+  if (store_.cancel_->cancelled.load() == store_.call_number()) return 0;
+  const uint64_t now = store_.ticker_.now();
+  return now < store_.deadline_tick_ ? store_.deadline_tick_ - now : 0;
 }
 
 namespace {
@@ -210,10 +213,8 @@ Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* u
       handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
   context_ = wasmtime_store_context(handle_.get());
   constexpr int64_t kInstancesMax = 1000;  // linked ones included
-  constexpr int64_t kTablesMax = 1000;
-  constexpr int64_t kMemoriesMax = 1000;
   wasmtime_store_limiter(handle_.get(), to_signed(limits_.memory_bytes_max),
-                         to_signed(limits_.table_elements_max), kInstancesMax, kTablesMax, kMemoriesMax);
+                         to_signed(limits_.table_elements_max), kInstancesMax, limits_.tables_max, limits_.memories_max);
   // The first check of each call comes to on_epoch at once, and then at each tick: see ticker.h.
   wasmtime_store_epoch_deadline_callback(handle_.get(), &Store::on_epoch, this, nullptr);
 }
@@ -227,6 +228,7 @@ Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engin
 }
 
 Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding) {
+  attempts_++;
   SPORE_TRY(enter());
   open(kCall);
   wasmtime_instance_t instance;
@@ -242,6 +244,7 @@ Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding
 Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
                                                  std::shared_ptr<const HostFunctions> functions,
                                                  std::span<const Linked> linked) {
+  attempts_++;
   std::vector<std::string> names;
   for (const Linked& link : linked) names.push_back(link.name);
   SPORE_TRY(check_imports(*code, *functions, names));
@@ -253,7 +256,7 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
       if (!wasmtime_instance_export_get(context_, &to_wasmtime(from->instance), import.name.data(),
                                         import.name.size(), &item)) {
         return Status::invalid_argument("unknown import: the instance '{}' does not export '{}'",
-                                        import.module, import.name);
+                                        printable(import.module), printable(import.name));
       }
     } else {
       const HostFunction* function = find_host_function(*functions, import.module, import.name);
@@ -307,12 +310,12 @@ Result<RawFunction> Store::function(const InstanceHandle& instance, std::string_
   const auto& exports = owner.code->exports();
   const auto found = std::ranges::find(exports, name, &CompiledCode::Export::name);
   if (found == exports.end() || found->kind != ExternKind::kFunction) {
-    return Status::not_found("no exported function '{}' (there are: {})", name,
+    return Status::not_found("no exported function '{}' (there are: {})", printable(name),
                              export_names(*owner.code, ExternKind::kFunction));
   }
   wasmtime_extern_t item;
   if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item)) {
-    return Status::internal("the export '{}' is in the module, but not in its instance", name);
+    return Status::internal("the export '{}' is in the module, but not in its instance", printable(name));
   }
   return RawFunction(*this, std::bit_cast<FunctionHandle>(item.of.func), found->type);
 }
@@ -321,7 +324,7 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
   wasmtime_extern_t item;
   if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_GLOBAL) {
-    return Status::not_found("no exported global '{}' (there are: {})", name,
+    return Status::not_found("no exported global '{}' (there are: {})", printable(name),
                              export_names(*member(instance).code, ExternKind::kGlobal));
   }
   wasmtime_val_t value;
@@ -362,7 +365,7 @@ GuestMemory Store::member_memory(const Member& member) {
 inline void Store::open(uint32_t what) {
   if (open_ == 0) {
     cancel_->call.store(call_number() + 1, std::memory_order_relaxed);  // this thread is its only writer
-    deadline_tick_ = ticker_.now() + limits_.deadline_ms;
+    deadline_tick_ = ticker_.begin() + limits_.deadline_ms;
   }
   open_ += what;
 }
@@ -388,15 +391,18 @@ Status Store::enter() {
                                   depth(), limits_.nesting_max);
   }
   SPORE_TRY(check_thread(wasm_stack_bytes_));
-  if (counts_fuel_ && open_ == 0) SPORE_TRY(refuel());
+  if (counts_fuel_) refuel();
   return {};
 }
 
-Status Store::refuel() {
+// Once a call, which may be a group of several.
+void Store::refuel() {
+  const uint64_t number = open_ == 0 ? call_number() + 1 : call_number();
+  if (fuel_call_ == number) return;
+  fuel_call_ = number;
   const uint64_t fuel = limits_.fuel_max == 0 ? std::numeric_limits<uint64_t>::max() : limits_.fuel_max;
   const ErrorHandle error(wasmtime_context_set_fuel(context_, fuel));
   SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");
-  return {};
 }
 
 bool Store::try_call(const FunctionHandle& function, RawValue* values, size_t count) {
@@ -480,7 +486,7 @@ Status Store::describe_trap(wasm_trap_t* trap) {
   if (!backtrace.empty()) {
     const Frame& frame = backtrace.front();
     where = frame.function.empty() ? fmt::format(" in function {}", frame.function_index)
-                                   : fmt::format(" in '{}'", frame.function);
+                                   : fmt::format(" in '{}'", printable(frame.function));
   }
   std::string hint;
   if (kind == TrapKind::kOutOfFuel) hint = fmt::format(" (fuel_max={})", limits_.fuel_max);
@@ -514,6 +520,12 @@ Status Store::describe_error(wasmtime_error* error) {
   }
   if (message.find("exceeds table limits") != std::string::npos) {
     return Status::limit_exceeded("{} (table_elements_max={})", message, limits_.table_elements_max);
+  }
+  if (message.find("memory count too high") != std::string::npos) {
+    return Status::limit_exceeded("{} (memories_max={})", message, limits_.memories_max);
+  }
+  if (message.find("table count too high") != std::string::npos) {
+    return Status::limit_exceeded("{} (tables_max={})", message, limits_.tables_max);
   }
   return Status::invalid_argument("{}", message);
 }

@@ -131,9 +131,6 @@ class Store {
   // The memory exported as "memory"; empty if there is none.
   GuestMemory memory(const InstanceHandle& instance);
 
-  // The call itself.  `values` holds the arguments, then the results.
-  Status call(const FunctionHandle& function, RawValue* values, size_t count);
-
   // The call itself.  `values` holds the arguments, then the results.  A bool and not a Status: returning
   // an object that needs a destructor costs as much as all checks of a call together.
   bool try_call(const FunctionHandle& function, RawValue* values, size_t count);
@@ -186,7 +183,7 @@ class Store {
   Status enter();
   bool enter_or_fail();
   bool fail(wasmtime_error* error, wasm_trap_t* trap);
-  Status refuel();
+  void refuel();
   Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
@@ -214,6 +211,8 @@ class Store {
   Ticker& ticker_;
 
   void* user_data_;
+  uint64_t fuel_call_ = 0;   // the call that was given its fuel
+  uint64_t attempts_ = 0;    // to instantiate
   uint64_t quota_call_ = 0;  // the call that the two below count for
   uint64_t copied_bytes_ = 0;
   uint64_t logged_bytes_ = 0;

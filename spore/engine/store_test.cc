@@ -308,6 +308,75 @@ TEST_P(StoreTest, AHostFunctionSeesHowMuchTimeIsLeft) {
   EXPECT_LE(left, 30u);
 }
 
+// The ticker parks while the host function waits; the time counts all the same when the guest goes on.
+TEST_P(StoreTest, AWaitInAHostFunctionCountsAgainstTheDeadline) {
+  static constexpr uint64_t kDeadlineMs = Ticker::kIdleTicks + 50;
+  start({.deadline_ms = kDeadlineMs}, [this, begin = steady_clock::now()](Caller&, RawValue*) {
+    while (!ticker_->parked()) std::this_thread::yield();
+    while (steady_clock::now() - begin < 2 * milliseconds(kDeadlineMs)) std::this_thread::yield();
+    return Status();
+  });
+  EXPECT_EQ(call("host_for_ever").code(), Code::kDeadlineExceeded);
+}
+
+TEST_P(StoreTest, AHostFunctionThatAsksForTheTimeLeftSeesItRunOut) {
+  start({.deadline_ms = Ticker::kIdleTicks + 50}, [](Caller& caller, RawValue*) {
+    while (caller.time_left_ms() > 0) std::this_thread::yield();
+    return Status::deadline_exceeded("gave up in time");
+  });
+  EXPECT_EQ(call("host").code(), Code::kDeadlineExceeded);
+}
+
+TEST_P(StoreTest, AGroupOfCallsHasOneDeadlineOneQuotaAndOneFilling) {
+  start({.fuel_max = 10'000, .copy_bytes_max = 100},
+        [](Caller& caller, RawValue*) { return caller.charge_copy(60); }, {.fuel = true});
+  for (int i = 0; i < 3; i++) {
+    const Store::Group group(*store_);
+    EXPECT_TRUE(call("bump").ok());
+    const uint64_t after_one = store_->fuel_left();
+    EXPECT_GT(after_one, 9'000u) << "a group begins with the whole fuel";
+    EXPECT_TRUE(call("bump").ok());
+    EXPECT_LT(store_->fuel_left(), after_one) << "and is not filled again on the way";
+  }
+  const Store::Group group(*store_);
+  EXPECT_TRUE(call("host").ok());
+  EXPECT_EQ(call("host").code(), Code::kLimitExceeded);
+}
+
+TEST_P(StoreTest, MemoriesAndTablesAreCounted) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  const auto functions = std::make_shared<const HostFunctions>();
+  const auto binding =
+      Binding::create(engine_->compile(text_to_wasm(R"((module (memory 1) (memory 1)
+        (table 1 funcref) (table 1 funcref) (table 1 funcref)))").value()).value(), functions).value();
+  EXPECT_TRUE(Store::create(engine_, {.memories_max = 2, .tables_max = 3}).value()->instantiate(binding).ok());
+  const auto memories = Store::create(engine_, {}).value()->instantiate(binding);
+  EXPECT_NE(memories.status().message().find("(memories_max=1)"), std::string_view::npos)
+      << memories.status().message();
+  const auto tables =
+      Store::create(engine_, {.memories_max = 2, .tables_max = 2}).value()->instantiate(binding);
+  EXPECT_NE(tables.status().message().find("(tables_max=2)"), std::string_view::npos)
+      << tables.status().message();
+}
+
+// The second instance's start function calls the host while the first is the only one that is finished.
+TEST_P(StoreTest, ACallerSeesTheMemoryOfTheInstanceThatCalls) {
+  std::vector<size_t> sizes;
+  start({.memories_max = 10}, [&](Caller& caller, RawValue*) {
+    sizes.push_back(caller.memory().size() / 65536);
+    return Status();
+  });
+  ASSERT_TRUE(call("host").ok());
+  const auto code = engine_->compile(text_to_wasm(R"((module
+    (import "env" "call" (func $call (param i32) (result i32)))
+    (memory (export "memory") 3)
+    (func $start (drop (call $call (i32.const 0))))
+    (start $start)))").value());
+  ASSERT_TRUE(store_->instantiate_linked(code.value(), binding_->functions(), {}).ok());
+  ASSERT_TRUE(call("host").ok());
+  EXPECT_EQ(sizes, (std::vector<size_t>{1, 3, 1}));
+}
+
 TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
   start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
     SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));
@@ -326,6 +395,20 @@ TEST_P(StoreTest, AnUnknownExportIsToldWithWhatThereIs) {
   EXPECT_NE(store_->global(instance_, "nope").status().message().find("'count'"), std::string_view::npos);
   ASSERT_TRUE(call("bump").ok());
   EXPECT_EQ(store_->global(instance_, "count").value().value.i32, 1);
+}
+
+// Found by the module fuzzer: a name that ends in NUL was cut.  And a hostile name must not drive a terminal.
+TEST_P(StoreTest, ExportsMayHaveAnyNameAndMessagesStayPrintable) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  const auto code = engine_->compile(
+      text_to_wasm("(module (func (export \"nul\\00\") unreachable) (func (export \"a\\1b[2J\\0ab\")))").value());
+  binding_ = Binding::create(code.value(), std::make_shared<const HostFunctions>()).value();
+  store_ = Store::create(engine_, {}).value();
+  instance_ = store_->instantiate(binding_).value();
+  EXPECT_EQ(trap(std::string_view("nul\0", 4)), TrapKind::kUnreachable);
+  EXPECT_TRUE(call("a\x1b[2J\nb").ok());
+  EXPECT_EQ(call("nul").status().message(),
+            "no exported function 'nul' (there are: 'nul\\x00', 'a\\x1b[2J\\x0ab')");
 }
 
 TEST_P(StoreTest, MissingImportsAreNamedAllAtOnceWithTheirTypes) {

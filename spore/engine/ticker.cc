@@ -86,8 +86,12 @@ Status Ticker::touch() {
 
 Status Ticker::wake() {
   const MutexLock lock(mutex_);
+  if (!parked_.load()) {
+    touched_.store(ticks_.load());
+    return {};
+  }
+  catch_up();
   touched_.store(ticks_.load());
-  if (!parked_.load()) return {};
   if (worker_ == nullptr) {
     // No signal of the host's is to be handled on our thread.
     sigset_t all;
@@ -110,6 +114,12 @@ Status Ticker::wake() {
   return {};
 }
 
+void Ticker::catch_up() {
+  const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(SteadyClock::now() - counted_to_);
+  counted_to_ += elapsed;
+  ticks_.fetch_add(static_cast<uint64_t>(elapsed.count()));
+}
+
 void Ticker::raise_epochs() {
   for (wasm_engine_t* engine : engines_) wasmtime_engine_increment_epoch(engine);
 }
@@ -117,17 +127,11 @@ void Ticker::raise_epochs() {
 // The condition variable takes the Mutex by itself, which the analysis cannot follow.
 void Ticker::run(Worker& worker, std::stop_token stop) SPORE_NO_THREAD_SAFETY_ANALYSIS {
   std::unique_lock<Mutex> lock(mutex_);
-  SteadyClock::time_point last = SteadyClock::now();
   while (!stop.stop_requested()) {
     worker.wake.wait_for(lock, stop, std::chrono::milliseconds(1), [] { return false; });
     if (stop.stop_requested()) return;
-    // Real time, not one: a thread that was not scheduled for a while must not lengthen deadlines.
-    const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(SteadyClock::now() - last);
-    if (elapsed.count() > 0) {
-      last += elapsed;
-      ticks_.fetch_add(static_cast<uint64_t>(elapsed.count()));
-      raise_epochs();
-    }
+    catch_up();
+    raise_epochs();
     if (ticks_.load() - touched_.load() <= kIdleTicks) continue;
 
     parked_.store(true);
@@ -137,7 +141,6 @@ void Ticker::run(Worker& worker, std::stop_token stop) SPORE_NO_THREAD_SAFETY_AN
     }
     raise_epochs();
     worker.wake.wait(lock, stop, [this] { return !parked_.load(); });
-    last = SteadyClock::now();
   }
 }
 

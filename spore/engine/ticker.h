@@ -3,6 +3,7 @@
 // The clock that deadlines are measured by: one thread, one tick a millisecond while guests run.
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -19,15 +20,16 @@ namespace spore::engine {
 // Counts milliseconds and raises the epoch of every engine each time, which makes running guests call
 // touch() at their next function entry or loop head.  Thread-safe.
 //
-// When no guest has called touch() for kIdleTicks the thread parks: an idle host pays nothing, and a call
-// need not say that it begins.  Why no guest can run for ever while it is parked:
+// When no guest has called touch() for kIdleTicks the thread parks: an idle host pays nothing.  Why no guest
+// can run for ever while it is parked:
 //   1. every store asks to be called back at the next epoch (a delta of one tick), so whoever runs guest
 //      code after epoch e + 1 has begun calls touch() at its first check;
 //   2. before it waits, the thread sets `parked_`, looks at `touched_` once more, and raises the epochs;
 //   3. touch() writes `touched_`, then reads `parked_`; all four are sequentially consistent, so either
 //      the thread sees the touch and does not park, or the toucher sees `parked_` and wakes it.
-// Ticks stand still while it is parked; a call that begins then starts from the old count and wakes the
-// thread at its first check, at its entry, so its deadline is measured from there.
+// Ticks stand still while it is parked, and jump to the real time when it wakes: a call that sat in a host
+// function meanwhile finds its deadline passed.  So that a new call does not find the same, begin() wakes it
+// first.  begin() may miss that it parked in this very moment; then the jump is as short.
 //
 // fork(): the child has no thread.  A pthread_atfork handler leaves the ticker parked there, epochs
 // raised, and the first guest that runs starts a new thread.  The list of living tickers that this
@@ -48,7 +50,13 @@ class Ticker {
   // Milliseconds counted so far; stands still while parked.
   uint64_t now() const { return ticks_.load(std::memory_order_relaxed); }
 
-  // From a running guest: "I am running".  Wakes or starts the thread if need be; kUnavailable if the
+  // The time at which a call begins.  As cheap as now() while it runs.
+  uint64_t begin() {
+    if (parked_.load(std::memory_order_relaxed)) [[unlikely]] static_cast<void>(wake());
+    return now();
+  }
+
+  // From a running guest, or a host function that it waits for: "I am running".  Wakes or starts the thread if need be; kUnavailable if the
   // system refuses a thread.
   Status touch();
 
@@ -65,6 +73,9 @@ class Ticker {
 
   Status wake() SPORE_EXCLUDES(mutex_);
   void run(Worker& worker, std::stop_token stop) SPORE_EXCLUDES(mutex_);
+  // Brings ticks_ up to the real time.  Not by one for each wait: a thread that was not scheduled for a
+  // while must not lengthen deadlines.
+  void catch_up() SPORE_REQUIRES(mutex_);
   void raise_epochs() SPORE_REQUIRES(mutex_);
 
   std::atomic<uint64_t> ticks_{0};
@@ -73,6 +84,7 @@ class Ticker {
   Mutex mutex_;
   std::vector<wasm_engine_t*> engines_ SPORE_GUARDED_BY(mutex_);
   std::unique_ptr<Worker> worker_ SPORE_GUARDED_BY(mutex_);
+  std::chrono::steady_clock::time_point counted_to_ SPORE_GUARDED_BY(mutex_) = std::chrono::steady_clock::now();
 };
 
 }  // namespace spore::engine

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "spore/base/utf8.h"
+
 namespace spore::engine {
 
 std::string_view trap_kind_message(TrapKind kind) {
@@ -20,6 +22,7 @@ std::string_view trap_kind_message(TrapKind kind) {
     case TrapKind::kNullReference: return "null reference";
     case TrapKind::kAllocationTooLarge: return "allocation size too large";
     case TrapKind::kHostError: return "host function failed";
+    case TrapKind::kBadResult: return "invalid result";
     case TrapKind::kOther: return "trap";
   }
   return "trap";
@@ -29,6 +32,13 @@ const TrapInfo* trap_info(const Status& status) {
   return dynamic_cast<const TrapInfo*>(status.attachment());
 }
 
+Status bad_result(std::string_view what) {
+  auto info = std::make_shared<TrapInfo>();
+  info->kind = TrapKind::kBadResult;
+  return Status::make(Code::kTrap, "the guest gave an invalid result: {}", what)
+      .with_attachment(std::move(info));
+}
+
 std::string backtrace_text(const std::vector<Frame>& frames) {
   std::string text;
   size_t number = 0;
@@ -36,9 +46,9 @@ std::string backtrace_text(const std::vector<Frame>& frames) {
     const std::string offset = frame.module_offset == kOffsetUnknown
                                    ? std::string()
                                    : fmt::format(", offset {:#x}", frame.module_offset);
-    fmt::format_to(std::back_inserter(text), "{:5}: {}{}{} (function {}{})\n", number++, frame.module,
+    fmt::format_to(std::back_inserter(text), "{:5}: {}{}{} (function {}{})\n", number++, printable(frame.module),
                    frame.module.empty() ? "" : "!",
-                   frame.function.empty() ? "<unnamed>" : frame.function, frame.function_index, offset);
+                   frame.function.empty() ? "<unnamed>" : printable(frame.function), frame.function_index, offset);
   }
   return text;
 }

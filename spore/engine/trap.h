@@ -25,6 +25,7 @@ enum class TrapKind : uint8_t {
   kNullReference,
   kAllocationTooLarge,
   kHostError,  // a host function refused or failed
+  kBadResult,  // the guest gave what its type does not allow: text outside its memory, or not UTF-8
   kOther,
 };
 
@@ -49,6 +50,9 @@ struct TrapInfo : Status::Attachment {
 
 // Null if `status` is not a call's failure.
 const TrapInfo* trap_info(const Status& status);
+
+// A failure that a guest's answer is, kTrap with kBadResult.
+Status bad_result(std::string_view what);
 
 // "    0: fib (function 3, offset 0x4f)", a line each.
 std::string backtrace_text(const std::vector<Frame>& frames);

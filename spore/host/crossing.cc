@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "spore/base/utf8.h"
+
 namespace spore::host {
 
 using engine::FuncType;
@@ -22,6 +24,13 @@ const FuncType& realloc_type() {
 
 GuestPtr guest_ptr(const RawValue& value) { return {static_cast<uint32_t>(value.i32)}; }
 
+// Memory that the guest itself named: if it is not there, that is the guest's failure.
+Result<std::span<std::byte>> given_span(const GuestMemory& memory, GuestPtr pointer, uint64_t length) {
+  Result<std::span<std::byte>> bytes = memory.span(pointer, length);
+  if (!bytes.ok()) return engine::bad_result(bytes.status().message());
+  return bytes;
+}
+
 Result<RawFunction> helper(engine::Store& store, const engine::InstanceHandle& instance,
                            std::string_view name, const FuncType& type) {
   const RawFunction function = SPORE_TRY(store.function(instance, name));
@@ -37,7 +46,7 @@ Result<Crossing> Crossing::create(engine::Store& store, const engine::InstanceHa
                                   bool text_out) {
   const RawFunction function = SPORE_TRY(store.function(instance, name));
   if (function.type() != core) {
-    return Status::invalid_argument("the function '{}' is of type {}, asked for is {}", name,
+    return Status::invalid_argument("the function '{}' is of type {}, asked for is {}", printable(name),
                                     function.type().text(), core.text());
   }
   Crossing crossing(store, instance, function);
@@ -67,8 +76,8 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
   }
   RawValue call[4] = {{.i32 = 0}, {.i32 = 0}, {.i32 = 1}, {.i32 = static_cast<int32_t>(text.size())}};
   SPORE_TRY(realloc_->call_unchecked(call, 4));
-  const std::span<std::byte> target =
-      SPORE_TRY(store_->memory(instance_).span(guest_ptr(call[0]), text.size()));
+  const GuestMemory memory = store_->memory(instance_);
+  const std::span<std::byte> target = SPORE_TRY(given_span(memory, guest_ptr(call[0]), text.size()));
   // Not memcpy of nothing: both pointers may be null then.
   if (!text.empty()) std::memcpy(target.data(), text.data(), text.size());
   values[0] = call[0];
@@ -78,7 +87,7 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
 
 Result<std::string> Crossing::lift(const RawValue& result) const {
   const GuestMemory memory = store_->memory(instance_);
-  const std::span<std::byte> pair = SPORE_TRY(memory.span(guest_ptr(result), 2 * sizeof(uint32_t)));
+  const std::span<std::byte> pair = SPORE_TRY(given_span(memory, guest_ptr(result), 2 * sizeof(uint32_t)));
   uint32_t address_and_length[2];
   std::memcpy(address_and_length, pair.data(), sizeof address_and_length);
   const auto [address, length] = address_and_length;
@@ -86,8 +95,8 @@ Result<std::string> Crossing::lift(const RawValue& result) const {
     return Status::limit_exceeded("a result of {} bytes (copy_bytes_max={})", length,
                                   store_->limits().copy_bytes_max);
   }
-  const std::string_view bytes = SPORE_TRY(memory.string({address}, length));
-  std::string text(bytes);  // before the guest frees it
+  const std::span<std::byte> bytes = SPORE_TRY(given_span(memory, {address}, length));
+  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());  // before the guest frees it
   if (post_return_) {
     RawValue argument = result;
     SPORE_TRY(post_return_->call_unchecked(&argument, 1));

@@ -95,7 +95,7 @@ Result<Value> DynamicFunction::lift(ValueType type, const RawValue& raw) const {
     case ValueType::kString: {
       std::string text = SPORE_TRY(crossing_.lift(raw));
       if (!is_utf8(text)) {
-        return Status::invalid_argument("the guest's string is not UTF-8; ask for bytes instead");
+        return engine::bad_result("a string that is not UTF-8 (ask for bytes instead)");
       }
       return Value::string(std::move(text));
     }

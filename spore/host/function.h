@@ -151,7 +151,7 @@ class Function<R(Args...)> {
   {
     if constexpr (kTextOut) {
       std::string text = SPORE_TRY(crossing_.lift(raw));
-      if (!is_utf8(text)) return Status::invalid_argument("the guest's string is not UTF-8");
+      if (!is_utf8(text)) return engine::bad_result("a string that is not UTF-8");
       return text;
     } else {
       return Crosses<R>::lift(raw);

@@ -35,7 +35,7 @@ std::optional<Signed> parse_integer(std::string_view text) {
 
 template <typename Float>
 std::optional<Float> parse_float(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   Float value = 0;
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, value);

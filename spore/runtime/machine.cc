@@ -1,6 +1,6 @@
 // The checks behind `spore doctor`, in the order in which they are printed: dirty pages, memory,
-// native code, fences.  One function a check.  Figures in `cost` are those of DESIGN's table "Measured
-// before design" and of notes/snapshots.md, those of hashes are from `openssl speed` with features
+// native code, fences.  One function a check.  Figures in `cost` are those of docs/design.md, "Measured
+// before design", those of hashes are from `openssl speed` with features
 // masked by OPENSSL_ia32cap, all from one 2-core VM: take the ratios.
 //
 // Debian 12 compiles against headers of kernel 6.1; what is newer is declared here, under names of
@@ -44,6 +44,7 @@
 #include <fmt/ranges.h>
 
 #include "spore/base/fd.h"
+#include "spore/engine/signals.h"
 
 namespace spore::runtime {
 namespace {
@@ -73,7 +74,6 @@ constexpr uint64_t kCellAsleepSmallBytes = 300;
 
 constexpr uint64_t kMemoryCapBytes = 256 * kMiB;  // default limit of one linear memory
 constexpr uint64_t kWasmStackBytes = 512 * kKiB;
-constexpr uint64_t kNativeStackBytes = 512 * kKiB;  // host frames above and below the guest's
 constexpr uint64_t kDescriptorsWanted = 4096;
 constexpr uint64_t kMappingsWanted = 65530;  // the kernel's default
 constexpr uint64_t kSlotsWanted = 1000;
@@ -821,8 +821,7 @@ MachineCheck check_executable() {
   return missing(kName,
                  fmt::format("no: mprotect: {}{}", error_text(error),
                              mdwe > 0 ? " (PR_SET_MDWE is set)" : ""),
-                 "Only the interpreter runs: ready in 22 ms for ruby.wasm, but no code is ever compiled, "
-                 "neither baseline nor optimised, nor loaded from the cache (no measured figure).",
+                 "No guest runs: code can be neither compiled nor loaded.",
                  "MemoryDenyWriteExecute=no in the service; SELinux: allow execmem.");
 }
 
@@ -879,8 +878,8 @@ MachineCheck check_cpu_baseline(const ProbeOptions& options) {
   return check_cpu(options,
                    {"cpu for baseline",
                     {"avx", "avx2"},
-                    "Winch refuses modules with SIMD: they stay in the interpreter until optimised code is "
-                    "there, 13.6 s for ruby.wasm instead of 1.4 s."});
+                    "Winch refuses modules with SIMD: they wait for optimised code, 13.6 s for ruby.wasm "
+                    "instead of 1.4 s."});
 }
 
 // Cranelift itself needs no more than SSE2; the rest it detects and uses.
@@ -986,13 +985,12 @@ MachineCheck check_stack() {
   uint64_t bytes = thread_bytes;
   if (::getrlimit(RLIMIT_STACK, &limit) == 0) bytes = std::min<uint64_t>(bytes, limit.rlim_cur);
   std::string found = fmt::format("{} a thread", bytes_text(bytes));
-  if (bytes >= kWasmStackBytes + kNativeStackBytes) return good(kName, std::move(found));
-  const uint64_t left = difference_or_zero(bytes, kNativeStackBytes);
+  if (bytes >= kWasmStackBytes + engine::kHostStackBytes) return good(kName, std::move(found));
+  const uint64_t left = difference_or_zero(bytes, engine::kHostStackBytes);
   return degraded(kName, std::move(found),
-                  left == 0 ? "No guest can run on the host's own threads: native frames need 512 KiB. "
-                              "Spore's own threads set their size."
-                            : fmt::format("On the host's own threads guests get a stack of {} instead of "
-                                          "512 KiB. Spore's own threads set their size.",
+                  left == 0 ? fmt::format("No guest runs on such threads: host frames need {} beside the guest's.",
+                                          bytes_text(engine::kHostStackBytes))
+                            : fmt::format("Calls are refused on such threads unless wasm_stack_bytes is {} or less.",
                                           bytes_text(left)),
                   "ulimit -s 8192, or LimitSTACK=8M in the service.");
 }

@@ -23,6 +23,14 @@ Result<uint64_t> parse_count(std::string_view text) {
   return value;
 }
 
+// For counts that are small by nature.
+Result<uint32_t> parse_small(std::string_view text) {
+  constexpr uint64_t kMax = 1000;
+  const uint64_t count = SPORE_TRY(parse_count(text));
+  if (count > kMax) return Status::invalid_argument("{} is more than {}", count, kMax);
+  return static_cast<uint32_t>(count);
+}
+
 Result<bool> parse_switch(std::string_view text) {
   if (text == "on" || text == "true" || text == "1") return true;
   if (text == "off" || text == "false" || text == "0") return false;
@@ -62,7 +70,7 @@ constexpr std::array kDescriptions{
                         return {};
                       },
                       [](const RuntimeOptions& options) { return std::to_string(options.limits.fuel_max); }},
-    OptionDescription{"memory_bytes_max", "linear memory of one instance",
+    OptionDescription{"memory_bytes_max", "bytes of each linear memory",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
                         options.limits.memory_bytes_max = SPORE_TRY(parse_bytes(value));
                         return {};
@@ -70,7 +78,7 @@ constexpr std::array kDescriptions{
                       [](const RuntimeOptions& options) {
                         return std::to_string(options.limits.memory_bytes_max);
                       }},
-    OptionDescription{"table_elements_max", "elements of the tables of one instance",
+    OptionDescription{"table_elements_max", "elements of each table",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
                         options.limits.table_elements_max = SPORE_TRY(parse_count(value));
                         return {};
@@ -78,11 +86,25 @@ constexpr std::array kDescriptions{
                       [](const RuntimeOptions& options) {
                         return std::to_string(options.limits.table_elements_max);
                       }},
+    OptionDescription{"memories_max", "linear memories of one instance",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.memories_max = SPORE_TRY(parse_small(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.memories_max);
+                      }},
+    OptionDescription{"tables_max", "tables of one instance",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.limits.tables_max = SPORE_TRY(parse_small(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::to_string(options.limits.tables_max);
+                      }},
     OptionDescription{"nesting_max", "calls host -> guest -> host -> guest that may be open at once",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
-                        const uint64_t count = SPORE_TRY(parse_count(value));
-                        if (count > 1000) return Status::invalid_argument("{} is more than 1000", count);
-                        options.limits.nesting_max = static_cast<uint32_t>(count);
+                        options.limits.nesting_max = SPORE_TRY(parse_small(value));
                         return {};
                       },
                       [](const RuntimeOptions& options) {

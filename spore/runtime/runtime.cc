@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "spore/base/utf8.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
 
@@ -37,7 +38,7 @@ class Timing {
 void define_log(host::HostFunctions& host, const Log& log) {
   host.define("spore", "log", [log](host::Caller& caller, std::string_view line) -> Status {
     SPORE_TRY(caller.charge_log(line.size()));
-    log.write(LogLevel::kInfo, "guest: {}", line);
+    log.write(LogLevel::kInfo, "guest: {}", printable(line, line.size()));
     return {};
   });
 }

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "spore/base/utf8.h"
+
 extern "C" {
 
 // rust/src/inspect.rs has the other half of these two.
@@ -70,7 +72,8 @@ struct Collector {
     of(env).facts.custom_sections.push_back({std::string(name, name_bytes), bytes});
   }
   static void error_at(void* env, const char* text, size_t text_bytes, uint64_t offset) noexcept {
-    of(env).error.assign(text, text_bytes);
+    constexpr size_t kMessageBytesMax = 1000;
+    of(env).error = printable({text, text_bytes}, kMessageBytesMax);  // it may quote names of the module
     of(env).error_offset = offset;
   }
 };
