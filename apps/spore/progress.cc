@@ -10,12 +10,12 @@ namespace spore::cli {
 using std::chrono::milliseconds;
 
 Progress::Progress(std::string phase) : phase_(std::move(phase)) {
-  if (isatty(STDERR_FILENO) == 1) thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+  if (isatty(STDERR_FILENO) == 1) thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
 Progress::~Progress() = default;  // the jthread stops and joins
 
-void Progress::run(std::stop_token stop) {
+void Progress::run(const std::stop_token& stop) {
   const auto begin = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   const auto stopped = [&](milliseconds wait) {

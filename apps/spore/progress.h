@@ -17,7 +17,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
  private:
-  void run(std::stop_token stop);
+  void run(const std::stop_token& stop);
 
   std::string phase_;
   std::mutex mutex_;

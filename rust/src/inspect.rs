@@ -5,8 +5,8 @@ use crate::fence::{bytes, fenced};
 use std::ffi::c_void;
 use std::fmt::Write;
 use wasmparser::{
-    AbstractHeapType, BinaryReaderError, CompositeInnerType, DataKind, ElementKind, Encoding, ExternalKind, FuncType,
-    GlobalType, HeapType, MemoryType, Operator, Parser, Payload, RefType, TableType, TypeRef, ValType, Validator,
+    AbstractHeapType, BinaryReaderError, CompositeInnerType, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FuncType,
+    GlobalType, HeapType, MemoryType, Operator, Parser, Payload, RefType, TableInit, TableType, TypeRef, ValType, Validator,
     WasmFeatures,
 };
 
@@ -103,6 +103,7 @@ struct Inspector {
     tables: Vec<TableType>,
     memories: Vec<MemoryType>,
     globals: Vec<GlobalType>,
+    globals_imported: u32,
 }
 
 type Outcome<T> = Result<T, BinaryReaderError>;
@@ -139,8 +140,12 @@ impl Inspector {
         match payload {
             Payload::TypeSection(reader) => {
                 for group in reader {
-                    for (i, sub) in group?.into_types().enumerate() {
-                        if i > 0 {
+                    let group = group?;
+                    if group.is_explicit_rec_group() {
+                        self.facts.proposals |= GC;
+                    }
+                    for sub in group.into_types() {
+                        if sub.supertype_idx.is_some() || !sub.is_final {
                             self.facts.proposals |= GC;
                         }
                         self.add_type(&sub.composite_type.inner);
@@ -157,6 +162,7 @@ impl Inspector {
                     );
                 }
                 self.facts.functions_imported = self.functions.len() as u32;
+                self.globals_imported = self.globals.len() as u32;
             }
             Payload::FunctionSection(reader) => {
                 for index in reader {
@@ -166,7 +172,12 @@ impl Inspector {
             }
             Payload::TableSection(reader) => {
                 for table in reader {
-                    self.add_table(table?.ty);
+                    let table = table?;
+                    if let TableInit::Expr(expr) = table.init {
+                        self.facts.proposals |= FUNCTION_REFERENCES;
+                        self.const_expr(expr.get_operators_reader())?;
+                    }
+                    self.add_table(table.ty);
                 }
             }
             Payload::MemorySection(reader) => {
@@ -192,11 +203,18 @@ impl Inspector {
             Payload::StartSection { .. } => self.facts.has_start = 1,
             Payload::ElementSection(reader) => {
                 for element in reader {
+                    let element = element?;
                     self.facts.element_segments += 1;
-                    if let ElementKind::Active { offset_expr, .. } = element?.kind {
+                    if let ElementKind::Active { offset_expr, .. } = element.kind {
                         self.const_expr(offset_expr.get_operators_reader())?;
                     } else {
                         self.facts.proposals |= BULK_MEMORY;
+                    }
+                    if let ElementItems::Expressions(ty, items) = element.items {
+                        self.value_type(ValType::Ref(ty));
+                        for item in items {
+                            self.const_expr(item?.get_operators_reader())?;
+                        }
                     }
                 }
             }
@@ -312,6 +330,10 @@ impl Inspector {
             match op {
                 Operator::I32Add | Operator::I32Sub | Operator::I32Mul | Operator::I64Add
                 | Operator::I64Sub | Operator::I64Mul => self.facts.proposals |= EXTENDED_CONST,
+                // The first version allows imported globals only.
+                Operator::GlobalGet { global_index } if global_index >= self.globals_imported => {
+                    self.facts.proposals |= GC;
+                }
                 _ => self.operator(&op),
             }
         }
@@ -338,6 +360,9 @@ impl Inspector {
     fn import_text(&mut self, ty: &TypeRef) -> String {
         match ty {
             TypeRef::Func(index) | TypeRef::FuncExact(index) => {
+                if let TypeRef::FuncExact(_) = ty {
+                    self.facts.proposals |= OTHER;
+                }
                 self.functions.push(*index);
                 self.facts.functions = self.functions.len() as u32;
                 self.function_text(*index)

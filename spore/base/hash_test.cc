@@ -24,6 +24,17 @@ TEST(HashTest, KnownVectors) {
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+// However a text is cut into parts, its hash is that of the whole.
+TEST(HashTest, PartsAreHashedOneAfterTheOther) {
+  const std::string text(200, 'a');
+  const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+  for (size_t cut = 0; cut <= text.size(); cut++) {
+    EXPECT_EQ(sha256({bytes.first(cut), bytes.subspan(cut)}), hash_of(text)) << cut;
+  }
+  EXPECT_EQ(sha256({bytes.first(50), {}, bytes.subspan(50, 14), bytes.subspan(64)}), hash_of(text));
+  EXPECT_NE(sha256({bytes.first(50)}), hash_of(text));
+}
+
 TEST(HashTest, ZeroBytesCount) {
   using std::string_view_literals::operator""sv;
   EXPECT_NE(hash_of(""), hash_of("\0"sv));

@@ -149,5 +149,57 @@ TEST(Utf8Test, NulIsACharacter) {
   EXPECT_FALSE(is_utf8(std::string_view("\0\x80", 2)));
 }
 
+// --- printable ----------------------------------------------------------------------------------------
+
+TEST(PrintableTest, TextIsKept) {
+  EXPECT_EQ(printable(""), "");
+  EXPECT_EQ(printable(" plain ~ text"), " plain ~ text");
+  EXPECT_EQ(printable("gr\u00fcezi \u20ac \U0001F600"), "gr\u00fcezi \u20ac \U0001F600");
+}
+
+// What moves a cursor, ends a line or rings a bell, the second set of them (U+0080 to U+009F) included, and
+// the neighbours of each range.
+TEST(PrintableTest, ControlCharactersAreWrittenOut) {
+  using std::string_view_literals::operator""sv;
+  EXPECT_EQ(printable("\0\x01\n\r\t\x1b[2J\x1f\x20"sv), "\\x00\\x01\\x0a\\x0d\\x09\\x1b[2J\\x1f ");
+  EXPECT_EQ(printable("~\x7f"), "~\\x7f");
+  EXPECT_EQ(printable("\u0080\u009b2J\u009f"), "\\xc2\\x80\\xc2\\x9b2J\\xc2\\x9f");
+  EXPECT_EQ(printable("\u00a0"), "\u00a0");
+}
+
+TEST(PrintableTest, WhatIsNoUtf8IsWrittenOut) {
+  EXPECT_EQ(printable("a\xFFz"), "a\\xffz");
+  EXPECT_EQ(printable("\xE2\x82"), "\\xe2\\x82");
+  EXPECT_EQ(printable("\xC2"), "\\xc2");
+  EXPECT_EQ(printable("\xC2\n"), "\\xc2\\x0a");
+}
+
+// At the limit all of it, above it the beginning; never half a character.
+TEST(PrintableTest, LongTextIsCut) {
+  EXPECT_EQ(printable("12345", 6), "12345");
+  EXPECT_EQ(printable("12345", 5), "12345");
+  EXPECT_EQ(printable("123456", 5), "12345...");
+  EXPECT_EQ(printable(std::string(100, 'x')), std::string(100, 'x'));
+  EXPECT_EQ(printable(std::string(101, 'x')), std::string(100, 'x') + "...");
+  for (size_t bytes_max = 0; bytes_max < 12; bytes_max++) {
+    EXPECT_TRUE(is_utf8(printable("\u20ac\u20ac\u20ac\u20ac", bytes_max))) << bytes_max;
+  }
+}
+
+// Any two bytes: valid UTF-8 comes out, without a control character.
+TEST(PrintableTest, WhatComesOutIsSafe) {
+  for (int a = 0; a < 256; a++) {
+    for (int b = 0; b < 256; b++) {
+      const std::string text = printable(std::string{static_cast<char>(a), static_cast<char>(b)});
+      ASSERT_TRUE(is_utf8(text)) << a << ' ' << b;
+      for (size_t i = 0; i < text.size(); i++) {
+        const auto byte = static_cast<uint8_t>(text[i]);
+        ASSERT_TRUE(byte >= 0x20 && byte != 0x7F) << a << ' ' << b;
+        ASSERT_FALSE(byte == 0xC2 && static_cast<uint8_t>(text[i + 1]) < 0xA0) << a << ' ' << b;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace spore

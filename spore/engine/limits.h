@@ -14,9 +14,9 @@ struct Limits {
   uint64_t fuel_max = 0;
   // Each linear memory.  Kept small, since one bulk operation cannot be interrupted and runs at ~2 GiB/s.
   uint64_t memory_bytes_max = 256 * kMebibyte;
-  // Linear memories: together they hold memories_max times memory_bytes_max.
+  // Linear memories, of linked instances together: they hold memories_max times memory_bytes_max.
   uint32_t memories_max = 1;
-  // Elements of each table, and tables.
+  // Elements of each table, and tables of linked instances together.
   uint64_t table_elements_max = 100'000;
   uint32_t tables_max = 10;
   // Calls host -> guest -> host -> guest ... that are open at once.

@@ -23,6 +23,7 @@ static_assert(sizeof(wasmtime_memory_t) <= sizeof(std::array<uint64_t, 3>));
 namespace {
 
 constexpr std::string_view kMemoryExport = "memory";
+constexpr int64_t kInstancesMax = 1000;  // in one store: linked ones
 
 const wasmtime_instance_t& to_wasmtime(const InstanceHandle& instance) {
   return *reinterpret_cast<const wasmtime_instance_t*>(&instance);
@@ -212,7 +213,6 @@ Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* u
       engine_(std::move(engine)),
       handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
   context_ = wasmtime_store_context(handle_.get());
-  constexpr int64_t kInstancesMax = 1000;  // linked ones included
   wasmtime_store_limiter(handle_.get(), to_signed(limits_.memory_bytes_max),
                          to_signed(limits_.table_elements_max), kInstancesMax, limits_.tables_max, limits_.memories_max);
   // The first check of each call comes to on_epoch at once, and then at each tick: see ticker.h.
@@ -229,6 +229,7 @@ Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engin
 
 Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding) {
   attempts_++;
+  kept_.push_back(binding);
   SPORE_TRY(enter());
   open(kCall);
   wasmtime_instance_t instance;
@@ -237,14 +238,16 @@ Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding
       wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
-  std::shared_ptr<const CompiledCode> code = binding->code();
-  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), std::move(binding));
+  return add_member(std::bit_cast<InstanceHandle>(instance), binding->code());
 }
 
 Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
                                                  std::shared_ptr<const HostFunctions> functions,
                                                  std::span<const Linked> linked) {
   attempts_++;
+  // Also if it fails: the module may have put its functions, and imported ones, into a shared table first.
+  kept_.push_back(code);
+  kept_.push_back(functions);
   std::vector<std::string> names;
   for (const Linked& link : linked) names.push_back(link.name);
   SPORE_TRY(check_imports(*code, *functions, names));
@@ -274,16 +277,11 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
                                                   imports.size(), &instance, &trap);
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
-  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), std::move(functions));
+  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code));
 }
 
-Result<InstanceHandle> Store::add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
-                                         std::shared_ptr<const void> keep_alive) {
-  Member member{.instance = instance,
-                .code = std::move(code),
-                .keep_alive = std::move(keep_alive),
-                .has_memory = false,
-                .memory = {}};
+InstanceHandle Store::add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code) {
+  Member member{.instance = instance, .code = std::move(code), .has_memory = false, .memory = {}};
   wasmtime_extern_t item;
   if (wasmtime_instance_export_get(context_, &to_wasmtime(instance), kMemoryExport.data(),
                                    kMemoryExport.size(), &item) &&
@@ -520,6 +518,9 @@ Status Store::describe_error(wasmtime_error* error) {
   }
   if (message.find("exceeds table limits") != std::string::npos) {
     return Status::limit_exceeded("{} (table_elements_max={})", message, limits_.table_elements_max);
+  }
+  if (message.find("instance count too high") != std::string::npos) {
+    return Status::limit_exceeded("{} ({} instances may be linked together)", message, kInstancesMax);
   }
   if (message.find("memory count too high") != std::string::npos) {
     return Status::limit_exceeded("{} (memories_max={})", message, limits_.memories_max);

@@ -165,7 +165,6 @@ class Store {
   struct Member {
     InstanceHandle instance;
     std::shared_ptr<const CompiledCode> code;
-    std::shared_ptr<const void> keep_alive;  // the Binding or the host functions
     bool has_memory;
     std::array<uint64_t, 3> memory;  // wasmtime_memory_t
   };
@@ -187,8 +186,7 @@ class Store {
   Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
-  Result<InstanceHandle> add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
-                                    std::shared_ptr<const void> keep_alive);
+  InstanceHandle add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code);
   const Member& member(const InstanceHandle& instance) const;
   GuestMemory member_memory(const Member& member);
   // Null while the running call may go on.
@@ -221,6 +219,7 @@ class Store {
   Status failure_;
   Status pending_;  // why a callback of ours stopped the guest
   std::vector<Member> members_;
+  std::vector<std::shared_ptr<const void>> kept_;  // all that code of this store may call into
   std::shared_ptr<const Engine> engine_;
   std::unique_ptr<wasmtime_store, DeleteStore> handle_;  // goes first: its finalizers use the rest
 };

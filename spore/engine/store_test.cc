@@ -377,6 +377,34 @@ TEST_P(StoreTest, ACallerSeesTheMemoryOfTheInstanceThatCalls) {
   EXPECT_EQ(sizes, (std::vector<size_t>{1, 3, 1}));
 }
 
+// A module puts its import into another instance's table, then fails to start and is dropped: what the table
+// holds must stay callable.  (A use after free, seen by ASan, before the store kept what it was given.)
+TEST_P(StoreTest, AFailedInstantiationMayLeaveFunctionsBehindThatStayAlive) {
+  start({});
+  const auto table_owner = engine_->compile(text_to_wasm(R"((module
+    (table (export "t") 1 funcref)
+    (type $f (func (param i32) (result i32)))
+    (func (export "run") (result i32) (call_indirect (type $f) (i32.const 7) (i32.const 0)))))").value());
+  instance_ = store_->instantiate_linked(table_owner.value(), binding_->functions(), {}).value();
+  {
+    auto functions = std::make_shared<HostFunctions>();
+    functions->push_back({"host", "left", {{ValType::kI32}, {ValType::kI32}},
+                          [secret = std::string(100, 'x')](Caller&, RawValue* values) {
+                            values[0].i32 += static_cast<int32_t>(secret.size());
+                            return Status();
+                          }});
+    const auto failing = engine_->compile(text_to_wasm(R"((module
+      (import "owner" "t" (table 1 funcref))
+      (import "host" "left" (func $left (param i32) (result i32)))
+      (elem (i32.const 0) $left)
+      (func $start unreachable)
+      (start $start)))").value());
+    const std::vector<Store::Linked> linked{{"owner", instance_}};
+    EXPECT_EQ(store_->instantiate_linked(failing.value(), functions, linked).code(), Code::kTrap);
+  }
+  EXPECT_EQ(call("run").value(), 107);
+}
+
 TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
   start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
     SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));

@@ -34,7 +34,7 @@ struct ForkHandlers {
   // Only what is safe after fork in a process that had threads: no allocation, no thread.
   static void child() SPORE_NO_THREAD_SAFETY_ANALYSIS {
     for (Ticker* ticker : get().tickers) {
-      static_cast<void>(ticker->worker_.release());
+      [[maybe_unused]] const Ticker::Worker* abandoned = ticker->worker_.release();
       ticker->parked_.store(true);
       ticker->raise_epochs();
     }
@@ -101,7 +101,7 @@ Status Ticker::wake() {
     try {
       worker_ = std::make_unique<Worker>();
       Worker& worker = *worker_;
-      worker.thread = std::jthread([this, &worker](std::stop_token stop) { run(worker, stop); });
+      worker.thread = std::jthread([this, &worker](const std::stop_token& stop) { run(worker, stop); });
     } catch (const std::system_error& error) {
       worker_.reset();
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -125,7 +125,7 @@ void Ticker::raise_epochs() {
 }
 
 // The condition variable takes the Mutex by itself, which the analysis cannot follow.
-void Ticker::run(Worker& worker, std::stop_token stop) SPORE_NO_THREAD_SAFETY_ANALYSIS {
+void Ticker::run(Worker& worker, const std::stop_token& stop) SPORE_NO_THREAD_SAFETY_ANALYSIS {
   std::unique_lock<Mutex> lock(mutex_);
   while (!stop.stop_requested()) {
     worker.wake.wait_for(lock, stop, std::chrono::milliseconds(1), [] { return false; });

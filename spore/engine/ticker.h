@@ -72,7 +72,7 @@ class Ticker {
   };
 
   Status wake() SPORE_EXCLUDES(mutex_);
-  void run(Worker& worker, std::stop_token stop) SPORE_EXCLUDES(mutex_);
+  void run(Worker& worker, const std::stop_token& stop) SPORE_EXCLUDES(mutex_);
   // Brings ticks_ up to the real time.  Not by one for each wait: a thread that was not scheduled for a
   // while must not lengthen deadlines.
   void catch_up() SPORE_REQUIRES(mutex_);

@@ -24,8 +24,8 @@ Result<DynamicFunction> DynamicFunction::create(engine::Store& store,
   }
   const bool text_in = std::ranges::any_of(signature.params, is_text);
   const bool text_out = std::ranges::any_of(signature.results, is_text);
-  Crossing crossing = SPORE_TRY(Crossing::create(store, instance, name, core, text_in, text_out));
-  return DynamicFunction(std::move(crossing), std::move(signature), text_in || text_out, values);
+  const Crossing crossing = SPORE_TRY(Crossing::create(store, instance, name, core, text_in, text_out));
+  return DynamicFunction(crossing, std::move(signature), text_in || text_out, values);
 }
 
 Result<std::vector<Value>> DynamicFunction::operator()(std::span<const Value> args) const {

@@ -99,7 +99,7 @@ class Function<R(Args...)> {
   static constexpr size_t kValues = kFlat == 0 ? 1 : kFlat;
   static_assert(kFlat <= 16, "the canonical ABI passes at most 16 numbers directly");
 
-  explicit Function(Crossing crossing) : crossing_(std::move(crossing)) {}
+  explicit Function(const Crossing& crossing) : crossing_(crossing) {}
 
   template <typename T>
   static void append_type(std::vector<engine::ValType>& types) {
@@ -173,8 +173,8 @@ class DynamicFunction {
   Result<std::vector<Value>> operator()(std::span<const Value> args) const;
 
  private:
-  DynamicFunction(Crossing crossing, Signature signature, bool text, size_t values)
-      : crossing_(std::move(crossing)), signature_(std::move(signature)), text_(text), values_(values) {}
+  DynamicFunction(const Crossing& crossing, Signature signature, bool text, size_t values)
+      : crossing_(crossing), signature_(std::move(signature)), text_(text), values_(values) {}
 
   Status check(std::span<const Value> args) const;
   Status lower(std::span<const Value> args, engine::RawValue* values) const;

@@ -95,16 +95,15 @@ Result<std::tuple<Args...>> take_arguments(Caller& caller, const engine::RawValu
 }
 
 template <typename R>
-Status give_result(R&& result, engine::RawValue* values) {
-  using Plain = std::remove_cvref_t<R>;
-  if constexpr (std::is_same_v<Plain, Status>) {
-    return std::forward<R>(result);
-  } else if constexpr (std::is_same_v<Plain, typename Unwrapped<Plain>::type>) {
-    Crosses<Plain>::lower(result, values[0]);
+Status give_result(R result, engine::RawValue* values) {
+  if constexpr (std::is_same_v<R, Status>) {
+    return result;
+  } else if constexpr (std::is_same_v<R, typename Unwrapped<R>::type>) {
+    Crosses<R>::lower(result, values[0]);
     return {};
   } else {
     if (!result.ok()) return std::move(result).status();
-    Crosses<typename Unwrapped<Plain>::type>::lower(result.value(), values[0]);
+    Crosses<typename Unwrapped<R>::type>::lower(result.value(), values[0]);
     return {};
   }
 }

@@ -26,7 +26,7 @@ std::optional<Signed> parse_integer(std::string_view text) {
   if (hex) text.remove_prefix(2);
   Unsigned magnitude = 0;
   const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, magnitude, hex ? 16 : 10);
+  const auto [stop, error] = std::from_chars(text.begin(), end, magnitude, hex ? 16 : 10);
   if (error != std::errc() || stop != end) return std::nullopt;
   constexpr auto kLowest = Unsigned{1} << (std::numeric_limits<Unsigned>::digits - 1);
   if (negative && magnitude > kLowest) return std::nullopt;
@@ -38,7 +38,7 @@ std::optional<Float> parse_float(std::string_view text) {
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   Float value = 0;
   const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const auto [stop, error] = std::from_chars(text.begin(), end, value);
   if (error != std::errc() || stop != end) return std::nullopt;
   return value;
 }

@@ -31,6 +31,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <charconv>
 #include <chrono>
 #include <cstring>
@@ -189,7 +190,7 @@ std::string bytes_text(uint64_t bytes) {
   double value = static_cast<double>(bytes) / 1024;
   size_t unit = 0;
   for (; value >= 1023.95 && unit + 1 < kUnits.size(); unit++) value /= 1024;
-  return fmt::format("{:.{}f} {}", value, value == static_cast<uint64_t>(value) ? 0 : 1, kUnits[unit]);
+  return fmt::format("{:.{}f} {}", value, value == std::floor(value) ? 0 : 1, kUnits[unit]);
 }
 
 // "65,530"

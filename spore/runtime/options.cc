@@ -16,7 +16,7 @@ using engine::Tier;
 Result<uint64_t> parse_count(std::string_view text) {
   uint64_t value = 0;
   const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const auto [stop, error] = std::from_chars(text.begin(), end, value);
   if (error != std::errc() || stop != end || text.empty()) {
     return Status::invalid_argument("'{}' is not a whole number", text);
   }
@@ -86,7 +86,7 @@ constexpr std::array kDescriptions{
                       [](const RuntimeOptions& options) {
                         return std::to_string(options.limits.table_elements_max);
                       }},
-    OptionDescription{"memories_max", "linear memories of one instance",
+    OptionDescription{"memories_max", "linear memories of an instance and those linked to it",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
                         options.limits.memories_max = SPORE_TRY(parse_small(value));
                         return {};
@@ -94,7 +94,7 @@ constexpr std::array kDescriptions{
                       [](const RuntimeOptions& options) {
                         return std::to_string(options.limits.memories_max);
                       }},
-    OptionDescription{"tables_max", "tables of one instance",
+    OptionDescription{"tables_max", "tables of an instance and those linked to it",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
                         options.limits.tables_max = SPORE_TRY(parse_small(value));
                         return {};

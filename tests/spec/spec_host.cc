@@ -1,0 +1,108 @@
+#include "tests/spec/spec_host.h"
+
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "spore/wasm/inspect.h"
+
+namespace spore::spec {
+namespace {
+
+// https://github.com/WebAssembly/spec/blob/main/interpreter/host/spectest.ml
+constexpr std::string_view kSpectest = R"(
+  (module
+    (import "host" "print" (func $print))
+    (import "host" "print_i32" (func $print_i32 (param i32)))
+    (import "host" "print_i64" (func $print_i64 (param i64)))
+    (import "host" "print_f32" (func $print_f32 (param f32)))
+    (import "host" "print_f64" (func $print_f64 (param f64)))
+    (import "host" "print_i32_f32" (func $print_i32_f32 (param i32 f32)))
+    (import "host" "print_f64_f64" (func $print_f64_f64 (param f64 f64)))
+    (export "print" (func $print))
+    (export "print_i32" (func $print_i32))
+    (export "print_i64" (func $print_i64))
+    (export "print_f32" (func $print_f32))
+    (export "print_f64" (func $print_f64))
+    (export "print_i32_f32" (func $print_i32_f32))
+    (export "print_f64_f64" (func $print_f64_f64))
+    (global (export "global_i32") i32 (i32.const 666))
+    (global (export "global_i64") i64 (i64.const 666))
+    (global (export "global_f32") f32 (f32.const 666.6))
+    (global (export "global_f64") f64 (f64.const 666.6))
+    (table (export "table") 10 20 funcref)
+    (table (export "table64") i64 10 20 funcref)
+    (memory (export "memory") 1 2)))";
+
+// What they print is of no interest, that they can be called is.
+HostFunctions print_functions() {
+  HostFunctions host;
+  host.define("host", "print", [] {});
+  host.define("host", "print_i32", [](int32_t) {});
+  host.define("host", "print_i64", [](int64_t) {});
+  host.define("host", "print_f32", [](float) {});
+  host.define("host", "print_f64", [](double) {});
+  host.define("host", "print_i32_f32", [](int32_t, float) {});
+  host.define("host", "print_f64_f64", [](double, double) {});
+  return host;
+}
+
+// Large enough for what the suite asks for; what it expects to be refused is beyond any limit.  Memories and
+// tables are counted for all instances of a script together.
+Limits suite_limits() {
+  Limits limits;
+  limits.deadline_ms = 20'000;
+  limits.memory_bytes_max = 16'384 * engine::kMebibyte;
+  limits.memories_max = 1000;
+  limits.table_elements_max = 20'000'000;
+  limits.tables_max = 1000;
+  return limits;
+}
+
+// "...: failed to compile: the reason (try tier=optimised)" -> "the reason".
+std::string_view innermost_cause(std::string_view message) {
+  message = message.substr(0, message.rfind(" ("));
+  const size_t colon = message.rfind(": ");
+  return colon == std::string_view::npos ? message : message.substr(colon + 2);
+}
+
+}  // namespace
+
+Result<SpecHost> SpecHost::create(Tier tier) {
+  RuntimeOptions options;
+  options.tier = tier;
+  options.limits = suite_limits();
+  options.host = print_functions();
+  SpecHost host(tier, SPORE_TRY(Runtime::create(std::move(options))));
+  const std::vector<uint8_t> wasm = SPORE_TRY(engine::text_to_wasm(kSpectest));
+  host.spectest_ = SPORE_TRY(host.load(wasm));
+  return host;
+}
+
+Result<std::shared_ptr<const Module>> SpecHost::load(std::span<const uint8_t> wasm) const {
+  // Names are the Runtime's, instances need none: the next module takes the same.
+  constexpr std::string_view kName = "module";
+  std::shared_ptr<const Module> module = SPORE_TRY(runtime_->load_module(kName, wasm));
+  SPORE_TRY(runtime_->unload_module(kName));
+  return module;
+}
+
+std::optional<std::string> SpecHost::proposals_left_out(std::span<const uint8_t> wasm,
+                                                        const Status& refusal) const {
+  if (refusal.code() != Code::kUnsupported) return std::nullopt;
+  // The Status has the names in its message alone.
+  const wasm::ModuleFacts facts = wasm::inspect(wasm, runtime_->options().module_bytes_max).value();
+  const uint32_t allowed = tier_ == Tier::kBaseline ? wasm::kProposalsBaseline : wasm::kProposalsOptimised;
+  const uint32_t beyond = facts.proposals & ~allowed;
+  if (beyond == 0) return std::nullopt;
+  return wasm::proposal_names(beyond);
+}
+
+std::optional<std::string> SpecHost::compiler_lacks(std::span<const uint8_t> wasm,
+                                                    const Status& refusal) const {
+  if (tier_ != Tier::kBaseline || refusal.code() != Code::kUnsupported) return std::nullopt;
+  if (proposals_left_out(wasm, refusal)) return std::nullopt;
+  return fmt::format("baseline compiler: {}", innermost_cause(refusal.message()));
+}
+
+}  // namespace spore::spec
