@@ -227,7 +227,7 @@ Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engin
   return std::unique_ptr<Store>(new Store(std::move(engine), limits, user_data));
 }
 
-Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding) {
+Result<InstanceHandle> Store::instantiate(const std::shared_ptr<const Binding>& binding) {
   attempts_++;
   kept_.push_back(binding);
   SPORE_TRY(enter());
@@ -242,7 +242,7 @@ Result<InstanceHandle> Store::instantiate(std::shared_ptr<const Binding> binding
 }
 
 Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
-                                                 std::shared_ptr<const HostFunctions> functions,
+                                                 const std::shared_ptr<const HostFunctions>& functions,
                                                  std::span<const Linked> linked) {
   attempts_++;
   // Also if it fails: the module may have put its functions, and imported ones, into a shared table first.

@@ -110,7 +110,7 @@ class Store {
 
   // Makes an instance and runs its start function, under the limits of one call.
   // kLimitExceeded: its memory or tables are larger than the limits; or how the start function failed.
-  Result<InstanceHandle> instantiate(std::shared_ptr<const Binding> binding);
+  Result<InstanceHandle> instantiate(const std::shared_ptr<const Binding>& binding);
 
   // The same, where `linked` instances of this store provide what modules of those names export.
   struct Linked {
@@ -118,7 +118,7 @@ class Store {
     InstanceHandle instance;
   };
   Result<InstanceHandle> instantiate_linked(std::shared_ptr<const CompiledCode> code,
-                                            std::shared_ptr<const HostFunctions> functions,
+                                            const std::shared_ptr<const HostFunctions>& functions,
                                             std::span<const Linked> linked);
 
   // kNotFound names what there is instead.

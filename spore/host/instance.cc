@@ -7,17 +7,17 @@ namespace spore::host {
 using engine::GuestPtr;
 using engine::Store;
 
-Result<Instance> Instance::create(std::shared_ptr<const engine::Binding> binding,
+Result<Instance> Instance::create(const std::shared_ptr<const engine::Binding>& binding,
                                   const engine::Limits& limits, void* user_data) {
   std::shared_ptr<const engine::CompiledCode> code = binding->code();
   std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
   std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));
-  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(std::move(binding)));
+  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding));
   return Instance(std::move(store), handle, std::move(code));
 }
 
 Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledCode> code,
-                                         std::shared_ptr<const engine::HostFunctions> functions,
+                                         const std::shared_ptr<const engine::HostFunctions>& functions,
                                          Instance& first, std::span<const Link> others) {
   std::vector<Store::Linked> linked;
   for (const Link& other : others) {
@@ -28,7 +28,7 @@ Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledC
     linked.push_back({other.name, other.instance->handle_});
   }
   const engine::InstanceHandle handle =
-      SPORE_TRY(first.store_->instantiate_linked(code, std::move(functions), linked));
+      SPORE_TRY(first.store_->instantiate_linked(code, functions, linked));
   return Instance(first.store_, handle, std::move(code));
 }
 

@@ -17,7 +17,7 @@ namespace spore::host {
 // Canceller may be used from others.  See engine::Store for what a failed call leaves behind.
 class Instance {
  public:
-  static Result<Instance> create(std::shared_ptr<const engine::Binding> binding,
+  static Result<Instance> create(const std::shared_ptr<const engine::Binding>& binding,
                                  const engine::Limits& limits, void* user_data = nullptr);
 
   // A further instance that imports what `others` export, under their names.  All of them share limits,
@@ -27,7 +27,7 @@ class Instance {
     const Instance* instance;
   };
   static Result<Instance> create_linked(std::shared_ptr<const engine::CompiledCode> code,
-                                        std::shared_ptr<const engine::HostFunctions> functions,
+                                        const std::shared_ptr<const engine::HostFunctions>& functions,
                                         Instance& first, std::span<const Link> others);
 
   // Resolves and type-checks once.  kNotFound, kInvalidArgument: with both types in the message.
