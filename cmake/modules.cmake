@@ -11,6 +11,10 @@ endif()
 if(SPORE_SANITIZE)
   target_compile_options(spore_flags INTERFACE -fsanitize=${SPORE_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(spore_flags INTERFACE -fsanitize=${SPORE_SANITIZE})
+  # Each program's own options; an object, since nothing refers to it by name.
+  add_library(spore_sanitizer_options OBJECT ${PROJECT_SOURCE_DIR}/cmake/sanitizer_options.cc)
+  target_link_libraries(spore_flags INTERFACE $<TARGET_OBJECTS:spore_sanitizer_options>)
+  add_dependencies(spore_flags spore_sanitizer_options)
 endif()
 
 set(spore_below "") # the modules above the one being added

@@ -23,8 +23,7 @@ struct HostGuestOptions {
 // An instance of `module` on an engine of its own, without a Runtime.
 inline Result<host::Instance> try_host_guest(std::span<const uint8_t> module,
                                              const HostGuestOptions& options = {}) {
-  const auto engine =
-      SPORE_TRY(engine::Engine::create(options.engine, std::make_shared<engine::Ticker>()));
+  const auto engine = SPORE_TRY(engine::Engine::create(options.engine, std::make_shared<engine::Ticker>()));
   const auto code = SPORE_TRY(engine->compile(module));
   auto binding = SPORE_TRY(engine::Binding::create(code, options.host.freeze()));
   return host::Instance::create(std::move(binding), options.limits, options.user_data);

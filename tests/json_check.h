@@ -53,7 +53,8 @@ class JsonCheck {
   }
   bool hex_digits() {
     for (int i = 0; i < 4; i++) {
-      if (rest_.empty() || std::string_view("0123456789abcdefABCDEF").find(rest_[0]) == rest_.npos) return false;
+      if (rest_.empty() || std::string_view("0123456789abcdefABCDEF").find(rest_[0]) == rest_.npos)
+        return false;
       rest_.remove_prefix(1);
     }
     return true;

@@ -30,12 +30,13 @@ std::string element(const T& value) {
 
 // The checker that these tests stand on must itself refuse what is not JSON.
 TEST(JsonCheckTest, TakesJsonAndNothingElse) {
-  for (const std::string_view good : {"{}", "[]", "0", "-1.5e+3", "\"\\u00fc\\n\"", " [1, {\"a\": null}]\n"}) {
+  for (const std::string_view good :
+       {"{}", "[]", "0", "-1.5e+3", "\"\\u00fc\\n\"", " [1, {\"a\": null}]\n"}) {
     EXPECT_TRUE(is_json(good)) << good;
   }
   for (const std::string_view bad :
-       {"", "{", "[1,]", "{1: 2}", "{\"a\" 1}", "01", "1.", "+1", "nan", "\"\n\"", "\"\\x\"", "\"\\u12g4\"", "\"a",
-        "[1 2]", "{} {}", "\"\xFF\"", "tru", "{\"a\": 1,}"}) {
+       {"", "{", "[1,]", "{1: 2}", "{\"a\" 1}", "01", "1.", "+1", "nan", "\"\n\"", "\"\\x\"", "\"\\u12g4\"",
+        "\"a", "[1 2]", "{} {}", "\"\xFF\"", "tru", "{\"a\": 1,}"}) {
     EXPECT_FALSE(is_json(bad)) << bad;
   }
 }

@@ -109,8 +109,7 @@ TEST(StatusTest, ErrnoBecomesNotFoundOrIo) {
 }
 
 TEST(StatusTest, ContextGoesBeforeTheMessageOutermostFirst) {
-  const Status status =
-      Status::corruption("wrong magic").with_context("header").with_context("/data/a.snap");
+  const Status status = Status::corruption("wrong magic").with_context("header").with_context("/data/a.snap");
   EXPECT_EQ(status.code(), Code::kCorruption);
   EXPECT_EQ(status.message(), "/data/a.snap: header: wrong magic");
 }
@@ -136,8 +135,7 @@ TEST(StatusTest, DetailAndAttachmentSurviveContextAndMove) {
 }
 
 TEST(StatusTest, CopyHasAllOfItAndALifeOfItsOwn) {
-  Status original =
-      Status(Code::kTrap, "m").with_detail("d").with_attachment(std::make_shared<Note>(7));
+  Status original = Status(Code::kTrap, "m").with_detail("d").with_attachment(std::make_shared<Note>(7));
   const Status copy = original.copy();
   original = std::move(original).with_context("later").with_detail("other");
   EXPECT_EQ(copy.code(), Code::kTrap);

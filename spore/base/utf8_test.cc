@@ -68,8 +68,7 @@ TEST(Utf8Test, EverySequenceOfUpToThreeBytesIsJudgedAsTheEncoderSays) {
       text[1] = static_cast<char>(b);
       const size_t length_of_two = Reference::one(a) ? 1 : reference.two(a, b) ? 2 : 0;
       wrong += utf8_sequence_length({text.data(), 2}) != length_of_two;
-      wrong +=
-          is_utf8({text.data(), 2}) != (reference.two(a, b) || (Reference::one(a) && Reference::one(b)));
+      wrong += is_utf8({text.data(), 2}) != (reference.two(a, b) || (Reference::one(a) && Reference::one(b)));
       for (uint32_t c = 0; c < 256; c++) {
         text[2] = static_cast<char>(c);
         const bool rest = reference.two(b, c) || (Reference::one(b) && Reference::one(c));

@@ -170,7 +170,8 @@ uint64_t Caller::time_left_ms() const {
   static_cast<void>(store_.ticker_.touch());  // the clock must not park while we wait by it
   if (store_.cancel_->cancelled.load() == store_.call_number()) return 0;
   const uint64_t now = store_.ticker_.now();
-  return now < store_.deadline_tick_ ? store_.deadline_tick_ - now : 0;
+  const uint64_t left = now < store_.deadline_tick_ ? store_.deadline_tick_ - now : 0;
+  return std::min(left, store_.limits_.deadline_ms);
 }
 
 namespace {
@@ -363,7 +364,8 @@ GuestMemory Store::member_memory(const Member& member) {
 inline void Store::open(uint32_t what) {
   if (open_ == 0) {
     cancel_->call.store(call_number() + 1, std::memory_order_relaxed);  // this thread is its only writer
-    deadline_tick_ = ticker_.begin() + limits_.deadline_ms;
+    // One more: the present tick has begun already, and a deadline must not strike early for that.
+    deadline_tick_ = ticker_.begin() + limits_.deadline_ms + 1;
   }
   open_ += what;
 }

@@ -129,12 +129,13 @@ TEST_P(StoreTest, DeepRecursionEndsAtTheWasmStackLimit) {
 }
 
 TEST_P(StoreTest, AnEndlessLoopEndsAtTheDeadlineAndRetiresTheStore) {
-  start({.deadline_ms = 20});
+  start({.deadline_ms = 100});
   const auto begin = steady_clock::now();
   const Status status = call("spin").status().copy();
-  EXPECT_GE(steady_clock::now() - begin, milliseconds(19));
+  // Ticks are as old as the ticker thread's last turn, which on a busy machine may be some milliseconds.
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(50));
   EXPECT_EQ(status.code(), Code::kDeadlineExceeded);
-  EXPECT_EQ(status.message(), "the call ran longer than its deadline (deadline_ms=20)");
+  EXPECT_EQ(status.message(), "the call ran longer than its deadline (deadline_ms=100)");
   EXPECT_EQ(trap_info(status)->kind, TrapKind::kInterrupted);
   EXPECT_TRUE(store_->retired());
   EXPECT_EQ(call("divide", 8, 2).code(), Code::kUnavailable);

@@ -32,8 +32,8 @@ TEST(TickerTest, NoThreadRunsUntilAGuestDoes) {
 }
 
 TEST(TickerTest, TicksCountMillisecondsWhileTouched) {
-  Ticker ticker;
   const auto begin = steady_clock::now();
+  Ticker ticker;
   ASSERT_TRUE(eventually([&] { return ticker.touch().ok() && ticker.now() >= 20; }));
   // Never ahead of real time; how far behind it is depends on the machine.
   EXPECT_LE(milliseconds(ticker.now()), steady_clock::now() - begin);

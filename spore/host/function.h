@@ -54,7 +54,7 @@ inline constexpr bool kCrossesAsText = std::is_same_v<T, std::string_view> || st
 template <typename Signature>
 class Function;
 
-// Must not outlive its Instance; bound to the same thread.  Failures of a call: what Store::call says.
+// Must not outlive its Instance; bound to the same thread.  Failures of a call: see Store.
 template <typename R, typename... Args>
 class Function<R(Args...)> {
  public:

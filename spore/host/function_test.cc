@@ -69,8 +69,8 @@ TEST_P(FunctionTest, FloatsCrossToTheBit) {
     EXPECT_EQ(std::bit_cast<uint32_t>(f32(std::bit_cast<float>(bits)).value()), bits);
   }
   const auto f64 = instance.function<double(double)>("f64").value();
-  for (const uint64_t bits : {0ull, 1ull << 63, 0x3FF0000000000000ull, 0xFFF0000000000000ull, 1ull,
-                              0x7FF8000000000001ull}) {
+  for (const uint64_t bits :
+       {0ull, 1ull << 63, 0x3FF0000000000000ull, 0xFFF0000000000000ull, 1ull, 0x7FF8000000000001ull}) {
     EXPECT_EQ(std::bit_cast<uint64_t>(f64(std::bit_cast<double>(bits)).value()), bits);
   }
 }
@@ -109,9 +109,10 @@ TEST_P(FunctionTest, SixteenArgumentsAreTheMost) {
   const Instance instance = make(R"((module
     (func (export "last") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
       (i32.sub (local.get 15) (local.get 0)))))");
-  const auto last = instance.function<int32_t(int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t,
-                                              int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t,
-                                              int32_t)>("last");
+  const auto last =
+      instance.function<int32_t(int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t,
+                                int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t)>(
+          "last");
   EXPECT_EQ(last.value()(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16).value(), 15);
 }
 
@@ -132,7 +133,8 @@ TEST_P(FunctionTest, AnotherTypeIsRefusedWithBoth) {
 }
 
 TEST_P(FunctionTest, AMissingFunctionIsToldWithThoseThereAre) {
-  const Instance instance = make("(module (func (export \"a\")) (func (export \"b\")) (memory (export \"m\") 1))");
+  const Instance instance =
+      make("(module (func (export \"a\")) (func (export \"b\")) (memory (export \"m\") 1))");
   for (const std::string_view name : {"c", "", "A", "m"}) {
     const auto function = instance.function<void()>(name);
     EXPECT_EQ(function.code(), Code::kNotFound);
@@ -210,11 +212,12 @@ TEST_P(TextTest, TheGuestsMemoryIsTheLimit) {
     EXPECT_EQ(length(std::string(kRoom, 'x')).value(), static_cast<int32_t>(kRoom));
   }
   const Instance instance = text();
-  const auto above = instance.function<int32_t(std::string_view)>("length").value()(std::string(kRoom + 1, 'x'));
+  const auto above =
+      instance.function<int32_t(std::string_view)>("length").value()(std::string(kRoom + 1, 'x'));
   EXPECT_EQ(above.code(), Code::kTrap);
-  EXPECT_EQ(above.status().message(),
-            fmt::format("the guest gave an invalid result: {} bytes at guest address 0x1000 are not inside the memory of {} bytes", kRoom + 1,
-                        17 * 65536));
+  EXPECT_EQ(above.status().message(), fmt::format("the guest gave an invalid result: {} bytes at guest "
+                                                  "address 0x1000 are not inside the memory of {} bytes",
+                                                  kRoom + 1, 17 * 65536));
   EXPECT_FALSE(instance.retired());
 }
 
@@ -247,11 +250,13 @@ TEST_P(TextTest, ResultsOutsideTheMemoryAreRefused) {
   const auto outside = ask("outside");
   EXPECT_EQ(outside.code(), Code::kTrap);
   EXPECT_EQ(outside.status().message(),
-            "the guest gave an invalid result: 64 bytes at guest address 0xfffffff0 are not inside the memory of 1114112 bytes");
+            "the guest gave an invalid result: 64 bytes at guest address 0xfffffff0 are not inside the "
+            "memory of 1114112 bytes");
   const auto pair = ask("pair_outside");
   EXPECT_EQ(pair.code(), Code::kTrap);
   EXPECT_EQ(pair.status().message(),
-            "the guest gave an invalid result: 8 bytes at guest address 0xfffffffc are not inside the memory of 1114112 bytes");
+            "the guest gave an invalid result: 8 bytes at guest address 0xfffffffc are not inside the memory "
+            "of 1114112 bytes");
   const auto not_utf8 = ask("not_utf8");
   EXPECT_EQ(not_utf8.code(), Code::kTrap);
   EXPECT_EQ(not_utf8.status().message(), "the guest gave an invalid result: a string that is not UTF-8");
@@ -272,9 +277,11 @@ TEST_P(TextTest, ResultsMayEndWhereTheMemoryEnds) {
   EXPECT_EQ(ask("at_the_end").value(), std::string("\1\0\0\0", 4));
   EXPECT_EQ(ask("beyond").code(), Code::kTrap);
   EXPECT_FALSE(ask("pair_at_the_end").ok());  // that text is one byte, 0xfc: not UTF-8
-  EXPECT_EQ(ask("pair_at_the_end").status().message(), "the guest gave an invalid result: a string that is not UTF-8");
+  EXPECT_EQ(ask("pair_at_the_end").status().message(),
+            "the guest gave an invalid result: a string that is not UTF-8");
   EXPECT_EQ(ask("pair_beyond").status().message(),
-            "the guest gave an invalid result: 8 bytes at guest address 0xfff9 are not inside the memory of 65536 bytes");
+            "the guest gave an invalid result: 8 bytes at guest address 0xfff9 are not inside the memory of "
+            "65536 bytes");
 }
 
 TEST_P(TextTest, CopiesAreWithinTheirLimitBothWays) {
@@ -297,7 +304,10 @@ TEST_P(TextTest, CopiesAreWithinTheirLimitBothWays) {
 TEST_P(TextTest, GuestsThatCannotPassTextAreToldWhy) {
   constexpr std::string_view kTakes = R"((func (export "take") (param i32 i32)))";
   const auto take = [&](std::string_view rest) {
-    return make(fmt::format("(module {} {})", kTakes, rest)).function<void(std::string_view)>("take").status().copy();
+    return make(fmt::format("(module {} {})", kTakes, rest))
+        .function<void(std::string_view)>("take")
+        .status()
+        .copy();
   };
   const Status no_memory = take("");
   EXPECT_EQ(no_memory.code(), Code::kInvalidArgument);
@@ -306,11 +316,13 @@ TEST_P(TextTest, GuestsThatCannotPassTextAreToldWhy) {
 
   const Status no_realloc = take("(memory (export \"memory\") 1)");
   EXPECT_EQ(no_realloc.code(), Code::kNotFound);
-  EXPECT_EQ(no_realloc.message(), "text is passed by the canonical ABI: no exported function 'cabi_realloc' "
-                                  "(there are: 'take')");
+  EXPECT_EQ(no_realloc.message(),
+            "text is passed by the canonical ABI: no exported function 'cabi_realloc' "
+            "(there are: 'take')");
 
-  const Status wrong_realloc =
-      take("(memory (export \"memory\") 1) (func (export \"cabi_realloc\") (param i32) (result i32) (i32.const 0))");
+  const Status wrong_realloc = take(
+      "(memory (export \"memory\") 1) (func (export \"cabi_realloc\") (param i32) (result i32) (i32.const "
+      "0))");
   EXPECT_EQ(wrong_realloc.code(), Code::kInvalidArgument);
   EXPECT_EQ(wrong_realloc.message(),
             "text is passed by the canonical ABI: the guest's 'cabi_realloc' is of type (i32) -> i32, the "
@@ -378,7 +390,8 @@ TEST_P(DynamicTest, StringsThatAreNoUtf8CanBeHadAsBytes) {
   const auto as_string = instance.dynamic_function("not_utf8", signature("(string) -> string")).value();
   const auto refused = as_string(std::vector{Value::string("")});
   EXPECT_EQ(refused.code(), Code::kTrap);
-  EXPECT_EQ(refused.status().message(), "the guest gave an invalid result: a string that is not UTF-8 (ask for bytes instead)");
+  EXPECT_EQ(refused.status().message(),
+            "the guest gave an invalid result: a string that is not UTF-8 (ask for bytes instead)");
   const auto as_bytes = instance.dynamic_function("not_utf8", signature("(string) -> bytes")).value();
   EXPECT_EQ(as_bytes(std::vector{Value::string("")}).value()[0].text(), "ff");
 }

@@ -28,8 +28,9 @@ constexpr std::string_view kOnePage = R"((module
 
 void expect_outside(const Status& status, uint64_t length, uint64_t address, uint64_t size = kPage) {
   EXPECT_EQ(status.code(), Code::kInvalidArgument);
-  EXPECT_EQ(status.message(), fmt::format("{} bytes at guest address {:#x} are not inside the memory of {} bytes",
-                                          length, address, size));
+  EXPECT_EQ(status.message(),
+            fmt::format("{} bytes at guest address {:#x} are not inside the memory of {} bytes", length,
+                        address, size));
 }
 
 std::vector<std::byte> bytes(size_t count) { return std::vector<std::byte>(count, std::byte{0xAB}); }
@@ -90,11 +91,14 @@ TEST(InstanceTest, SumsThatWrapAroundAreOutside) {
     uint64_t address;
     uint64_t length;
   };
-  for (const Range& range : {Range{kMax, 1}, Range{kMax, kMax}, Range{1, kMax}, Range{0, kMax}, Range{kMax, 0},
-                             Range{16, kMax - 15}, Range{kMax - 15, 16}, Range{k4GiB, 1}, Range{k4GiB - 1, 1},
-                             Range{0, k4GiB}, Range{k4GiB + 100, 5}, Range{1ull << 63, 1ull << 63}}) {
-    expect_outside(instance.read_string(GuestPtr{range.address}, range.length).status(), range.length, range.address);
-    expect_outside(instance.read_bytes(GuestPtr{range.address}, range.length).status(), range.length, range.address);
+  for (const Range& range :
+       {Range{kMax, 1}, Range{kMax, kMax}, Range{1, kMax}, Range{0, kMax}, Range{kMax, 0},
+        Range{16, kMax - 15}, Range{kMax - 15, 16}, Range{k4GiB, 1}, Range{k4GiB - 1, 1}, Range{0, k4GiB},
+        Range{k4GiB + 100, 5}, Range{1ull << 63, 1ull << 63}}) {
+    expect_outside(instance.read_string(GuestPtr{range.address}, range.length).status(), range.length,
+                   range.address);
+    expect_outside(instance.read_bytes(GuestPtr{range.address}, range.length).status(), range.length,
+                   range.address);
   }
   expect_outside(instance.write_bytes(GuestPtr{kMax}, bytes(2)), 2, kMax);
   expect_outside(instance.write_bytes(GuestPtr{k4GiB}, bytes(1)), 1, k4GiB);
@@ -207,10 +211,10 @@ TEST(InstanceTest, LimitsOutOfRangeAreRefused) {
 
 // A deadline stops the guest anywhere: that instance refuses all that follows, and says why.
 TEST(InstanceTest, AfterADeadlineTheInstanceIsRetired) {
-  const Instance instance = host_guest(R"((module (func (export "loop") (loop (br 0))) (func (export "f"))))",
-                                       {.limits = {.deadline_ms = 20}});
+  Instance instance = host_guest(R"((module (func (export "loop") (loop (br 0))) (func (export "f"))))");
   const auto f = instance.function<void()>("f").value();
   EXPECT_TRUE(f().ok());
+  ASSERT_TRUE(instance.set_deadline_ms(20).ok());
   const Status late = instance.function<void()>("loop").value()();
   EXPECT_EQ(late.code(), Code::kDeadlineExceeded);
   EXPECT_EQ(late.message(), "the call ran longer than its deadline (deadline_ms=20)");

@@ -27,8 +27,8 @@ Value::Bytes bytes_of(std::string_view text) {
 
 // One value of each type, in their order.
 std::vector<Value> one_of_each() {
-  return {Value::i32(1),           Value::i64(2),         Value::f32(3), Value::f64(4), Value::boolean(true),
-          Value::string("string"), Value::bytes({{}, {}})};
+  return {Value::i32(1),        Value::i64(2),           Value::f32(3),         Value::f64(4),
+          Value::boolean(true), Value::string("string"), Value::bytes({{}, {}})};
 }
 
 int32_t i32(std::string_view text) { return Value::parse(ValueType::kI32, text).value().as_i32().value(); }
@@ -78,8 +78,8 @@ TEST(ValueTest, GettersNeverCast) {
   for (size_t i = 0; i < values.size(); i++) {
     const Value& value = values[i];
     const std::array<Status, 7> statuses{
-        value.as_i32().status().copy(),    value.as_i64().status().copy(),  value.as_f32().status().copy(),
-        value.as_f64().status().copy(),    value.as_bool().status().copy(), value.as_string().status().copy(),
+        value.as_i32().status().copy(),   value.as_i64().status().copy(),  value.as_f32().status().copy(),
+        value.as_f64().status().copy(),   value.as_bool().status().copy(), value.as_string().status().copy(),
         value.as_bytes().status().copy(),
     };
     for (size_t wanted = 0; wanted < statuses.size(); wanted++) {
@@ -88,9 +88,9 @@ TEST(ValueTest, GettersNeverCast) {
         continue;
       }
       EXPECT_EQ(statuses[wanted].code(), Code::kInvalidArgument);
-      EXPECT_EQ(statuses[wanted].message(), fmt::format("the value is of type {}, not {}",
-                                                        value_type_name(kTypes[i]),
-                                                        value_type_name(kTypes[wanted])));
+      EXPECT_EQ(statuses[wanted].message(),
+                fmt::format("the value is of type {}, not {}", value_type_name(kTypes[i]),
+                            value_type_name(kTypes[wanted])));
     }
   }
 }
@@ -180,8 +180,9 @@ TEST(ValueParseTest, IntegersMayBeHexAndSigned) {
 }
 
 TEST(ValueParseTest, WhatIsNoWholeNumberIsNoInteger) {
-  for (const std::string_view text : {"", "-", "+", "0x", "-0x", "x", "1.0", "1e3", " 1", "1 ", "1,000", "--5", "+-5",
-                                      "-+5", "++5", "0x-5", "0xg", "12a", "nan", "true", "\xFF", "½"}) {
+  for (const std::string_view text :
+       {"",    "-",   "+",   "0x",  "-0x",  "x",   "1.0", "1e3", " 1",   "1 ",   "1,000",
+        "--5", "+-5", "-+5", "++5", "0x-5", "0xg", "12a", "nan", "true", "\xFF", "½"}) {
     expect_refused(ValueType::kI32, text, kNoI32);
     expect_refused(ValueType::kI64, text, kNoI64);
   }
@@ -211,8 +212,8 @@ TEST(ValueParseTest, FloatsOutOfRangeAreRefusedNotRounded) {
 }
 
 TEST(ValueParseTest, WhatIsNoNumberIsNoFloat) {
-  for (const std::string_view text :
-       {"", "-", "+", ".", "e5", "1e", "1,5", " 1", "1 ", "0x10", "++5", "+-5", "-+5", "--5", "1.2.3", "in", "\xFF"}) {
+  for (const std::string_view text : {"", "-", "+", ".", "e5", "1e", "1,5", " 1", "1 ", "0x10", "++5", "+-5",
+                                      "-+5", "--5", "1.2.3", "in", "\xFF"}) {
     expect_refused(ValueType::kF32, text, kNoF32);
     expect_refused(ValueType::kF64, text, kNoF64);
   }
@@ -245,9 +246,8 @@ TEST(ValueParseTest, BytesArePairsOfHexDigits) {
 // --- Signature ----------------------------------------------------------------------------------------
 
 TEST(SignatureTest, ReadsWhatItWrites) {
-  for (const std::string_view text :
-       {"() -> ()", "(i32) -> i32", "(string, f64) -> bool", "(bytes) -> bytes", "(i32, i64, f32, f64, bool) -> ()",
-        "() -> (i64, i32)"}) {
+  for (const std::string_view text : {"() -> ()", "(i32) -> i32", "(string, f64) -> bool", "(bytes) -> bytes",
+                                      "(i32, i64, f32, f64, bool) -> ()", "() -> (i64, i32)"}) {
     const Signature signature = Signature::parse(text).value();
     EXPECT_EQ(signature.text(), text);
     EXPECT_EQ(Signature::parse(signature.text()).value(), signature);
@@ -262,7 +262,8 @@ TEST(SignatureTest, SpacesAndBracketsMayDiffer) {
 }
 
 TEST(SignatureTest, WhatIsNoSignatureIsRefused) {
-  for (const std::string_view text : {"", "i32", "(i32", "i32) -> i32", "(i32) i32", "(i32) = i32", "(i32) - > i32"}) {
+  for (const std::string_view text :
+       {"", "i32", "(i32", "i32) -> i32", "(i32) i32", "(i32) = i32", "(i32) - > i32"}) {
     const auto signature = Signature::parse(text);
     EXPECT_EQ(signature.code(), Code::kInvalidArgument) << text;
     EXPECT_EQ(signature.status().message(),
@@ -287,10 +288,12 @@ TEST(SignatureTest, UnknownTypesAreNamed) {
 
 TEST(SignatureTest, TextIsTheOnlyResult) {
   EXPECT_TRUE(Signature::parse("() -> string").ok());
-  for (const std::string_view text : {"() -> (string, i32)", "() -> (i32, bytes)", "() -> (string, string)"}) {
+  for (const std::string_view text :
+       {"() -> (string, i32)", "() -> (i32, bytes)", "() -> (string, string)"}) {
     const auto signature = Signature::parse(text);
     EXPECT_EQ(signature.code(), Code::kUnsupported);
-    EXPECT_EQ(signature.status().message(), fmt::format("'{}': a string or bytes must be the only result", text));
+    EXPECT_EQ(signature.status().message(),
+              fmt::format("'{}': a string or bytes must be the only result", text));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <numeric>
 #include <optional>
+#include <type_traits>
 
 #include "spore/base/fd.h"
 
@@ -44,6 +45,37 @@ Result<uint64_t> parse_deadline(std::string_view text) {
   return parse_count(text);
 }
 
+// A field of RuntimeOptions or of its Limits.
+template <typename T>
+T& field_of(RuntimeOptions& options, T RuntimeOptions::* field) {
+  return options.*field;
+}
+template <typename T>
+T& field_of(RuntimeOptions& options, T engine::Limits::* field) {
+  return options.limits.*field;
+}
+
+// An option that sets one field, by a parser for its kind of value.
+template <auto kField, auto kParse>
+constexpr OptionDescription option(std::string_view name, std::string_view help) {
+  return {name, help,
+          [](RuntimeOptions& options, std::string_view value) -> Status {
+            field_of(options, kField) = SPORE_TRY(kParse(value));
+            return {};
+          },
+          [](const RuntimeOptions& options) {
+            RuntimeOptions copy = options;  // printing options is no hot path
+            const auto value = field_of(copy, kField);
+            if constexpr (std::is_same_v<decltype(value), const bool>) {
+              return switch_text(value);
+            } else {
+              return std::to_string(value);
+            }
+          }};
+}
+
+using engine::Limits;
+
 constexpr std::array kDescriptions{
     OptionDescription{
         "tier", "compiler of modules: baseline (quick to compile) or optimised (quick to run)",
@@ -55,14 +87,8 @@ constexpr std::array kDescriptions{
           return {};
         },
         [](const RuntimeOptions& options) { return std::string(engine::tier_name(options.tier)); }},
-    OptionDescription{"deadline_ms", "milliseconds that one call may take, or none",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.deadline_ms = SPORE_TRY(parse_deadline(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.deadline_ms);
-                      }},
+    option<&Limits::deadline_ms, parse_deadline>("deadline_ms",
+                                                 "milliseconds that one call may take, or none"),
     OptionDescription{"fuel_max", "instructions, roughly, that one call may take; switches counting on",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
                         options.limits.fuel_max = SPORE_TRY(parse_count(value));
@@ -70,92 +96,23 @@ constexpr std::array kDescriptions{
                         return {};
                       },
                       [](const RuntimeOptions& options) { return std::to_string(options.limits.fuel_max); }},
-    OptionDescription{"memory_bytes_max", "bytes of each linear memory",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.memory_bytes_max = SPORE_TRY(parse_bytes(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.memory_bytes_max);
-                      }},
-    OptionDescription{"table_elements_max", "elements of each table",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.table_elements_max = SPORE_TRY(parse_count(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.table_elements_max);
-                      }},
-    OptionDescription{"memories_max", "linear memories of an instance and those linked to it",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.memories_max = SPORE_TRY(parse_small(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.memories_max);
-                      }},
-    OptionDescription{"tables_max", "tables of an instance and those linked to it",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.tables_max = SPORE_TRY(parse_small(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.tables_max);
-                      }},
-    OptionDescription{"nesting_max", "calls host -> guest -> host -> guest that may be open at once",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.nesting_max = SPORE_TRY(parse_small(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.nesting_max);
-                      }},
-    OptionDescription{"copy_bytes_max", "bytes that host functions copy in one call",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.copy_bytes_max = SPORE_TRY(parse_bytes(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.copy_bytes_max);
-                      }},
-    OptionDescription{"log_bytes_max", "bytes that one call may log",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.limits.log_bytes_max = SPORE_TRY(parse_bytes(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) {
-                        return std::to_string(options.limits.log_bytes_max);
-                      }},
-    OptionDescription{"wasm_stack_bytes", "stack of guest calls; the calling thread must have more",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.wasm_stack_bytes = SPORE_TRY(parse_bytes(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) { return std::to_string(options.wasm_stack_bytes); }},
-    OptionDescription{"module_bytes_max", "size of a module's file",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.module_bytes_max = SPORE_TRY(parse_bytes(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) { return std::to_string(options.module_bytes_max); }},
-    OptionDescription{"modules_max", "modules loaded at once",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.modules_max = SPORE_TRY(parse_count(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) { return std::to_string(options.modules_max); }},
-    OptionDescription{"parallel_compile", "threads inside one compile; not where the process forks later",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.parallel_compile = SPORE_TRY(parse_switch(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) { return switch_text(options.parallel_compile); }},
-    OptionDescription{"metrics", "time compiles and instantiations",
-                      [](RuntimeOptions& options, std::string_view value) -> Status {
-                        options.metrics = SPORE_TRY(parse_switch(value));
-                        return {};
-                      },
-                      [](const RuntimeOptions& options) { return switch_text(options.metrics); }},
+    option<&Limits::memory_bytes_max, parse_bytes>("memory_bytes_max", "bytes of each linear memory"),
+    option<&Limits::table_elements_max, parse_count>("table_elements_max", "elements of each table"),
+    option<&Limits::memories_max, parse_small>("memories_max",
+                                               "linear memories of an instance and those linked to it"),
+    option<&Limits::tables_max, parse_small>("tables_max", "tables of an instance and those linked to it"),
+    option<&Limits::nesting_max, parse_small>("nesting_max",
+                                              "calls host -> guest -> host -> guest that may be open at once"),
+    option<&Limits::copy_bytes_max, parse_bytes>("copy_bytes_max",
+                                                 "bytes that host functions copy in one call"),
+    option<&Limits::log_bytes_max, parse_bytes>("log_bytes_max", "bytes that one call may log"),
+    option<&RuntimeOptions::wasm_stack_bytes, parse_bytes>(
+        "wasm_stack_bytes", "stack of guest calls; the calling thread must have more"),
+    option<&RuntimeOptions::module_bytes_max, parse_bytes>("module_bytes_max", "size of a module's file"),
+    option<&RuntimeOptions::modules_max, parse_count>("modules_max", "modules loaded at once"),
+    option<&RuntimeOptions::parallel_compile, parse_switch>(
+        "parallel_compile", "threads inside one compile; not where the process forks later"),
+    option<&RuntimeOptions::metrics, parse_switch>("metrics", "time compiles and instantiations"),
 };
 
 // Levenshtein's distance, for "did you mean".

@@ -87,8 +87,8 @@ TEST(ParseBytesTest, SizesEndAt64Bits) {
 }
 
 TEST(ParseBytesTest, WhatIsNoSizeIsRefused) {
-  for (const std::string_view text : {"", " ", "KiB", "none", "-1", "+1", "1.5MiB", "64KB", "64kib", "64K", "0x10",
-                                      "1 2", "64KiBKiB", "64KiB5", "64 Ki B"}) {
+  for (const std::string_view text : {"", " ", "KiB", "none", "-1", "+1", "1.5MiB", "64KB", "64kib", "64K",
+                                      "0x10", "1 2", "64KiBKiB", "64KiB5", "64 Ki B"}) {
     const auto size = parse_bytes(text);
     EXPECT_EQ(size.code(), Code::kInvalidArgument) << text;
     EXPECT_EQ(size.status().message(), fmt::format("'{}' is not a size (1000, 64KiB, 256MiB, 4GiB)", text));
@@ -102,7 +102,8 @@ TEST(OptionsTest, EveryOptionHasANameOfItsOwnAndAHelp) {
   for (const OptionDescription& option : option_descriptions()) {
     EXPECT_TRUE(names.insert(option.name).second) << option.name;
     EXPECT_FALSE(option.help.empty()) << option.name;
-    EXPECT_EQ(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_"), std::string_view::npos) << option.name;
+    EXPECT_EQ(option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_"), std::string_view::npos)
+        << option.name;
   }
   EXPECT_GE(names.size(), 13u);
 }
@@ -163,13 +164,16 @@ TEST(OptionsTest, AFuelLimitSwitchesFuelOn) {
   EXPECT_FALSE(options.fuel);
 }
 
-TEST(OptionsTest, NestingIsBounded) {
-  EXPECT_TRUE(set("nesting_max", "999").ok());
-  EXPECT_TRUE(set("nesting_max", "1000").ok());
-  const Status above = set("nesting_max", "1001");
-  EXPECT_EQ(above.code(), Code::kInvalidArgument);
-  EXPECT_EQ(above.message(), "nesting_max: 1001 is more than 1000");
-  EXPECT_FALSE(set("nesting_max", "4294967297").ok());  // 2^32 + 1 must not become 1
+TEST(OptionsTest, SmallCountsAreBounded) {
+  for (const std::string_view name : {"nesting_max", "memories_max", "tables_max"}) {
+    EXPECT_TRUE(set(name, "0").ok());
+    EXPECT_TRUE(set(name, "999").ok());
+    EXPECT_TRUE(set(name, "1000").ok());
+    const Status above = set(name, "1001");
+    EXPECT_EQ(above.code(), Code::kInvalidArgument);
+    EXPECT_EQ(above.message(), fmt::format("{}: 1001 is more than 1000", name));
+    EXPECT_FALSE(set(name, "4294967297").ok());  // 2^32 + 1 must not become 1
+  }
 }
 
 TEST(OptionsTest, WrongValuesAreToldWithTheOption) {
@@ -205,7 +209,8 @@ TEST(OptionsTest, AnUnknownOptionIsToldWithItsNearest) {
     return std::string(status.message());
   };
   EXPECT_EQ(message("deadline_msec"), "there is no option 'deadline_msec' (did you mean 'deadline_ms'?)");
-  EXPECT_EQ(message("memory_byte_max"), "there is no option 'memory_byte_max' (did you mean 'memory_bytes_max'?)");
+  EXPECT_EQ(message("memory_byte_max"),
+            "there is no option 'memory_byte_max' (did you mean 'memory_bytes_max'?)");
   EXPECT_EQ(message("module_max"), "there is no option 'module_max' (did you mean 'modules_max'?)");
   EXPECT_EQ(message("TIER"), "there is no option 'TIER' (did you mean 'tier'?)");
   EXPECT_EQ(message("deadline-ms"), "there is no option 'deadline-ms' (did you mean 'deadline_ms'?)");
@@ -248,7 +253,8 @@ TEST(OptionsTextTest, ErrorsNameFileAndLine) {
   EXPECT_EQ(message("tier"), "/etc/spore.conf:1: 'tier' is not 'name = value'");
   EXPECT_EQ(message("tier = baseline\n\n# comment\ndeadline = 5\n"),
             "/etc/spore.conf:4: there is no option 'deadline' (did you mean 'deadline_ms'?)");
-  EXPECT_EQ(message("\r\ntier = fast\r\n"), "/etc/spore.conf:2: tier: 'fast' is neither baseline nor optimised");
+  EXPECT_EQ(message("\r\ntier = fast\r\n"),
+            "/etc/spore.conf:2: tier: 'fast' is neither baseline nor optimised");
   EXPECT_EQ(message("metrics =\n"), "/etc/spore.conf:1: metrics: '' is neither on nor off");
   EXPECT_EQ(message("deadline_ms = 5 = 6"), "/etc/spore.conf:1: deadline_ms: '5 = 6' is not a whole number");
   EXPECT_TRUE(message("= 5").starts_with("/etc/spore.conf:1: there is no option ''"));
@@ -257,8 +263,10 @@ TEST(OptionsTextTest, ErrorsNameFileAndLine) {
 // --- environment --------------------------------------------------------------------------------------
 
 TEST(OptionsEnvironmentTest, NamesAreUpperCaseWithAPrefix) {
-  const Environment environment{
-      {"SPORE_DEADLINE_MS", "9"}, {"SPORE_MEMORY_BYTES_MAX", "1MiB"}, {"DEADLINE_MS", "1"}, {"SPORE_tier", "?"}};
+  const Environment environment{{"SPORE_DEADLINE_MS", "9"},
+                                {"SPORE_MEMORY_BYTES_MAX", "1MiB"},
+                                {"DEADLINE_MS", "1"},
+                                {"SPORE_tier", "?"}};
   RuntimeOptions options;
   EXPECT_TRUE(apply_options_environment(options, environment.lookup()).ok());
   EXPECT_EQ(options.limits.deadline_ms, 9u);

@@ -38,7 +38,7 @@ class Timing {
 void define_log(host::HostFunctions& host, const Log& log) {
   host.define("spore", "log", [log](host::Caller& caller, std::string_view line) -> Status {
     SPORE_TRY(caller.charge_log(line.size()));
-    log.write(LogLevel::kInfo, "guest: {}", printable(line, line.size()));
+    log.write(LogLevel::kInfo, "guest: {}", printable(line, 4 * line.size()));
     return {};
   });
 }

@@ -29,7 +29,9 @@ using ModulePointer = std::shared_ptr<const Module>;
 
 constexpr uint64_t kPage = 65536;
 
-std::unique_ptr<Runtime> make(RuntimeOptions options = {}) { return Runtime::create(std::move(options)).value(); }
+std::unique_ptr<Runtime> make(RuntimeOptions options = {}) {
+  return Runtime::create(std::move(options)).value();
+}
 
 Bytes answer(int32_t value) {
   return wasm(fmt::format("(module (func (export \"answer\") (result i32) (i32.const {})))", value));
@@ -96,7 +98,8 @@ TEST(RuntimeTest, ANameIsTakenUntilItIsUnloaded) {
 
 TEST(RuntimeTest, OneModuleMayHaveSeveralNames) {
   const auto runtime = make();
-  for (const char* name : {"a", "b", "folder/a b.wasm", "\u00fc"}) EXPECT_TRUE(runtime->load_module(name, answer(1)).ok());
+  for (const char* name : {"a", "b", "folder/a b.wasm", "\u00fc"})
+    EXPECT_TRUE(runtime->load_module(name, answer(1)).ok());
   EXPECT_TRUE(runtime->unload_module("a").ok());
   EXPECT_EQ(ask(runtime->instantiate("b").value()), 1);
 }
@@ -158,7 +161,8 @@ TEST(RuntimeTest, ModulesAndFunctionsAreListedInOrder) {
   for (const FunctionDescription& function : runtime->list_functions()) {
     functions.push_back(fmt::format("{}.{} {}", function.module, function.name, function.type));
   }
-  EXPECT_EQ(functions, (std::vector<std::string>{"a.answer () -> i32", "b.z (i32, f64) -> i64", "b.a () -> ()"}));
+  EXPECT_EQ(functions,
+            (std::vector<std::string>{"a.answer () -> i32", "b.z (i32, f64) -> i64", "b.a () -> ()"}));
 }
 
 // --- lives --------------------------------------------------------------------------------------------
@@ -177,10 +181,8 @@ TEST(RuntimeTest, InstancesAndModulesOutliveTheUnloading) {
 // what the Runtime made: log and ticker.
 TEST(RuntimeTest, InstancesOutliveTheRuntime) {
   std::vector<std::string> lines;
-  auto runtime = make({.limits = {.deadline_ms = 30},
-                       .log = Log(LogLevel::kInfo, [&](LogLevel, std::string_view line) {
-                         lines.emplace_back(line);
-                       })});
+  auto runtime =
+      make({.log = Log(LogLevel::kInfo, [&](LogLevel, std::string_view line) { lines.emplace_back(line); })});
   ModulePointer module = runtime
                              ->load_module("m", wasm(R"((module
                                (import "spore" "log" (func $log (param i32 i32)))
@@ -188,13 +190,14 @@ TEST(RuntimeTest, InstancesOutliveTheRuntime) {
                                (func (export "endless") (loop (br 0)))
                                (func (export "say") (call $log (i32.const 0) (i32.const 5)))))"))
                              .value();
-  const Instance instance = runtime->instantiate(*module).value();
+  Instance instance = runtime->instantiate(*module).value();
   const Instance other = runtime->instantiate(*module).value();
   ASSERT_TRUE(runtime->unload_module("m").ok());
   module.reset();
   runtime.reset();
   EXPECT_TRUE(instance.function<void()>("say").value()().ok());
   EXPECT_EQ(lines, std::vector<std::string>{"guest: hello"});
+  ASSERT_TRUE(instance.set_deadline_ms(30).ok());
   EXPECT_EQ(instance.function<void()>("endless").value()().code(), Code::kDeadlineExceeded);
   EXPECT_TRUE(other.function<void()>("say").value()().ok());
 }
@@ -247,9 +250,10 @@ TEST(RuntimeTest, ProgramsForWasiAreToldSo) {
                   ->load_module("m", wasm(R"((module
                     (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))) (func (export "_start"))))"))
                   .ok());
-  expect_error(runtime->instantiate("m").status(), Code::kInvalidArgument,
-               "m: 1 import that nobody provides: wasi_snapshot_preview1.proc_exit (i32) -> (); this program needs "
-               "WASI preview 1, which this version does not have yet");
+  expect_error(
+      runtime->instantiate("m").status(), Code::kInvalidArgument,
+      "m: 1 import that nobody provides: wasi_snapshot_preview1.proc_exit (i32) -> (); this program needs "
+      "WASI preview 1, which this version does not have yet");
 }
 
 TEST(RuntimeTest, HostFunctionsOfTheRuntimeAndOfTheModule) {
@@ -269,7 +273,8 @@ TEST(RuntimeTest, HostFunctionsOfTheRuntimeAndOfTheModule) {
 
 TEST(RuntimeTest, UserDataReachesHostFunctions) {
   RuntimeOptions options;
-  options.host.define("env", "f", [](host::Caller& caller) { return *static_cast<int32_t*>(caller.user_data()); });
+  options.host.define("env", "f",
+                      [](host::Caller& caller) { return *static_cast<int32_t*>(caller.user_data()); });
   const auto runtime = make(options);
   ASSERT_TRUE(runtime
                   ->load_module("m", wasm(R"((module (import "env" "f" (func $f (result i32)))
@@ -314,6 +319,26 @@ TEST(RuntimeTest, GuestsLogWithinTheirLimit) {
                "host function spore.log: 6 bytes more than 6 in one call (log_bytes_max=10)");
 }
 
+// A guest must not be able to end a line and write one of its own, or to drive the terminal; and all that it
+// said is there, however much longer it becomes.
+TEST(RuntimeTest, GuestsCannotForgeLogLines) {
+  std::string seen;
+  const auto runtime =
+      make({.log = Log(LogLevel::kInfo, [&](LogLevel, std::string_view line) { seen = line; })});
+  ASSERT_TRUE(runtime
+                  ->load_module("m", wasm(R"wat((module
+                    (import "spore" "log" (func $log (param i32 i32)))
+                    (memory (export "memory") 1) (data (i32.const 0) "\0a\1b\00\ffx")
+                    (func (export "say") (param i32) (call $log (i32.const 0) (local.get 0)))))wat"))
+                  .ok());
+  const Instance instance = runtime->instantiate("m").value();
+  const auto say = instance.function<void(int32_t)>("say").value();
+  EXPECT_TRUE(say(5).ok());
+  EXPECT_EQ(seen, "guest: \\x0a\\x1b\\x00\\xffx");
+  EXPECT_TRUE(say(0).ok());
+  EXPECT_EQ(seen, "guest: ");
+}
+
 // --- limits -------------------------------------------------------------------------------------------
 
 TEST(RuntimeTest, TheMemoryOfAnInstanceHasALimit) {
@@ -332,8 +357,9 @@ TEST(RuntimeTest, GrowingEndsAtTheLimit) {
   const auto runtime = make();
   ASSERT_TRUE(runtime->load_module("m", guest("misbehave.wat")).ok());
   const auto pages_with = [&](uint64_t memory_bytes_max) {
-    return ask(runtime->instantiate("m", {.limits = engine::Limits{.memory_bytes_max = memory_bytes_max}}).value(),
-               "grow");
+    return ask(
+        runtime->instantiate("m", {.limits = engine::Limits{.memory_bytes_max = memory_bytes_max}}).value(),
+        "grow");
   };
   EXPECT_EQ(pages_with(10 * kPage - 1), 9);
   EXPECT_EQ(pages_with(10 * kPage), 10);
@@ -359,7 +385,10 @@ TEST(RuntimeTest, TheNearestLimitsHold) {
   ASSERT_TRUE(runtime->load_module("own", answer(1), {.limits = engine::Limits{.deadline_ms = 2000}}).ok());
   EXPECT_EQ(runtime->instantiate("plain").value().limits().deadline_ms, 1000u);
   EXPECT_EQ(runtime->instantiate("own").value().limits().deadline_ms, 2000u);
-  EXPECT_EQ(runtime->instantiate("own", {.limits = engine::Limits{.deadline_ms = 3000}}).value().limits().deadline_ms,
+  EXPECT_EQ(runtime->instantiate("own", {.limits = engine::Limits{.deadline_ms = 3000}})
+                .value()
+                .limits()
+                .deadline_ms,
             3000u);
 }
 
@@ -414,8 +443,11 @@ TEST(RuntimeTest, AStartFunctionThatTrapsMakesNoInstance) {
 }
 
 TEST(RuntimeTest, AStartFunctionHasADeadline) {
-  const auto runtime = make({.limits = {.deadline_ms = 30}});
-  ASSERT_TRUE(runtime->load_module("m", wasm("(module (func $go (loop (br 0))) (start $go))")).ok());
+  const auto runtime = make();
+  ASSERT_TRUE(runtime
+                  ->load_module("m", wasm("(module (func $go (loop (br 0))) (start $go))"),
+                                {.limits = engine::Limits{.deadline_ms = 30}})
+                  .ok());
   expect_error(runtime->instantiate("m").status(), Code::kDeadlineExceeded,
                "the call ran longer than its deadline (deadline_ms=30)");
   ASSERT_TRUE(runtime->load_module("n", answer(1)).ok());
@@ -474,12 +506,13 @@ TEST(LinkedTest, AnInstanceOutlivesTheOneItImportsFrom) {
 }
 
 TEST(LinkedTest, LinkedInstancesShareTheirFate) {
-  const auto runtime = make({.limits = {.deadline_ms = 30}});
+  const auto runtime = make();
   ASSERT_TRUE(runtime->load_module("counter", wasm(kCounter)).ok());
   const ModulePointer user = runtime->load_module("user", wasm(kUser)).value();
   Instance counter = runtime->instantiate("counter").value();
   const std::vector<Instance::Link> links{{"counter", &counter}};
   const Instance linked = runtime->instantiate_linked(*user, counter, links).value();
+  ASSERT_TRUE(counter.set_deadline_ms(30).ok());
   EXPECT_EQ(counter.function<void()>("endless").value()().code(), Code::kDeadlineExceeded);
   EXPECT_TRUE(linked.retired());
   EXPECT_EQ(linked.function<int32_t()>("answer").value()().code(), Code::kUnavailable);
@@ -523,7 +556,8 @@ TEST(LinkedTest, TiersDoNotMix) {
 TEST(RuntimeTest, TheTierIsTheRuntimesOrTheModules) {
   const auto runtime = make({.tier = Tier::kBaseline});
   EXPECT_EQ(runtime->load_module("a", answer(1)).value()->tier(), Tier::kBaseline);
-  EXPECT_EQ(runtime->load_module("b", answer(1), {.tier = Tier::kOptimised}).value()->tier(), Tier::kOptimised);
+  EXPECT_EQ(runtime->load_module("b", answer(1), {.tier = Tier::kOptimised}).value()->tier(),
+            Tier::kOptimised);
   for (const char* name : {"a", "b"}) EXPECT_EQ(ask(runtime->instantiate(name).value()), 1);
 }
 
@@ -532,7 +566,8 @@ TEST(RuntimeTest, WhatATierLacksIsRefusedByName) {
   const Bytes tail_call = wasm("(module (func $f (export \"f\") (return_call $f)))");
   const auto baseline = runtime->load_module("m", tail_call, {.tier = Tier::kBaseline});
   EXPECT_EQ(baseline.code(), Code::kUnsupported);
-  EXPECT_NE(baseline.status().message().find("tail-call"), std::string_view::npos) << baseline.status().message();
+  EXPECT_NE(baseline.status().message().find("tail-call"), std::string_view::npos)
+      << baseline.status().message();
   EXPECT_TRUE(runtime->load_module("m", tail_call, {.tier = Tier::kOptimised}).ok());
 }
 
@@ -541,7 +576,8 @@ TEST(SavedCodeTest, IsLoadedInsteadOfCompiling) {
   for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
     const Bytes code = make()->load_module("m", module, {.tier = tier}).value()->code().save().value();
     const auto runtime = make();
-    const ModulePointer loaded = runtime->load_module("m", module, {.tier = tier, .trusted_code = code}).value();
+    const ModulePointer loaded =
+        runtime->load_module("m", module, {.tier = tier, .trusted_code = code}).value();
     EXPECT_EQ(ask(runtime->instantiate(*loaded).value()), 9);
     EXPECT_EQ(runtime->statistics().modules_compiled, 0u);
     EXPECT_EQ(runtime->statistics().modules_loaded, 1u);
@@ -554,15 +590,16 @@ TEST(SavedCodeTest, OfAnotherModuleTierOrConfigurationIsRefused) {
   const Bytes code = runtime->load_module("saved", module).value()->code().save().value();
   const auto other_module = runtime->load_module("m", answer(10), {.trusted_code = code});
   expect_error(other_module.status(), Code::kInvalidArgument,
-               fmt::format("the saved code was made from another module ({:.12}, this is {:.12})", sha256(module).hex(),
-                           sha256(answer(10)).hex()));
+               fmt::format("the saved code was made from another module ({:.12}, this is {:.12})",
+                           sha256(module).hex(), sha256(answer(10)).hex()));
   const auto other_tier = runtime->load_module("m", module, {.tier = Tier::kBaseline, .trusted_code = code});
   EXPECT_EQ(other_tier.code(), Code::kUnsupported);
   const std::string_view message = other_tier.status().message();
   EXPECT_NE(message.find("optimised"), std::string_view::npos) << message;
   EXPECT_NE(message.find("baseline"), std::string_view::npos) << message;
   EXPECT_TRUE(message.ends_with(": compile it again")) << message;
-  const auto other_stack = make({.wasm_stack_bytes = 256 * 1024})->load_module("m", module, {.trusted_code = code});
+  const auto other_stack =
+      make({.wasm_stack_bytes = 256 * 1024})->load_module("m", module, {.trusted_code = code});
   EXPECT_EQ(other_stack.code(), Code::kUnsupported);
   EXPECT_TRUE(runtime->load_module("m", module, {.trusted_code = code}).ok());
 }
@@ -687,7 +724,8 @@ TEST(RuntimeThreadsTest, EverythingAtOnce) {
   const RuntimeStatistics statistics = runtime->statistics();
   EXPECT_EQ(statistics.modules_loaded, 1u);
   EXPECT_EQ(statistics.modules_compiled, uint64_t{1 + 2 * kThreads * kRounds});
-  EXPECT_EQ(statistics.instances_created, uint64_t{2 * kThreads * kRounds} + static_cast<uint64_t>(contended_loaded));
+  EXPECT_EQ(statistics.instances_created,
+            uint64_t{2 * kThreads * kRounds} + static_cast<uint64_t>(contended_loaded));
   EXPECT_EQ(statistics.instances_failed, 0u);
 }
 

@@ -180,8 +180,9 @@ TEST(InspectTest, OtherFilesAreNoModules) {
                                                   content.size()));
   };
   not_wasm("(module)");
-  not_wasm("\x7f"
-           "ELF\2\1\1\0"sv);
+  not_wasm(
+      "\x7f"
+      "ELF\2\1\1\0"sv);
   not_wasm("\0"sv);
   not_wasm("\0as"sv);
   not_wasm("asm\0\1\0\0\0"sv);
@@ -218,8 +219,9 @@ TEST(InspectTest, TheLimitIsTheLargestModuleThatIsTaken) {
   EXPECT_TRUE(inspect(module, module.size()).ok());
   const auto above = inspect(module, module.size() - 1);
   EXPECT_EQ(above.code(), Code::kLimitExceeded);
-  EXPECT_EQ(above.status().message(), fmt::format("the module has {} bytes, the limit is {} (module_bytes_max)",
-                                                  module.size(), module.size() - 1));
+  EXPECT_EQ(above.status().message(),
+            fmt::format("the module has {} bytes, the limit is {} (module_bytes_max)", module.size(),
+                        module.size() - 1));
   EXPECT_EQ(inspect({}, 0).code(), Code::kInvalidModule);  // empty, but not too large
 }
 
@@ -297,8 +299,9 @@ TEST(InspectTest, CountsThatLieAreRefused) {
     EXPECT_EQ(inspect(module, kBytesMax).code(), Code::kInvalidModule) << int{section};
   }
   // One function with a group of 2^32 - 1 locals.
-  expect_invalid(bytes_of("\0asm\1\0\0\0\1\4\1\x60\0\0\3\2\1\0\x0a\x0a\1\x08\1\xff\xff\xff\xff\x0f\x7f\x0b"sv),
-                 "not a valid module: too many locals: locals exceed maximum (at offset 23 of 30 bytes)");
+  expect_invalid(
+      bytes_of("\0asm\1\0\0\0\1\4\1\x60\0\0\3\2\1\0\x0a\x0a\1\x08\1\xff\xff\xff\xff\x0f\x7f\x0b"sv),
+      "not a valid module: too many locals: locals exceed maximum (at offset 23 of 30 bytes)");
 }
 
 TEST(InspectTest, NamesMustBeUtf8) {
@@ -333,10 +336,10 @@ const Case kCases[] = {
     {"MutableGlobalImported", kMutableGlobals, "(module (import \"a\" \"g\" (global (mut i64))))"},
     {"SaturatingFloatToInt", kSaturatingFloatToInt,
      "(module (func (param f64) (result i32) (i32.trunc_sat_f64_s (local.get 0))))"},
-    {"SignExtension", kSignExtension, "(module (func (param i32) (result i32) (i32.extend8_s (local.get 0))))"},
+    {"SignExtension", kSignExtension,
+     "(module (func (param i32) (result i32) (i32.extend8_s (local.get 0))))"},
     {"MultiValueResults", kMultiValue, "(module (func (result i32 i32) (i32.const 1) (i32.const 2)))"},
-    {"MultiValueBlock", kMultiValue,
-     "(module (func (i32.const 1) (block (param i32) (drop))))"},
+    {"MultiValueBlock", kMultiValue, "(module (func (i32.const 1) (block (param i32) (drop))))"},
     {"BulkMemoryCopy", kBulkMemory,
      "(module (memory 1) (func (memory.copy (i32.const 0) (i32.const 1) (i32.const 2))))"},
     {"BulkMemoryFill", kBulkMemory,
@@ -370,17 +373,22 @@ const Case kCases[] = {
     {"ExceptionsReference", kExceptions, "(module (func (param exnref)))"},
     {"GcStruct", kGc, "(module (type (struct (field i32))))"},
     {"GcRecursionGroup", kGc, "(module (rec (type (func)) (type (func))))"},
+    {"GcSubtype", kGc, "(module (type (sub (func))))"},
     {"GcInstruction", kGc, "(module (func (drop (ref.i31 (i32.const 1)))))"},
     {"GcReference", kGc, "(module (func (param anyref)))"},
     {"FunctionReferencesType", kFunctionReferences, "(module (type $t (func)) (func (param (ref $t))))"},
     {"FunctionReferencesCall", kFunctionReferences,
      "(module (type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0))))"},
+    {"FunctionReferencesTableWithContent", kReferenceTypes | kFunctionReferences,
+     "(module (table 1 funcref (ref.null func)))"},
     {"WideArithmetic", kWideArithmetic,
      "(module (func (param i64) (drop (drop (i64.mul_wide_u (local.get 0) (local.get 0))))))"},
     {"CustomPageSizes", kCustomPageSizes, "(module (memory 1 (pagesize 1)))"},
     {"ExternrefParameter", kExternref, "(module (func (param externref)))"},
     {"ExternrefTable", kExternref, "(module (table 1 externref))"},
     {"ExternrefGlobal", kExternref, "(module (import \"a\" \"g\" (global externref)))"},
+    {"ExternrefElements", kBulkMemory | kReferenceTypes | kExternref,
+     "(module (elem externref (ref.null extern)))"},
     {"ExternrefNull", kExternref | kReferenceTypes, "(module (func (drop (ref.null extern))))"},
 };
 
@@ -399,11 +407,12 @@ TEST(ProposalsTest, NamesComeInTheOrderOfTheBits) {
   EXPECT_EQ(proposal_names(kSimd), "simd");
   EXPECT_EQ(proposal_names(kTailCall | kSimd | kMutableGlobals), "mutable-globals, simd, tail-call");
   EXPECT_EQ(proposal_names(kExternref | kOtherProposal), "externref, another proposal");
-  EXPECT_EQ(proposal_names((kOtherProposal << 1) - 1),
-            "mutable-globals, saturating-float-to-int, sign-extension, multi-value, bulk-memory, "
-            "reference-types, simd, relaxed-simd, tail-call, extended-const, multi-memory, memory64, threads, "
-            "exceptions, gc, function-references, wide-arithmetic, custom-page-sizes, externref, "
-            "another proposal");
+  EXPECT_EQ(
+      proposal_names((kOtherProposal << 1) - 1),
+      "mutable-globals, saturating-float-to-int, sign-extension, multi-value, bulk-memory, "
+      "reference-types, simd, relaxed-simd, tail-call, extended-const, multi-memory, memory64, threads, "
+      "exceptions, gc, function-references, wide-arithmetic, custom-page-sizes, externref, "
+      "another proposal");
 }
 
 // What the two tiers take, bit by bit.

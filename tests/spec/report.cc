@@ -142,27 +142,22 @@ and they are not counted as passed.
 constexpr std::string_view kReasons = R"(
 `externref`, `gc`, `exceptions`, `function-references`, `threads`, `wide-arithmetic`, `custom-page-sizes`:
 the module uses a proposal that this build leaves out, and `load_module` says so (`kUnsupported`); what
-needs the module is skipped with it.  Externref and all that comes with GC need Wasmtime's `gc` feature,
-which the lean build does not have; such references could not be captured in a snapshot either.
-`relaxed-simd` and `tail-call` are missing in the baseline compiler alone.  `extractor`: a directive that
-asserts an exception.
-
-`not named by inspect()`: as above, but the module is refused in the wrong words (`kInvalidModule` instead
-of `kUnsupported`, or by the compiler): a gap of ours, told line by line in `tests/spec/skips.txt`.
+needs the module is skipped with it.  Externref and all that comes with GC need Wasmtime's `gc` feature
+(https://docs.wasmtime.dev/stability-wasm-proposals.html), which the lean build does not have
+([decision](decisions/0001-lean-engine.md)); such references could not be captured in a snapshot either.
+`relaxed-simd` and `tail-call` are missing in the baseline compiler alone
+(https://docs.wasmtime.dev/stability-tiers.html).  `extractor`: a directive that asserts an exception.
 
 `superseded by ...`: the file belongs to an older state of the standard and expects an error where a
 proposal that is part of WebAssembly now has made the module valid, or has moved the error.  They
-are listed there, too.  What is listed still runs: an entry that hides no failure is an error.
+are told line by line in `tests/spec/skips.txt`.  What is listed still runs: an entry that hides no failure
+is an error.
 
 ## Running it
-
-    cmake --preset dev && cmake --build build/dev
-    ctest --test-dir build/dev -L spec --verbose
-
-or, after that has extracted the suite, one file:
-
-    build/dev/bin/spec_runner --tier baseline --only wasm-v2/br_table --verbose
-
+```sh
+./dev test spec_
+```
+After that, one file: `build/dev/bin/spec_runner --tier baseline --only wasm-v2/br_table --verbose`.
 When counts change for the better, or the suite does, `spec_runner --tier TIER --update` rewrites
 `tests/spec/expected-TIER.txt` and this page.  Until then the test fails.
 )";
