@@ -68,7 +68,8 @@ std::vector<bench::Subject> number_subjects(Instance& instance, ByHand& by_hand)
            args[1].of.i32 = 1;
            std::vector<wasmtime_val_t> results(1);
            wasm_trap_t* trap = nullptr;
-           if (wasmtime_func_call(by_hand.context(), &raw, args.data(), 2, results.data(), 1, &trap) != nullptr ||
+           if (wasmtime_func_call(by_hand.context(), &raw, args.data(), 2, results.data(), 1, &trap) !=
+                   nullptr ||
                trap != nullptr || results[0].of.i32 != static_cast<int32_t>(i) + 1) {
              fail("checked");
            }

@@ -75,8 +75,8 @@ std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t ro
   std::vector<Figure> figures;
   for (size_t i = 0; i < subjects.size(); i++) {
     std::ranges::sort(samples[i]);
-    figures.push_back({subjects[i].name, percentile(samples[i], 0.5), percentile(samples[i], 0.99),
-                       samples[i].back()});
+    figures.push_back(
+        {subjects[i].name, percentile(samples[i], 0.5), percentile(samples[i], 0.99), samples[i].back()});
   }
   return figures;
 }

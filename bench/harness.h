@@ -37,7 +37,8 @@ struct Ratio {
 // Prints what is wrong and exits with 1.
 [[noreturn]] void fail(std::string_view what);
 
-// Runs all subjects in turn: `rounds` rounds of batches of `batch` operations, after a tenth of them unmeasured.
+// Runs all subjects in turn: `rounds` rounds of batches of `batch` operations, after a tenth of them
+// unmeasured.
 std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t rounds, uint64_t batch);
 
 // Collects figures and prints them: a table, or with --json exactly one JSON object.
@@ -47,8 +48,7 @@ class Report {
 
   void add(const std::vector<Figure>& figures);
   // p50 over p50.
-  void ratio(std::string name, std::string_view numerator, std::string_view denominator,
-             std::string better);
+  void ratio(std::string name, std::string_view numerator, std::string_view denominator, std::string better);
   // A number that stands at the top of the object as well.
   void top(std::string name, double value) { tops_.emplace_back(std::move(name), value); }
   double p50(std::string_view figure) const;

@@ -35,21 +35,21 @@ int run(int argc, char** argv) {
   const std::shared_ptr<const Module> module = runtime->load_module("secret", wasm).value();
   const bench::ByHand by_hand(wasm);
 
-  report.add(bench::interleave(
-      {{"spore",
-        [&](uint64_t n) {
-          for (uint64_t i = 0; i < n; i++) {
-            const Instance instance = runtime->instantiate(*module).value();
-            if (instance.function<int32_t()>("touch").value()().value() != 0) fail("spore");
-          }
-        }},
-       {"by_hand",
-        [&](uint64_t n) {
-          for (uint64_t i = 0; i < n; i++) {
-            if (by_hand.call_in_new_instance("touch") != 0) fail("by_hand");
-          }
-        }}},
-      300, 20));
+  report.add(bench::interleave({{"spore",
+                                 [&](uint64_t n) {
+                                   for (uint64_t i = 0; i < n; i++) {
+                                     const Instance instance = runtime->instantiate(*module).value();
+                                     if (instance.function<int32_t()>("touch").value()().value() != 0)
+                                       fail("spore");
+                                   }
+                                 }},
+                                {"by_hand",
+                                 [&](uint64_t n) {
+                                   for (uint64_t i = 0; i < n; i++) {
+                                     if (by_hand.call_in_new_instance("touch") != 0) fail("by_hand");
+                                   }
+                                 }}},
+                               300, 20));
   report.add(bench::interleave({{"process",
                                  [](uint64_t n) {
                                    for (uint64_t i = 0; i < n; i++) spawn_and_wait();

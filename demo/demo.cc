@@ -56,33 +56,34 @@ void measure(Runtime& runtime, const Module& module, const std::vector<uint8_t>&
   const auto touch = reused.function<int32_t()>("touch").value();
   const bench::ByHand by_hand(wasm);
   const wasmtime_func_t by_hand_touch = by_hand.item("touch").of.func;
-  const std::vector<bench::Figure> calls =
-      bench::interleave({{"typed",
+  const std::vector<bench::Figure> calls = bench::interleave({{"typed",
+                                                               [&](uint64_t n) {
+                                                                 for (uint64_t i = 0; i < n; i++) {
+                                                                   if (!touch().ok()) fail("touch");
+                                                                 }
+                                                               }},
+                                                              {"checked",
+                                                               [&](uint64_t n) {
+                                                                 for (uint64_t i = 0; i < n; i++)
+                                                                   by_hand.call(by_hand_touch, {}, true);
+                                                               }}},
+                                                             500, 2000);
+  const std::vector<bench::Figure> instances =
+      bench::interleave({{"spore",
                           [&](uint64_t n) {
                             for (uint64_t i = 0; i < n; i++) {
-                              if (!touch().ok()) fail("touch");
+                              const Instance instance = runtime.instantiate(module).value();
+                              if (instance.function<int32_t()>("touch").value()().value() != 0)
+                                fail("not clean");
                             }
                           }},
-                         {"checked",
+                         {"by hand",
                           [&](uint64_t n) {
-                            for (uint64_t i = 0; i < n; i++) by_hand.call(by_hand_touch, {}, true);
+                            for (uint64_t i = 0; i < n; i++) {
+                              if (by_hand.call_in_new_instance("touch") != 0) fail("not clean");
+                            }
                           }}},
-                        500, 2000);
-  const std::vector<bench::Figure> instances = bench::interleave(
-      {{"spore",
-        [&](uint64_t n) {
-          for (uint64_t i = 0; i < n; i++) {
-            const Instance instance = runtime.instantiate(module).value();
-            if (instance.function<int32_t()>("touch").value()().value() != 0) fail("not clean");
-          }
-        }},
-       {"by hand",
-        [&](uint64_t n) {
-          for (uint64_t i = 0; i < n; i++) {
-            if (by_hand.call_in_new_instance("touch") != 0) fail("not clean");
-          }
-        }}},
-      200, 20);
+                        200, 20);
   say(fmt::format("  a call into the reused instance costs      {}", duration(calls[0].p50_ns)));
   say(fmt::format("  a call into a clean, new instance costs    {}", duration(instances[0].p50_ns)));
 

@@ -47,8 +47,8 @@ Result<Args> Args::parse(std::span<const std::string_view> words, std::span<cons
 }
 
 std::optional<std::string_view> Args::value_of(std::string_view flag) const {
-  const auto found = std::find_if(flags_.rbegin(), flags_.rend(),
-                                  [&](const auto& given) { return given.first == flag; });
+  const auto found =
+      std::find_if(flags_.rbegin(), flags_.rend(), [&](const auto& given) { return given.first == flag; });
   if (found == flags_.rend()) return std::nullopt;
   return found->second;
 }

@@ -30,9 +30,9 @@ enum ExitCode : int {
   kDone = 0,
   kFailed = 1,
   kMisused = 2,
-  kDeadline = 124,   // as timeout(1)
+  kDeadline = 124,     // as timeout(1)
   kInterrupted = 130,  // as a shell says of SIGINT
-  kTrapped = 134,    // as other runtimes say
+  kTrapped = 134,      // as other runtimes say
 };
 int exit_code(const Status& status);
 
@@ -44,7 +44,7 @@ Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max
 
 void print(std::string_view text);
 
-Status run_module(Args& args);          // run.cc
-Status print_completion(Args& args);    // completion.cc
+Status run_module(Args& args);        // run.cc
+Status print_completion(Args& args);  // completion.cc
 
 }  // namespace spore::cli

@@ -218,12 +218,10 @@ constexpr std::array kRunFlags{
 constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "call a function of a module", kRunFlags, true, run_module},
     Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
-    Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true,
-            compile_module},
+    Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
     Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},
     Command{"options", "", "print the options in force, as a file", {}, true, print_options},
-    Command{"completion", "bash|zsh|fish", "print a shell's completion script", {}, false,
-            print_completion},
+    Command{"completion", "bash|zsh|fish", "print a shell's completion script", {}, false, print_completion},
     Command{"version", "", "print the versions", {}, false, print_version},
 };
 

@@ -7,7 +7,8 @@ namespace {
 
 std::string words_of(const Command& command) {
   std::string words;
-  for (const Flag& flag : all_flags(command)) words += fmt::format("{}{}", words.empty() ? "" : " ", flag.name);
+  for (const Flag& flag : all_flags(command))
+    words += fmt::format("{}{}", words.empty() ? "" : " ", flag.name);
   return words;
 }
 
@@ -35,8 +36,8 @@ std::string bash_script() {
 std::string fish_script() {
   std::string script;
   for (const Command& command : commands()) {
-    script += fmt::format("complete -c spore -n __fish_use_subcommand -a {} -d '{}'\n", command.name,
-                          command.help);
+    script +=
+        fmt::format("complete -c spore -n __fish_use_subcommand -a {} -d '{}'\n", command.name, command.help);
     for (const Flag& flag : all_flags(command)) {
       const bool is_long = flag.name.starts_with("--");
       script += fmt::format("complete -c spore -n '__fish_seen_subcommand_from {}' {} {}{}\n", command.name,

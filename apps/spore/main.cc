@@ -17,9 +17,10 @@ void print_usage(std::FILE* out) {
     const std::string words = fmt::format("{} {}", command.name, command.operands);
     std::fputs(fmt::format("  {:38} {}\n", words, command.help).c_str(), out);
   }
-  std::fputs("\n'spore COMMAND --help' lists its flags.  Exit codes: 0 done, 1 failed, 2 misused,\n"
-             "124 deadline, 130 interrupted, 134 the guest trapped.\n",
-             out);
+  std::fputs(
+      "\n'spore COMMAND --help' lists its flags.  Exit codes: 0 done, 1 failed, 2 misused,\n"
+      "124 deadline, 130 interrupted, 134 the guest trapped.\n",
+      out);
 }
 
 void print_help(const Command& command) {
@@ -36,12 +37,11 @@ std::string hint(std::string_view message) {
     if (message.find(fmt::format("{}=", option.name)) == std::string_view::npos) continue;
     std::string flag = "--" + std::string(option.name);
     for (char& c : flag) c = c == '_' ? '-' : c;
-    return fmt::format("       change it with {} (or SPORE_{} in the environment)\n", flag,
-                       [&] {
-                         std::string upper(option.name);
-                         for (char& c : upper) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-                         return upper;
-                       }());
+    return fmt::format("       change it with {} (or SPORE_{} in the environment)\n", flag, [&] {
+      std::string upper(option.name);
+      for (char& c : upper) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
+      return upper;
+    }());
   }
   return {};
 }
@@ -53,9 +53,7 @@ void print_error_json(const Status& status) {
   if (const engine::TrapInfo* trap = engine::trap_info(status)) {
     json.field("trap", engine::trap_kind_message(trap->kind)).begin_array("backtrace");
     for (const engine::Frame& frame : trap->backtrace) {
-      json.begin_object()
-          .field("function", frame.function)
-          .field("index", frame.function_index);
+      json.begin_object().field("function", frame.function).field("index", frame.function_index);
       frame.module_offset == engine::kOffsetUnknown ? json.null_field("offset")
                                                     : json.field("offset", frame.module_offset);
       json.end_object();
@@ -69,8 +67,9 @@ void print_error_json(const Status& status) {
 int report(const Status& status, bool as_json) {
   if (status.ok()) return kDone;
   if (as_json) print_error_json(status);
-  std::fputs(fmt::format("spore: {}\n{}{}", status.message(), hint(status.message()), status.detail()).c_str(),
-             stderr);
+  std::fputs(
+      fmt::format("spore: {}\n{}{}", status.message(), hint(status.message()), status.detail()).c_str(),
+      stderr);
   return exit_code(status);
 }
 
@@ -78,8 +77,8 @@ int run_command(const Command& command, std::span<const std::string_view> words)
   const std::vector<Flag> flags = all_flags(command);
   Result<Args> args = Args::parse(words, flags);
   if (!args.ok()) {
-    std::fputs(fmt::format("spore {}: {} (see 'spore {} --help')\n", command.name,
-                           args.status().message(), command.name)
+    std::fputs(fmt::format("spore {}: {} (see 'spore {} --help')\n", command.name, args.status().message(),
+                           command.name)
                    .c_str(),
                stderr);
     return kMisused;

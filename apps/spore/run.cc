@@ -52,7 +52,8 @@ std::string function_names(const engine::CompiledCode& code) {
   std::string names;
   for (const auto& exported : code.exports()) {
     if (exported.kind != engine::ExternKind::kFunction) continue;
-    names += fmt::format("{}{} {}", names.empty() ? "" : ", ", printable(exported.name), exported.type.text());
+    names +=
+        fmt::format("{}{} {}", names.empty() ? "" : ", ", printable(exported.name), exported.type.text());
     if (names.size() > 400) return names + ", ...";
   }
   return names.empty() ? "no functions" : names;
@@ -67,12 +68,10 @@ Result<std::string> function_to_call(const Args& args, const runtime::Module& mo
                                   function_names(module.code()));
 }
 
-Result<std::vector<Value>> parse_values(const Signature& signature,
-                                        std::span<const std::string_view> words) {
+Result<std::vector<Value>> parse_values(const Signature& signature, std::span<const std::string_view> words) {
   if (words.size() != signature.params.size()) {
     return Status::invalid_argument("{} argument{} given, the function takes {}: {}", words.size(),
-                                    words.size() == 1 ? "" : "s", signature.params.size(),
-                                    signature.text());
+                                    words.size() == 1 ? "" : "s", signature.params.size(), signature.text());
   }
   std::vector<Value> values;
   for (size_t i = 0; i < words.size(); i++) {
@@ -129,8 +128,8 @@ Status run_module(Args& args) {
 
   std::optional<Signature> signature;
   if (const auto text = args.value_of("--signature")) signature = SPORE_TRY(Signature::parse(*text));
-  const DynamicFunction function = SPORE_TRY(signature ? instance.dynamic_function(name, *signature)
-                                                       : instance.dynamic_function(name));
+  const DynamicFunction function =
+      SPORE_TRY(signature ? instance.dynamic_function(name, *signature) : instance.dynamic_function(name));
   const std::vector<Value> values = SPORE_TRY(parse_values(function.signature(), words));
 
   const InterruptGuard guard(instance.canceller());

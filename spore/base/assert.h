@@ -6,12 +6,11 @@
 #include <string_view>
 
 namespace spore::internal {
-[[noreturn]] void assert_failed(const char* file, int line, const char* condition,
-                                std::string_view message);
+[[noreturn]] void assert_failed(const char* file, int line, const char* condition, std::string_view message);
 }  // namespace spore::internal
 
-#define SPORE_ASSERT(condition, message)                                            \
-  do {                                                                              \
-    if (!(condition)) [[unlikely]]                                                  \
-      ::spore::internal::assert_failed(__FILE__, __LINE__, #condition, (message));  \
+#define SPORE_ASSERT(condition, message)                                           \
+  do {                                                                             \
+    if (!(condition)) [[unlikely]]                                                 \
+      ::spore::internal::assert_failed(__FILE__, __LINE__, #condition, (message)); \
   } while (false)

@@ -18,9 +18,7 @@ std::string Digest::hex() const {
   return text;
 }
 
-Digest sha256(std::span<const uint8_t> bytes) {
-  return sha256({bytes});
-}
+Digest sha256(std::span<const uint8_t> bytes) { return sha256({bytes}); }
 
 Digest sha256(std::initializer_list<std::span<const uint8_t>> parts) {
   struct Free {

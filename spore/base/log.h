@@ -22,8 +22,7 @@ class Log {
   using Sink = std::function<void(LogLevel level, std::string_view line)>;
 
   Log() = default;
-  Log(LogLevel level, Sink sink)
-      : level_(level), sink_(std::make_shared<const Sink>(std::move(sink))) {}
+  Log(LogLevel level, Sink sink) : level_(level), sink_(std::make_shared<const Sink>(std::move(sink))) {}
 
   bool enabled(LogLevel level) const { return sink_ != nullptr && level >= level_; }
 

@@ -38,13 +38,9 @@ Status Status::from_errno(int error, std::string_view what) {
   return make(code, "{}: {}", what, std::strerror(error));
 }
 
-std::string_view Status::message() const {
-  return rep_ == nullptr ? std::string_view() : rep_->message;
-}
+std::string_view Status::message() const { return rep_ == nullptr ? std::string_view() : rep_->message; }
 
-std::string_view Status::detail() const {
-  return rep_ == nullptr ? std::string_view() : rep_->detail;
-}
+std::string_view Status::detail() const { return rep_ == nullptr ? std::string_view() : rep_->detail; }
 
 Status Status::with_context(std::string_view context) && {
   if (rep_ != nullptr) rep_->message = fmt::format("{}: {}", context, rep_->message);

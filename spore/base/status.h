@@ -109,7 +109,7 @@ template <typename T>
 class [[nodiscard]] Result {
  public:
   Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  Result(Status status)  // NOLINT(google-explicit-constructor)
+  Result(Status status)                          // NOLINT(google-explicit-constructor)
       : has_value_(false), status_(std::move(status)) {
     SPORE_ASSERT(!status_.ok(), "a Result without a value needs an error");
   }
@@ -166,12 +166,12 @@ Status take_status(Result<T>&& result) {
 
 // SPORE_TRY(f());  or  auto x = SPORE_TRY(g());  returns the error from the enclosing function.
 // A GNU statement expression: only as a whole statement or all that is right of `=`.
-#define SPORE_TRY(expression)                                               \
-  ({                                                                        \
-    auto spore_try_result = (expression);                                   \
-    if (!spore_try_result.ok()) [[unlikely]]                                \
-      return ::spore::internal::take_status(std::move(spore_try_result));   \
-    ::spore::internal::take_value(std::move(spore_try_result));             \
+#define SPORE_TRY(expression)                                             \
+  ({                                                                      \
+    auto spore_try_result = (expression);                                 \
+    if (!spore_try_result.ok()) [[unlikely]]                              \
+      return ::spore::internal::take_status(std::move(spore_try_result)); \
+    ::spore::internal::take_value(std::move(spore_try_result));           \
   })
 
 }  // namespace spore

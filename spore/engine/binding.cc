@@ -34,9 +34,8 @@ constexpr std::string_view kWasiModule = "wasi_snapshot_preview1";
 
 std::string import_text(const CompiledCode::Import& import) {
   const std::string name = fmt::format("{}.{}", printable(import.module), printable(import.name));
-  return import.kind == ExternKind::kFunction
-             ? fmt::format("{} {}", name, import.type.text())
-             : fmt::format("{} ({})", name, extern_kind_name(import.kind));
+  return import.kind == ExternKind::kFunction ? fmt::format("{} {}", name, import.type.text())
+                                              : fmt::format("{} ({})", name, extern_kind_name(import.kind));
 }
 
 }  // namespace
@@ -96,8 +95,8 @@ Result<std::shared_ptr<const Binding>> Binding::create(std::shared_ptr<const Com
     const FuncTypeHandle type = make_func_type(function->type);
     // The linker never writes through `env`; the set outlives it, as this Binding holds it.
     const ErrorHandle error(wasmtime_linker_define_func_unchecked(
-        linker.get(), import.module.data(), import.module.size(), import.name.data(),
-        import.name.size(), type.get(), on_host_call, const_cast<HostFunction*>(function), nullptr));
+        linker.get(), import.module.data(), import.module.size(), import.name.data(), import.name.size(),
+        type.get(), on_host_call, const_cast<HostFunction*>(function), nullptr));
     if (error != nullptr) return Status::internal("linking {}: {}", import.name, error_message(*error));
   }
   wasmtime_instance_pre_t* raw = nullptr;

@@ -63,15 +63,13 @@ Result<CodeFile> decode_code_file(std::span<const uint8_t> bytes) {
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != kMagic) return Status::corruption("not saved code: wrong magic at offset 0");
   if (header.version > kCodeFileVersion) {
-    return Status::unsupported("saved code: format version {}, this build reads up to {}",
-                               header.version, kCodeFileVersion);
+    return Status::unsupported("saved code: format version {}, this build reads up to {}", header.version,
+                               kCodeFileVersion);
   }
   const std::span<const uint8_t> body = bytes.subspan(sizeof header);
-  if (header.version == 0 || header.made_by_bytes > kMadeByBytesMax ||
-      header.made_by_bytes > body.size() ||
+  if (header.version == 0 || header.made_by_bytes > kMadeByBytesMax || header.made_by_bytes > body.size() ||
       header.payload_bytes != body.size() - header.made_by_bytes) {
-    return Status::corruption("saved code: the lengths in its header do not fit its {} bytes",
-                              bytes.size());
+    return Status::corruption("saved code: the lengths in its header do not fit its {} bytes", bytes.size());
   }
   if (checksum(header, body) != header.checksum) {
     return Status::corruption("saved code: the checksum does not match, the file is damaged");

@@ -19,7 +19,8 @@ TEST(CodeFileTest, WhatWasEncodedIsDecoded) {
   const CodeFile file = decode_code_file(bytes).value();
   EXPECT_EQ(file.made_by, "wasmtime 0; test");
   EXPECT_EQ(file.module_hash.bytes[31], 7);
-  EXPECT_EQ(std::vector<uint8_t>(file.payload.begin(), file.payload.end()), (std::vector<uint8_t>{1, 2, 3, 4, 5}));
+  EXPECT_EQ(std::vector<uint8_t>(file.payload.begin(), file.payload.end()),
+            (std::vector<uint8_t>{1, 2, 3, 4, 5}));
 }
 
 TEST(CodeFileTest, EveryFlippedBitIsRefused) {

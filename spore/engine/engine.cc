@@ -77,9 +77,8 @@ void set_proposals(wasm_config_t* config, Tier tier) {
 ConfigHandle make_config(const EngineOptions& options) {
   ConfigHandle config(wasm_config_new());
   set_proposals(config.get(), options.tier);
-  wasmtime_config_strategy_set(config.get(), options.tier == Tier::kBaseline
-                                                 ? WASMTIME_STRATEGY_WINCH
-                                                 : WASMTIME_STRATEGY_CRANELIFT);
+  wasmtime_config_strategy_set(
+      config.get(), options.tier == Tier::kBaseline ? WASMTIME_STRATEGY_WINCH : WASMTIME_STRATEGY_CRANELIFT);
   wasmtime_config_cranelift_opt_level_set(config.get(), WASMTIME_OPT_LEVEL_SPEED);
   // One answer in all tiers and on all machines.
   wasmtime_config_cranelift_nan_canonicalization_set(config.get(), true);
@@ -119,9 +118,7 @@ std::string error_message(const wasmtime_error_t& error) {
   return printable(line, kMessageBytesMax);  // it may quote names of the module
 }
 
-std::string_view tier_name(Tier tier) {
-  return tier == Tier::kBaseline ? "baseline" : "optimised";
-}
+std::string_view tier_name(Tier tier) { return tier == Tier::kBaseline ? "baseline" : "optimised"; }
 
 std::string_view engine_version() { return WASMTIME_VERSION; }
 
@@ -145,8 +142,8 @@ CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, 
   for (size_t i = 0; i < exports.value.size; i++) {
     const wasm_exporttype_t* exported = exports.value.data[i];
     const wasm_externtype_t* type = wasm_exporttype_type(exported);
-    exports_.push_back({std::string(view(*wasm_exporttype_name(exported))), to_extern_kind(type),
-                        to_func_type(type)});
+    exports_.push_back(
+        {std::string(view(*wasm_exporttype_name(exported))), to_extern_kind(type), to_func_type(type)});
   }
 }
 
@@ -170,8 +167,8 @@ Result<std::vector<uint8_t>> CompiledCode::save() const {
 Result<std::shared_ptr<const Engine>> Engine::create(const EngineOptions& options,
                                                      std::shared_ptr<Ticker> ticker) {
   if (options.wasm_stack_bytes < kWasmStackBytesMin || options.wasm_stack_bytes > kWasmStackBytesMax) {
-    return Status::invalid_argument("wasm_stack_bytes is {}, allowed is {} to {}",
-                                    options.wasm_stack_bytes, kWasmStackBytesMin, kWasmStackBytesMax);
+    return Status::invalid_argument("wasm_stack_bytes is {}, allowed is {} to {}", options.wasm_stack_bytes,
+                                    kWasmStackBytesMin, kWasmStackBytesMax);
   }
   wasm_engine_t* handle = wasm_engine_new_with_config(make_config(options).release());
   remember_trap_handlers();
@@ -198,15 +195,14 @@ Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint
   // What a compiler lacks is not the module's fault: validation alone tells the two apart.
   const ErrorHandle invalid(wasmtime_module_validate(handle_, wasm.data(), wasm.size()));
   if (invalid == nullptr) {
-    return Status::unsupported("the {} compiler cannot take this module: {}{}",
-                               tier_name(options_.tier), message,
-                               options_.tier == Tier::kBaseline ? " (try tier=optimised)" : "");
+    return Status::unsupported("the {} compiler cannot take this module: {}{}", tier_name(options_.tier),
+                               message, options_.tier == Tier::kBaseline ? " (try tier=optimised)" : "");
   }
   return Status::invalid_module("not a valid module: {}", message);
 }
 
 Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<const uint8_t> bytes,
-                                                              const Digest& module_hash) const {
+                                                                      const Digest& module_hash) const {
   const CodeFile file = SPORE_TRY(decode_code_file(bytes));
   if (file.module_hash != module_hash) {
     return Status::invalid_argument("the saved code was made from another module ({:.12}, this is {:.12})",

@@ -101,7 +101,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // can do all that this process can.  kCorruption, kUnsupported: another version, engine or CPU;
   // kInvalidArgument: made from another module than `module_hash`.
   Result<std::shared_ptr<const CompiledCode>> load_trusted_code(std::span<const uint8_t> bytes,
-                                                        const Digest& module_hash) const;
+                                                                const Digest& module_hash) const;
 
   wasm_engine_t* handle() const { return handle_; }
 

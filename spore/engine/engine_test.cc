@@ -22,8 +22,8 @@ TEST(EngineTest, EveryConfigurationCanBeMadeAndCompiles) {
     for (const bool fuel : {false, true}) {
       for (const bool parallel : {false, true}) {
         for (const size_t stack : {kWasmStackBytesMin, size_t{512 * 1024}, kWasmStackBytesMax}) {
-          const auto engine = make(
-              {.tier = tier, .fuel = fuel, .wasm_stack_bytes = stack, .parallel_compile = parallel});
+          const auto engine =
+              make({.tier = tier, .fuel = fuel, .wasm_stack_bytes = stack, .parallel_compile = parallel});
           EXPECT_TRUE(engine->compile(answer_module()).ok());
         }
       }

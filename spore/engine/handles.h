@@ -21,8 +21,7 @@ using ErrorHandle = std::unique_ptr<wasmtime_error_t, DeleteWith<wasmtime_error_
 using TrapHandle = std::unique_ptr<wasm_trap_t, DeleteWith<wasm_trap_delete>>;
 using StoreHandle = std::unique_ptr<wasmtime_store_t, DeleteWith<wasmtime_store_delete>>;
 using LinkerHandle = std::unique_ptr<wasmtime_linker_t, DeleteWith<wasmtime_linker_delete>>;
-using InstancePreHandle =
-    std::unique_ptr<wasmtime_instance_pre_t, DeleteWith<wasmtime_instance_pre_delete>>;
+using InstancePreHandle = std::unique_ptr<wasmtime_instance_pre_t, DeleteWith<wasmtime_instance_pre_delete>>;
 using FuncTypeHandle = std::unique_ptr<wasm_functype_t, DeleteWith<wasm_functype_delete>>;
 
 // A vector that the C API filled, freed with its own function.

@@ -24,8 +24,7 @@ constexpr std::array kSamples{
            "(module (func (param f32) (result i32) local.get 0 i32.trunc_sat_f32_s))"},
     Sample{wasm::kSignExtension, "(module (func (param i32) (result i32) local.get 0 i32.extend8_s))"},
     Sample{wasm::kMultiValue, "(module (func (result i32 i32) i32.const 1 i32.const 2))"},
-    Sample{wasm::kBulkMemory,
-           "(module (memory 1) (func i32.const 0 i32.const 0 i32.const 0 memory.fill))"},
+    Sample{wasm::kBulkMemory, "(module (memory 1) (func i32.const 0 i32.const 0 i32.const 0 memory.fill))"},
     Sample{wasm::kReferenceTypes, "(module (table 1 funcref) (func i32.const 0 ref.null func table.set 0))"},
     Sample{wasm::kSimd, "(module (func (result v128) i32.const 1 i32x4.splat))"},
     Sample{wasm::kExtendedConst, "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))"},
@@ -69,11 +68,12 @@ INSTANTIATE_TEST_SUITE_P(BothTiers, ProposalsTest, testing::Values(Tier::kBaseli
 
 // The header that the engine was built with says which parts are in it: docs/decisions/0001-lean-engine.md.
 TEST(LeanEngineTest, NoPartIsBuiltInThatIsNotNeeded) {
-#if defined(WASMTIME_FEATURE_WASI) || defined(WASMTIME_FEATURE_WASI_HTTP) || defined(WASMTIME_FEATURE_ASYNC) || \
-    defined(WASMTIME_FEATURE_COMPONENT_MODEL) || defined(WASMTIME_FEATURE_GC) ||                                \
-    defined(WASMTIME_FEATURE_POOLING_ALLOCATOR) || defined(WASMTIME_FEATURE_THREADS) ||                         \
-    defined(WASMTIME_FEATURE_CACHE) || defined(WASMTIME_FEATURE_PROFILING) ||                                   \
-    defined(WASMTIME_FEATURE_COREDUMP) || defined(WASMTIME_FEATURE_ALL_ARCH)
+#if defined(WASMTIME_FEATURE_WASI) || defined(WASMTIME_FEATURE_WASI_HTTP) ||        \
+    defined(WASMTIME_FEATURE_ASYNC) || defined(WASMTIME_FEATURE_COMPONENT_MODEL) || \
+    defined(WASMTIME_FEATURE_GC) || defined(WASMTIME_FEATURE_POOLING_ALLOCATOR) ||  \
+    defined(WASMTIME_FEATURE_THREADS) || defined(WASMTIME_FEATURE_CACHE) ||         \
+    defined(WASMTIME_FEATURE_PROFILING) || defined(WASMTIME_FEATURE_COREDUMP) ||    \
+    defined(WASMTIME_FEATURE_ALL_ARCH)
   FAIL() << "the engine holds more than docs/decisions/0001-lean-engine.md allows";
 #endif
 #if !defined(WASMTIME_FEATURE_CRANELIFT) || !defined(WASMTIME_FEATURE_WINCH)

@@ -40,12 +40,10 @@ void remember_present_handlers() {
 // (div_s would not do: compilers check its operands first, and trap by SIGILL.)
 //   a: (i32.load (local.get 0))   b: unreachable   c: (i32.div_u (local.get 0) (local.get 1))
 constexpr std::array<uint8_t, 66> kTrapModule{
-    0x00, 0x61, 0x73, 0x6D, 0x01, 0x00, 0x00, 0x00, 0x01, 0x07, 0x01, 0x60,
-    0x02, 0x7F, 0x7F, 0x01, 0x7F, 0x03, 0x04, 0x03, 0x00, 0x00, 0x00, 0x05,
-    0x03, 0x01, 0x00, 0x01, 0x07, 0x0D, 0x03, 0x01, 0x61, 0x00, 0x00, 0x01,
-    0x62, 0x00, 0x01, 0x01, 0x63, 0x00, 0x02, 0x0A, 0x15, 0x03, 0x07, 0x00,
-    0x20, 0x00, 0x28, 0x02, 0x00, 0x0B, 0x03, 0x00, 0x00, 0x0B, 0x07, 0x00,
-    0x20, 0x00, 0x20, 0x01, 0x6E, 0x0B,
+    0x00, 0x61, 0x73, 0x6D, 0x01, 0x00, 0x00, 0x00, 0x01, 0x07, 0x01, 0x60, 0x02, 0x7F, 0x7F, 0x01, 0x7F,
+    0x03, 0x04, 0x03, 0x00, 0x00, 0x00, 0x05, 0x03, 0x01, 0x00, 0x01, 0x07, 0x0D, 0x03, 0x01, 0x61, 0x00,
+    0x00, 0x01, 0x62, 0x00, 0x01, 0x01, 0x63, 0x00, 0x02, 0x0A, 0x15, 0x03, 0x07, 0x00, 0x20, 0x00, 0x28,
+    0x02, 0x00, 0x0B, 0x03, 0x00, 0x00, 0x0B, 0x07, 0x00, 0x20, 0x00, 0x20, 0x01, 0x6E, 0x0B,
 };
 
 Status expect_trap(wasmtime_context_t* context, const wasmtime_instance_t& instance, const char* name,
@@ -85,8 +83,7 @@ Status trap_once_per_signal() {
   wasmtime_context_t* context = wasmtime_store_context(store.get());
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
-  const ErrorHandle error(
-      wasmtime_instance_new(context, module.get(), nullptr, 0, &instance, &trap));
+  const ErrorHandle error(wasmtime_instance_new(context, module.get(), nullptr, 0, &instance, &trap));
   if (error != nullptr || trap != nullptr) return Status::internal("the trap self-test does not start");
   SPORE_TRY(expect_trap(context, instance, "a", WASMTIME_TRAP_CODE_MEMORY_OUT_OF_BOUNDS));
   SPORE_TRY(expect_trap(context, instance, "b", WASMTIME_TRAP_CODE_UNREACHABLE_CODE_REACHED));
@@ -122,9 +119,10 @@ Status first_check() {
   pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
   for (const int signal : kTrapSignals) {
     if (sigismember(&blocked, signal) == 1) {
-      return Status::unavailable("this thread blocks {}, by which guests trap: unblock it with "
-                                 "pthread_sigmask before calling",
-                                 strsignal(signal));
+      return Status::unavailable(
+          "this thread blocks {}, by which guests trap: unblock it with "
+          "pthread_sigmask before calling",
+          strsignal(signal));
     }
   }
   pthread_attr_t attributes;
@@ -141,9 +139,7 @@ Status first_check() {
 
 }  // namespace
 
-void remember_trap_handlers() {
-  std::call_once(remembered, remember_present_handlers);
-}
+void remember_trap_handlers() { std::call_once(remembered, remember_present_handlers); }
 
 bool trap_handlers_replaced() {
   for (size_t i = 0; i < kTrapSignals.size(); i++) {

@@ -83,8 +83,7 @@ Status check_limits(const Limits& limits, const EngineOptions& options) {
                                     kDeadlineMsMax);
   }
   if (limits.fuel_max != 0 && !options.fuel) {
-    return Status::invalid_argument("fuel_max is {}, but the engine was made without fuel",
-                                    limits.fuel_max);
+    return Status::invalid_argument("fuel_max is {}, but the engine was made without fuel", limits.fuel_max);
   }
   if (limits.nesting_max == 0) return Status::invalid_argument("nesting_max is 0, at least 1 is needed");
   return {};
@@ -121,10 +120,11 @@ struct HostCall {
     Store& store = *static_cast<Store*>(wasmtime_context_get_data(context));
     Caller caller(store, raw_caller);
     Status status = body(function, caller, reinterpret_cast<RawValue*>(values));
-    if (status.ok()) [[likely]] return nullptr;
-    store.pending_ = Status(is_limit(status.code()) ? status.code() : Code::kHostError,
-                            fmt::format("host function {}.{}: {}", function.module, function.name,
-                                        status.message()));
+    if (status.ok()) [[likely]]
+      return nullptr;
+    store.pending_ =
+        Status(is_limit(status.code()) ? status.code() : Code::kHostError,
+               fmt::format("host function {}.{}: {}", function.module, function.name, status.message()));
     constexpr std::string_view kText = "host function failed";  // pending_ has the real one
     return wasmtime_trap_new(kText.data(), kText.size());
   }
@@ -151,7 +151,8 @@ wasm_trap_t* on_host_call(void* env, wasmtime_caller_t* caller, wasmtime_val_raw
 }
 
 GuestMemory Caller::memory() {
-  if (store_.members_.size() == 1 && store_.attempts_ == 1) [[likely]] return store_.member_memory(store_.members_.front());
+  if (store_.members_.size() == 1 && store_.attempts_ == 1) [[likely]]
+    return store_.member_memory(store_.members_.front());
   // During an instantiation, after one that failed, or with several instances: only Wasmtime knows who calls.
   wasmtime_extern_t item;
   auto* caller = static_cast<wasmtime_caller_t*>(caller_);
@@ -215,7 +216,8 @@ Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* u
       handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
   context_ = wasmtime_store_context(handle_.get());
   wasmtime_store_limiter(handle_.get(), to_signed(limits_.memory_bytes_max),
-                         to_signed(limits_.table_elements_max), kInstancesMax, limits_.tables_max, limits_.memories_max);
+                         to_signed(limits_.table_elements_max), kInstancesMax, limits_.tables_max,
+                         limits_.memories_max);
   // The first check of each call comes to on_epoch at once, and then at each tick: see ticker.h.
   wasmtime_store_epoch_deadline_callback(handle_.get(), &Store::on_epoch, this, nullptr);
 }
@@ -235,8 +237,7 @@ Result<InstanceHandle> Store::instantiate(const std::shared_ptr<const Binding>& 
   open(kCall);
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
-  wasmtime_error_t* error =
-      wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
+  wasmtime_error_t* error = wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
   return add_member(std::bit_cast<InstanceHandle>(instance), binding->code());
@@ -274,8 +275,8 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
   open(kCall);
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
-  wasmtime_error_t* error = wasmtime_instance_new(context_, code->handle(), imports.data(),
-                                                  imports.size(), &instance, &trap);
+  wasmtime_error_t* error =
+      wasmtime_instance_new(context_, code->handle(), imports.data(), imports.size(), &instance, &trap);
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
   return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code));
@@ -295,9 +296,8 @@ InstanceHandle Store::add_member(const InstanceHandle& instance, std::shared_ptr
 }
 
 const Store::Member& Store::member(const InstanceHandle& instance) const {
-  const auto found = std::ranges::find(members_, instance.words, [](const Member& member) -> const auto& {
-    return member.instance.words;
-  });
+  const auto found = std::ranges::find(
+      members_, instance.words, [](const Member& member) -> const auto& { return member.instance.words; });
   SPORE_ASSERT(found != members_.end(), "an instance of another store");
   return *found;
 }
@@ -386,9 +386,10 @@ Status Store::enter() {
         "this instance was stopped in the middle of an earlier call and is retired: make a new one");
   }
   if (depth() >= limits_.nesting_max) {
-    return Status::limit_exceeded("calls from host functions back into the guest are {} deep "
-                                  "(nesting_max={})",
-                                  depth(), limits_.nesting_max);
+    return Status::limit_exceeded(
+        "calls from host functions back into the guest are {} deep "
+        "(nesting_max={})",
+        depth(), limits_.nesting_max);
   }
   SPORE_TRY(check_thread(wasm_stack_bytes_));
   if (counts_fuel_) refuel();
@@ -406,14 +407,16 @@ void Store::refuel() {
 }
 
 bool Store::try_call(const FunctionHandle& function, RawValue* values, size_t count) {
-  if (!may_enter() && !enter_or_fail()) [[unlikely]] return false;
+  if (!may_enter() && !enter_or_fail()) [[unlikely]]
+    return false;
   open(kCall);
   wasm_trap_t* trap = nullptr;
-  wasmtime_error_t* error = wasmtime_func_call_unchecked(
-      context_, reinterpret_cast<const wasmtime_func_t*>(&function),
-      reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
+  wasmtime_error_t* error =
+      wasmtime_func_call_unchecked(context_, reinterpret_cast<const wasmtime_func_t*>(&function),
+                                   reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
   close(kCall);
-  if (error == nullptr && trap == nullptr) [[likely]] return true;
+  if (error == nullptr && trap == nullptr) [[likely]]
+    return true;
   return fail(error, trap);
 }
 
@@ -494,9 +497,8 @@ Status Store::describe_trap(wasm_trap_t* trap) {
     hint = fmt::format(" (wasm_stack_bytes={})", engine_->options().wasm_stack_bytes);
   }
   const Code code = kind == TrapKind::kOutOfFuel ? Code::kLimitExceeded : Code::kTrap;
-  return with_trap_info(
-      Status::make(code, "the guest trapped: {}{}{}", trap_kind_message(kind), where, hint), kind,
-      std::move(backtrace));
+  return with_trap_info(Status::make(code, "the guest trapped: {}{}{}", trap_kind_message(kind), where, hint),
+                        kind, std::move(backtrace));
 }
 
 // Whatever is not a trap: a callback of ours that stopped the guest, or instantiation that was refused.
@@ -507,10 +509,8 @@ Status Store::describe_error(wasmtime_error* error) {
     retired_ = true;
     plain_ = false;
     Status status = std::exchange(pending_, Status());
-    const bool interrupted =
-        status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
-    return with_trap_info(std::move(status),
-                          interrupted ? TrapKind::kInterrupted : TrapKind::kHostError,
+    const bool interrupted = status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
+    return with_trap_info(std::move(status), interrupted ? TrapKind::kInterrupted : TrapKind::kHostError,
                           to_frames(frames.value));
   }
   const std::string message = error_message(*error);

@@ -102,8 +102,8 @@ class RawFunction {
 class Store {
  public:
   // kInvalidArgument: a limit that is out of range, or fuel on an engine that does not count it.
-  static Result<std::unique_ptr<Store>> create(std::shared_ptr<const Engine> engine,
-                                               const Limits& limits, void* user_data = nullptr);
+  static Result<std::unique_ptr<Store>> create(std::shared_ptr<const Engine> engine, const Limits& limits,
+                                               void* user_data = nullptr);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
@@ -229,7 +229,8 @@ inline bool RawFunction::try_call_unchecked(RawValue* values, size_t count) cons
 }
 
 inline Status RawFunction::call_unchecked(RawValue* values, size_t count) const {
-  if (store_->try_call(handle_, values, count)) [[likely]] return {};
+  if (store_->try_call(handle_, values, count)) [[likely]]
+    return {};
   return store_->take_failure();
 }
 

@@ -48,8 +48,9 @@ class StoreTest : public testing::TestWithParam<Tier> {
   using Body = std::function<Status(Caller&, RawValue*)>;
 
   // A store with kGuest in it, whose one import runs `body`.
-  void start(const Limits& limits, Body body = [](Caller&, RawValue*) { return Status(); },
-             EngineOptions options = {}) {
+  void start(
+      const Limits& limits, Body body = [](Caller&, RawValue*) { return Status(); },
+      EngineOptions options = {}) {
     options.tier = GetParam();
     engine_ = Engine::create(options, ticker_).value();
     auto functions = std::make_shared<HostFunctions>();
@@ -347,10 +348,15 @@ TEST_P(StoreTest, AGroupOfCallsHasOneDeadlineOneQuotaAndOneFilling) {
 TEST_P(StoreTest, MemoriesAndTablesAreCounted) {
   engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
   const auto functions = std::make_shared<const HostFunctions>();
-  const auto binding =
-      Binding::create(engine_->compile(text_to_wasm(R"((module (memory 1) (memory 1)
-        (table 1 funcref) (table 1 funcref) (table 1 funcref)))").value()).value(), functions).value();
-  EXPECT_TRUE(Store::create(engine_, {.memories_max = 2, .tables_max = 3}).value()->instantiate(binding).ok());
+  const auto binding = Binding::create(engine_
+                                           ->compile(text_to_wasm(R"((module (memory 1) (memory 1)
+        (table 1 funcref) (table 1 funcref) (table 1 funcref)))")
+                                                         .value())
+                                           .value(),
+                                       functions)
+                           .value();
+  EXPECT_TRUE(
+      Store::create(engine_, {.memories_max = 2, .tables_max = 3}).value()->instantiate(binding).ok());
   const auto memories = Store::create(engine_, {}).value()->instantiate(binding);
   EXPECT_NE(memories.status().message().find("(memories_max=1)"), std::string_view::npos)
       << memories.status().message();
@@ -372,7 +378,8 @@ TEST_P(StoreTest, ACallerSeesTheMemoryOfTheInstanceThatCalls) {
     (import "env" "call" (func $call (param i32) (result i32)))
     (memory (export "memory") 3)
     (func $start (drop (call $call (i32.const 0))))
-    (start $start)))").value());
+    (start $start)))")
+                                         .value());
   ASSERT_TRUE(store_->instantiate_linked(code.value(), binding_->functions(), {}).ok());
   ASSERT_TRUE(call("host").ok());
   EXPECT_EQ(sizes, (std::vector<size_t>{1, 3, 1}));
@@ -385,11 +392,14 @@ TEST_P(StoreTest, AFailedInstantiationMayLeaveFunctionsBehindThatStayAlive) {
   const auto table_owner = engine_->compile(text_to_wasm(R"((module
     (table (export "t") 1 funcref)
     (type $f (func (param i32) (result i32)))
-    (func (export "run") (result i32) (call_indirect (type $f) (i32.const 7) (i32.const 0)))))").value());
+    (func (export "run") (result i32) (call_indirect (type $f) (i32.const 7) (i32.const 0)))))")
+                                                .value());
   instance_ = store_->instantiate_linked(table_owner.value(), binding_->functions(), {}).value();
   {
     auto functions = std::make_shared<HostFunctions>();
-    functions->push_back({"host", "left", {{ValType::kI32}, {ValType::kI32}},
+    functions->push_back({"host",
+                          "left",
+                          {{ValType::kI32}, {ValType::kI32}},
                           [secret = std::string(100, 'x')](Caller&, RawValue* values) {
                             values[0].i32 += static_cast<int32_t>(secret.size());
                             return Status();
@@ -399,7 +409,8 @@ TEST_P(StoreTest, AFailedInstantiationMayLeaveFunctionsBehindThatStayAlive) {
       (import "host" "left" (func $left (param i32) (result i32)))
       (elem (i32.const 0) $left)
       (func $start unreachable)
-      (start $start)))").value());
+      (start $start)))")
+                                              .value());
     const std::vector<Store::Linked> linked{{"owner", instance_}};
     EXPECT_EQ(store_->instantiate_linked(failing.value(), functions, linked).code(), Code::kTrap);
   }
@@ -430,7 +441,8 @@ TEST_P(StoreTest, AnUnknownExportIsToldWithWhatThereIs) {
 TEST_P(StoreTest, ExportsMayHaveAnyNameAndMessagesStayPrintable) {
   engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
   const auto code = engine_->compile(
-      text_to_wasm("(module (func (export \"nul\\00\") unreachable) (func (export \"a\\1b[2J\\0ab\")))").value());
+      text_to_wasm("(module (func (export \"nul\\00\") unreachable) (func (export \"a\\1b[2J\\0ab\")))")
+          .value());
   binding_ = Binding::create(code.value(), std::make_shared<const HostFunctions>()).value();
   store_ = Store::create(engine_, {}).value();
   instance_ = store_->instantiate(binding_).value();
@@ -446,7 +458,8 @@ TEST_P(StoreTest, MissingImportsAreNamedAllAtOnceWithTheirTypes) {
     (import "env" "a" (func (param i32)))
     (import "env" "b" (func (result i64)))
     (import "env" "m" (memory 1))
-    (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))))").value());
+    (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))))")
+                                         .value());
   auto functions = std::make_shared<HostFunctions>();
   functions->push_back({"env", "b", {{}, {ValType::kI32}}, [](Caller&, RawValue*) { return Status(); }});
   const auto binding = Binding::create(code.value(), functions);

@@ -115,7 +115,8 @@ Status Ticker::wake() {
 }
 
 void Ticker::catch_up() {
-  const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(SteadyClock::now() - counted_to_);
+  const auto elapsed =
+      std::chrono::duration_cast<std::chrono::milliseconds>(SteadyClock::now() - counted_to_);
   counted_to_ += elapsed;
   ticks_.fetch_add(static_cast<uint64_t>(elapsed.count()));
 }

@@ -52,12 +52,13 @@ class Ticker {
 
   // The time at which a call begins.  As cheap as now() while it runs.
   uint64_t begin() {
-    if (parked_.load(std::memory_order_relaxed)) [[unlikely]] static_cast<void>(wake());
+    if (parked_.load(std::memory_order_relaxed)) [[unlikely]]
+      static_cast<void>(wake());
     return now();
   }
 
-  // From a running guest, or a host function that it waits for: "I am running".  Wakes or starts the thread if need be; kUnavailable if the
-  // system refuses a thread.
+  // From a running guest, or a host function that it waits for: "I am running".  Wakes or starts the thread
+  // if need be; kUnavailable if the system refuses a thread.
   Status touch();
 
   bool parked() const { return parked_.load(); }
@@ -84,7 +85,8 @@ class Ticker {
   Mutex mutex_;
   std::vector<wasm_engine_t*> engines_ SPORE_GUARDED_BY(mutex_);
   std::unique_ptr<Worker> worker_ SPORE_GUARDED_BY(mutex_);
-  std::chrono::steady_clock::time_point counted_to_ SPORE_GUARDED_BY(mutex_) = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point counted_to_ SPORE_GUARDED_BY(mutex_) =
+      std::chrono::steady_clock::now();
 };
 
 }  // namespace spore::engine

@@ -28,9 +28,7 @@ std::string_view trap_kind_message(TrapKind kind) {
   return "trap";
 }
 
-const TrapInfo* trap_info(const Status& status) {
-  return dynamic_cast<const TrapInfo*>(status.attachment());
-}
+const TrapInfo* trap_info(const Status& status) { return dynamic_cast<const TrapInfo*>(status.attachment()); }
 
 Status bad_result(std::string_view what) {
   auto info = std::make_shared<TrapInfo>();
@@ -46,9 +44,10 @@ std::string backtrace_text(const std::vector<Frame>& frames) {
     const std::string offset = frame.module_offset == kOffsetUnknown
                                    ? std::string()
                                    : fmt::format(", offset {:#x}", frame.module_offset);
-    fmt::format_to(std::back_inserter(text), "{:5}: {}{}{} (function {}{})\n", number++, printable(frame.module),
-                   frame.module.empty() ? "" : "!",
-                   frame.function.empty() ? "<unnamed>" : printable(frame.function), frame.function_index, offset);
+    fmt::format_to(std::back_inserter(text), "{:5}: {}{}{} (function {}{})\n", number++,
+                   printable(frame.module), frame.module.empty() ? "" : "!",
+                   frame.function.empty() ? "<unnamed>" : printable(frame.function), frame.function_index,
+                   offset);
   }
   return text;
 }

@@ -17,8 +17,7 @@ namespace {
 
 constexpr std::string_view kRealloc = "cabi_realloc";
 const FuncType& realloc_type() {
-  static const FuncType type{{ValType::kI32, ValType::kI32, ValType::kI32, ValType::kI32},
-                             {ValType::kI32}};
+  static const FuncType type{{ValType::kI32, ValType::kI32, ValType::kI32, ValType::kI32}, {ValType::kI32}};
   return type;
 }
 
@@ -42,8 +41,7 @@ Result<RawFunction> helper(engine::Store& store, const engine::InstanceHandle& i
 }  // namespace
 
 Result<Crossing> Crossing::create(engine::Store& store, const engine::InstanceHandle& instance,
-                                  std::string_view name, const FuncType& core, bool text_in,
-                                  bool text_out) {
+                                  std::string_view name, const FuncType& core, bool text_in, bool text_out) {
   const RawFunction function = SPORE_TRY(store.function(instance, name));
   if (function.type() != core) {
     return Status::invalid_argument("the function '{}' is of type {}, asked for is {}", printable(name),

@@ -40,8 +40,7 @@ class Crossing {
   Result<std::string> lift(const engine::RawValue& result) const;
 
  private:
-  Crossing(engine::Store& store, const engine::InstanceHandle& instance,
-           const engine::RawFunction& function)
+  Crossing(engine::Store& store, const engine::InstanceHandle& instance, const engine::RawFunction& function)
       : store_(&store), instance_(instance), function_(function) {}
 
   engine::Store* store_;

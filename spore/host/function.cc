@@ -13,8 +13,7 @@ constexpr size_t kValuesMax = 64;
 
 }  // namespace
 
-Result<DynamicFunction> DynamicFunction::create(engine::Store& store,
-                                                const engine::InstanceHandle& instance,
+Result<DynamicFunction> DynamicFunction::create(engine::Store& store, const engine::InstanceHandle& instance,
                                                 std::string_view name, Signature signature) {
   const engine::FuncType core = signature.core_type();
   const size_t values = std::max(core.params.size(), core.results.size());
@@ -50,8 +49,7 @@ Result<std::vector<Value>> DynamicFunction::run(std::span<const Value> args) con
 Status DynamicFunction::check(std::span<const Value> args) const {
   if (args.size() != signature_.params.size()) {
     return Status::invalid_argument("{} argument{} given, the function takes {}: {}", args.size(),
-                                    args.size() == 1 ? "" : "s", signature_.params.size(),
-                                    signature_.text());
+                                    args.size() == 1 ? "" : "s", signature_.params.size(), signature_.text());
   }
   for (size_t i = 0; i < args.size(); i++) {
     if (args[i].type() == signature_.params[i]) continue;

@@ -60,8 +60,7 @@ class Function<R(Args...)> {
  public:
   static Result<Function> create(engine::Store& store, const engine::InstanceHandle& instance,
                                  std::string_view name) {
-    return Function(
-        SPORE_TRY(Crossing::create(store, instance, name, core_type(), kTextIn, kTextOut)));
+    return Function(SPORE_TRY(Crossing::create(store, instance, name, core_type(), kTextIn, kTextOut)));
   }
 
   Result<R> operator()(Args... args) const
@@ -75,7 +74,8 @@ class Function<R(Args...)> {
     } else {
       size_t next = 0;
       (Crosses<Args>::lower(args, values[next++]), ...);
-      if (!crossing_.try_call(values.data(), kValues)) [[unlikely]] return crossing_.store().take_failure();
+      if (!crossing_.try_call(values.data(), kValues)) [[unlikely]]
+        return crossing_.store().take_failure();
       return Crosses<R>::lift(values[0]);
     }
   }

@@ -33,7 +33,8 @@ using engine::Caller;
 namespace internal {
 
 template <typename T>
-inline constexpr bool kIsView = std::is_same_v<T, std::string_view> || std::is_same_v<T, std::span<std::byte>>;
+inline constexpr bool kIsView =
+    std::is_same_v<T, std::string_view> || std::is_same_v<T, std::span<std::byte>>;
 
 template <typename T>
 struct Unwrapped {

@@ -27,8 +27,7 @@ Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledC
     }
     linked.push_back({other.name, other.instance->handle_});
   }
-  const engine::InstanceHandle handle =
-      SPORE_TRY(first.store_->instantiate_linked(code, functions, linked));
+  const engine::InstanceHandle handle = SPORE_TRY(first.store_->instantiate_linked(code, functions, linked));
   return Instance(first.store_, handle, std::move(code));
 }
 

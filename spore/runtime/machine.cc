@@ -31,9 +31,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cmath>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <initializer_list>
 #include <limits>
@@ -287,12 +287,10 @@ std::string chosen_word(std::string_view text) {
 MachineCheck good(std::string_view name, std::string found) {
   return {std::string(name), State::kGood, std::move(found), "", ""};
 }
-MachineCheck degraded(std::string_view name, std::string found, std::string cost,
-                      std::string remedy) {
+MachineCheck degraded(std::string_view name, std::string found, std::string cost, std::string remedy) {
   return {std::string(name), State::kDegraded, std::move(found), std::move(cost), std::move(remedy)};
 }
-MachineCheck missing(std::string_view name, std::string found, std::string cost,
-                     std::string remedy) {
+MachineCheck missing(std::string_view name, std::string found, std::string cost, std::string remedy) {
   return {std::string(name), State::kMissing, std::move(found), std::move(cost), std::move(remedy)};
 }
 
@@ -396,9 +394,8 @@ MachineCheck check_write_tracking(const ProbeOptions& options) {
   const size_t bytes = kPages * page_bytes();
   const UniqueFd image(::memfd_create("spore-doctor", MFD_CLOEXEC));
   const bool sized = image.valid() && ::ftruncate(image.get(), static_cast<off_t>(bytes)) == 0;
-  const Mapping area =
-      sized ? Mapping::of_fd(image.get(), bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE)
-            : Mapping::anonymous(bytes);
+  const Mapping area = sized ? Mapping::of_fd(image.get(), bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE)
+                             : Mapping::anonymous(bytes);
   if (!area.valid()) return absent("mapping", errno);
   constexpr size_t kFirstResident = 8;  // before it: pages that nobody touched, which must arm too
   for (size_t page = kFirstResident; page < kPages; page++) area.touch(page);
@@ -428,8 +425,8 @@ UniqueFd open_fault_event() {
   attributes.sample_period = 1;
   attributes.exclude_kernel = 1;  // what perf_event_paranoid=2 allows everybody
   attributes.exclude_hv = 1;
-  return UniqueFd(static_cast<int>(
-      ::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC)));
+  return UniqueFd(
+      static_cast<int>(::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC)));
 }
 
 // The counter that is read without a system call: the head of a mapped ring moves at each fault.
@@ -478,8 +475,7 @@ MachineCheck check_rusage_faults() {
                    "instead of 0.22 us.",
                    "A seccomp filter that allows getrusage; a kernel that counts them.");
   }
-  return good(kName, fmt::format("yes ({:.2f} us)",
-                                 best_us([&] { ::getrusage(RUSAGE_THREAD, &after); })));
+  return good(kName, fmt::format("yes ({:.2f} us)", best_us([&] { ::getrusage(RUSAGE_THREAD, &after); })));
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -504,8 +500,7 @@ MachineCheck check_sealed_memfd() {
     return absent("F_ADD_SEALS", errno);
   }
   const uint8_t byte = 1;
-  const Mapping writable =
-      Mapping::of_fd(fd.get(), page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED);
+  const Mapping writable = Mapping::of_fd(fd.get(), page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED);
   if (::pwrite(fd.get(), &byte, 1, 0) >= 0 || ::ftruncate(fd.get(), 0) == 0 ||
       ::ftruncate(fd.get(), 2 * bytes) == 0 || writable.valid()) {
     return absent("the seals do not hold", EIO);
@@ -591,18 +586,18 @@ MachineCheck check_mappings(const ProbeOptions& options, MachineReport& report) 
   constexpr std::string_view kName = "mappings";
   report.mappings_max = read_number(options.proc_root / "sys" / "vm" / "max_map_count");
   report.mappings_used = count_lines(options.proc_root / "self" / "maps");
-  constexpr std::string_view kRemedy =
-      "sysctl vm.max_map_count=1048576 (in /etc/sysctl.d to keep it).";
+  constexpr std::string_view kRemedy = "sysctl vm.max_map_count=1048576 (in /etc/sysctl.d to keep it).";
   if (!report.mappings_max) {
     return degraded(kName, "vm.max_map_count cannot be read",
                     "Nothing is slower, but how many slots fit is only known when the kernel refuses "
-                    "one.", "Mount /proc.");
+                    "one.",
+                    "Mount /proc.");
   }
   const uint64_t left = difference_or_zero(*report.mappings_max, report.mappings_used.value_or(0));
-  std::string found = fmt::format(
-      "vm.max_map_count {}, {} in use: {} slots of {} mappings", count_text(*report.mappings_max),
-      report.mappings_used ? count_text(*report.mappings_used) : "unknown number",
-      count_text(left / kMappingsPerSlot), kMappingsPerSlot);
+  std::string found =
+      fmt::format("vm.max_map_count {}, {} in use: {} slots of {} mappings", count_text(*report.mappings_max),
+                  report.mappings_used ? count_text(*report.mappings_used) : "unknown number",
+                  count_text(left / kMappingsPerSlot), kMappingsPerSlot);
   if (*report.mappings_max >= kMappingsWanted && left / kMappingsPerSlot >= kSlotsWanted) {
     return good(kName, std::move(found));
   }
@@ -617,19 +612,17 @@ MachineCheck check_overcommit(const ProbeOptions& options, MachineReport& report
   const auto mode = read_number(options.proc_root / "sys" / "vm" / "overcommit_memory");
   if (!mode) {
     return degraded(kName, "vm.overcommit_memory cannot be read",
-                    "Nothing is slower, but in mode 2 fewer instances fit than said below.",
-                    "Mount /proc.");
+                    "Nothing is slower, but in mode 2 fewer instances fit than said below.", "Mount /proc.");
   }
   if (*mode != 2) return good(kName, fmt::format("vm.overcommit_memory {}", *mode));
-  report.commit_bytes_left =
-      difference_or_zero(meminfo_bytes(options, "CommitLimit").value_or(0),
-                         meminfo_bytes(options, "Committed_AS").value_or(0));
-  return degraded(kName,
-                  fmt::format("vm.overcommit_memory 2: {} may still be committed",
-                              bytes_text(*report.commit_bytes_left)),
-                  "Every open page of a slot counts as used, written or not, shared or not: a Ruby instance "
-                  "counts 69 MB of which it writes 58 pages.",
-                  "sysctl vm.overcommit_memory=0, or a higher vm.overcommit_ratio.");
+  report.commit_bytes_left = difference_or_zero(meminfo_bytes(options, "CommitLimit").value_or(0),
+                                                meminfo_bytes(options, "Committed_AS").value_or(0));
+  return degraded(
+      kName,
+      fmt::format("vm.overcommit_memory 2: {} may still be committed", bytes_text(*report.commit_bytes_left)),
+      "Every open page of a slot counts as used, written or not, shared or not: a Ruby instance "
+      "counts 69 MB of which it writes 58 pages.",
+      "sysctl vm.overcommit_memory=0, or a higher vm.overcommit_ratio.");
 }
 
 struct CgroupLimit {
@@ -647,16 +640,15 @@ constexpr CgroupFiles kCgroup1 = {"v1", "memory.limit_in_bytes", "memory.usage_i
 
 // The tightest limit of `group` and of all groups above it.  The path in /proc/self/cgroup may not
 // exist below the mount (a container without a cgroup namespace): then the mount's root is the group.
-std::optional<CgroupLimit> tightest_limit(const std::filesystem::path& mount,
-                                          std::filesystem::path group, const CgroupFiles& files) {
+std::optional<CgroupLimit> tightest_limit(const std::filesystem::path& mount, std::filesystem::path group,
+                                          const CgroupFiles& files) {
   constexpr uint64_t kNone = uint64_t{1} << 60;  // v1 says 2^63 less a page, v2 "max"
   std::optional<CgroupLimit> tightest;
   for (;; group = group.parent_path()) {
     const std::filesystem::path folder = mount / group;
     const auto limit = read_number(folder / files.limit);
     if (limit && *limit < kNone) {
-      const auto reclaimable =
-          value_of(read_text(folder / "memory.stat").value_or(""), files.reclaimable);
+      const auto reclaimable = value_of(read_text(folder / "memory.stat").value_or(""), files.reclaimable);
       const uint64_t usage = read_number(folder / files.usage).value_or(0);
       const uint64_t working_set =
           difference_or_zero(usage, parse_number(reclaimable.value_or("")).value_or(0));
@@ -711,8 +703,8 @@ MachineCheck check_memory(const ProbeOptions& options, MachineReport& report) {
                     "Nothing is slower, but pools are not sized by memory: their own limits hold.",
                     "Mount /proc.");
   }
-  std::string found = fmt::format("{} available of {}", bytes_text(*report.memory_bytes_available),
-                                  bytes_text(*total));
+  std::string found =
+      fmt::format("{} available of {}", bytes_text(*report.memory_bytes_available), bytes_text(*total));
   if (*report.memory_bytes_available >= 2 * kMemoryCapBytes) return good(kName, std::move(found));
   return degraded(kName, std::move(found),
                   "Less than two memories at their default cap of 256 MiB: a guest that uses what it may "
@@ -757,12 +749,10 @@ MachineCheck check_swap(const ProbeOptions& options) {
 // is built without huge pages does not know the advice (EINVAL).
 MachineCheck check_huge_pages(const ProbeOptions& options) {
   constexpr std::string_view kName = "huge pages";
-  const auto text =
-      read_text(options.sys_root / "kernel" / "mm" / "transparent_hugepage" / "enabled");
+  const auto text = read_text(options.sys_root / "kernel" / "mm" / "transparent_hugepage" / "enabled");
   const std::string mode = chosen_word(text.value_or(""));
   const Mapping area = Mapping::anonymous(page_bytes());
-  const bool declined =
-      area.valid() && ::madvise(area.base(), area.bytes(), MADV_NOHUGEPAGE) == 0;
+  const bool declined = area.valid() && ::madvise(area.base(), area.bytes(), MADV_NOHUGEPAGE) == 0;
   const int error = declined ? 0 : errno;
   if (declined) return good(kName, fmt::format("mode {}; slots can decline them", mode));
   if (error == EINVAL) return good(kName, "the kernel has none");
@@ -819,11 +809,10 @@ MachineCheck check_executable() {
   const int error = try_executable();
   if (error == 0) return good(kName, "yes (pages can be made executable)");
   const int mdwe = ::prctl(kPrGetMdwe, 0, 0, 0, 0);
-  return missing(kName,
-                 fmt::format("no: mprotect: {}{}", error_text(error),
-                             mdwe > 0 ? " (PR_SET_MDWE is set)" : ""),
-                 "No guest runs: code can be neither compiled nor loaded.",
-                 "MemoryDenyWriteExecute=no in the service; SELinux: allow execmem.");
+  return missing(
+      kName, fmt::format("no: mprotect: {}{}", error_text(error), mdwe > 0 ? " (PR_SET_MDWE is set)" : ""),
+      "No guest runs: code can be neither compiled nor loaded.",
+      "MemoryDenyWriteExecute=no in the service; SELinux: allow execmem.");
 }
 
 #if defined(__x86_64__)
@@ -870,8 +859,7 @@ MachineCheck check_cpu(const ProbeOptions& options, const CpuNeed& need) {
   if (absent.empty()) {
     return good(need.name, fmt::format("yes ({})", fmt::join(need.features, ", ")));
   }
-  return degraded(need.name, fmt::format("without {}", fmt::join(absent, ", ")),
-                  std::string(need.cost),
+  return degraded(need.name, fmt::format("without {}", fmt::join(absent, ", ")), std::string(need.cost),
                   "In a virtual machine: a CPU model that passes them on (QEMU: -cpu host).");
 }
 
@@ -918,8 +906,7 @@ MachineCheck check_openat2() {
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH;
   const auto open = [&](const char* path) {
-    return UniqueFd(
-        static_cast<int>(::syscall(SYS_openat2, root.get(), path, &how, sizeof how)));
+    return UniqueFd(static_cast<int>(::syscall(SYS_openat2, root.get(), path, &how, sizeof how)));
   };
   if (!open(".").valid()) return absent("RESOLVE_BENEATH", errno);
   if (open("..").valid()) return absent("RESOLVE_BENEATH lets '..' out", EIO);
@@ -963,8 +950,7 @@ MachineCheck check_descriptors() {
   const auto text = [](rlim_t value) {
     return value == RLIM_INFINITY ? std::string("unlimited") : count_text(value);
   };
-  std::string found =
-      fmt::format("RLIMIT_NOFILE {}, up to {}", text(limit.rlim_cur), text(limit.rlim_max));
+  std::string found = fmt::format("RLIMIT_NOFILE {}, up to {}", text(limit.rlim_cur), text(limit.rlim_max));
   if (limit.rlim_cur >= kDescriptorsWanted) return good(kName, std::move(found));
   return degraded(kName, std::move(found),
                   "Each connection, image, piece of cached code and thread with a mapped fault counter "
@@ -988,12 +974,13 @@ MachineCheck check_stack() {
   std::string found = fmt::format("{} a thread", bytes_text(bytes));
   if (bytes >= kWasmStackBytes + engine::kHostStackBytes) return good(kName, std::move(found));
   const uint64_t left = difference_or_zero(bytes, engine::kHostStackBytes);
-  return degraded(kName, std::move(found),
-                  left == 0 ? fmt::format("No guest runs on such threads: host frames need {} beside the guest's.",
-                                          bytes_text(engine::kHostStackBytes))
-                            : fmt::format("Calls are refused on such threads unless wasm_stack_bytes is {} or less.",
-                                          bytes_text(left)),
-                  "ulimit -s 8192, or LimitSTACK=8M in the service.");
+  return degraded(
+      kName, std::move(found),
+      left == 0 ? fmt::format("No guest runs on such threads: host frames need {} beside the guest's.",
+                              bytes_text(engine::kHostStackBytes))
+                : fmt::format("Calls are refused on such threads unless wasm_stack_bytes is {} or less.",
+                              bytes_text(left)),
+      "ulimit -s 8192, or LimitSTACK=8M in the service.");
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -1200,8 +1187,8 @@ std::string to_text(const MachineReport& report) {
   const auto count = [&](State state) {
     return std::ranges::count(report.checks, state, &MachineCheck::state);
   };
-  out += fmt::format("\n{} good, {} degraded, {} missing\n", count(State::kGood),
-                     count(State::kDegraded), count(State::kMissing));
+  out += fmt::format("\n{} good, {} degraded, {} missing\n", count(State::kGood), count(State::kDegraded),
+                     count(State::kMissing));
   out += "\nfits beside what this process has\n";
   append_capacity(out, "slots of 4 GiB", report.slots_4gib);
   append_capacity(out, "instances awake", report.instances_awake);

@@ -26,7 +26,7 @@ struct MachineCheck {
     kMissing,   // not there or not allowed; `cost` says what takes its place
   };
 
-  std::string name;    // "page scan": fixed, at most 20 characters
+  std::string name;  // "page scan": fixed, at most 20 characters
   State state = State::kGood;
   std::string found;   // "yes (0.53 us for 1 MiB)"
   std::string cost;    // empty when good; else what Spore does instead and what that costs

@@ -69,8 +69,9 @@ class FakeMachine {
   void remove(const fs::path& name) const { fs::remove_all(root_ / name); }
   fs::path path(const fs::path& name) const { return root_ / name; }
   ProbeOptions options() const {
-    return {.proc_root = root_ / "proc", .sys_root = root_ / "sys",
-            .cpu_has = [](std::string_view) { return true; }};
+    return {.proc_root = root_ / "proc", .sys_root = root_ / "sys", .cpu_has = [](std::string_view) {
+              return true;
+            }};
   }
   MachineReport probe() const { return probe_machine(options()); }
 
@@ -110,8 +111,7 @@ std::string json_of(const MachineReport& report) {
 }
 
 size_t entries(const fs::path& folder) {
-  return static_cast<size_t>(
-      std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
 }
 
 // What cannot be taken back (limits, filters) happens in a child: `prepare` runs there, then the
@@ -136,11 +136,11 @@ Child probe_in_child(const std::function<bool()>& prepare,
 }
 
 // Skips where this kernel or sandbox does not let the test prepare its child.
-#define EXPECT_HOLDS_IN_CHILD(...)                                              \
-  do {                                                                          \
-    const Child child = probe_in_child(__VA_ARGS__);                            \
-    if (child == Child::kUnprepared) GTEST_SKIP() << "cannot prepare a child";  \
-    EXPECT_EQ(child, Child::kHolds);                                            \
+#define EXPECT_HOLDS_IN_CHILD(...)                                             \
+  do {                                                                         \
+    const Child child = probe_in_child(__VA_ARGS__);                           \
+    if (child == Child::kUnprepared) GTEST_SKIP() << "cannot prepare a child"; \
+    EXPECT_EQ(child, Child::kHolds);                                           \
   } while (false)
 
 // From here on each of `calls` answers `error`.
@@ -148,8 +148,7 @@ bool deny(const std::vector<int>& calls, int error) {
   std::vector<sock_filter> filter = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
   for (const int call : calls) {
     filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
-    filter.push_back(
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)));
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)));
   }
   filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
   const sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
@@ -210,8 +209,8 @@ TEST(MachineTest, AnOrdinaryMachineHasNoComplaintsAboutItsFiles) {
   const MachineReport report = machine.probe();
   EXPECT_EQ(first_broken_promise(report), "");
   EXPECT_EQ(report.cpu, "Abacus 3000");
-  for (const char* name : {"mappings", "memory", "cgroup memory limit", "overcommit", "swap",
-                           "huge pages", "ksm", "cpu for baseline", "cpu for hashes"}) {
+  for (const char* name : {"mappings", "memory", "cgroup memory limit", "overcommit", "swap", "huge pages",
+                           "ksm", "cpu for baseline", "cpu for hashes"}) {
     EXPECT_EQ(check(report, name).state, State::kGood) << name << ": " << check(report, name).found;
   }
   EXPECT_EQ(report.memory_bytes_available, uint64_t{4} << 30);
@@ -292,7 +291,7 @@ TEST(MachineTest, ACgroup2LimitOfAParentLimitsTheMemory) {
   machine.write("proc/self/cgroup", "0::/outer/inner\n");
   machine.write("sys/fs/cgroup/outer/inner/memory.max", "max\n");
   machine.write("sys/fs/cgroup/outer/memory.max", "1073741824\n");
-  machine.write("sys/fs/cgroup/outer/memory.current", "943718400\n");  // 900 MiB
+  machine.write("sys/fs/cgroup/outer/memory.current", "943718400\n");                     // 900 MiB
   machine.write("sys/fs/cgroup/outer/memory.stat", "anon 1\ninactive_file 734003200\n");  // 700 MiB
   MachineReport report = machine.probe();
   EXPECT_EQ(report.memory_bytes_available, uint64_t{824} << 20);
@@ -370,20 +369,16 @@ TEST(MachineTest, HugePagesAreFineWhereSlotsCanDeclineThem) {
   EXPECT_EQ(check(machine.probe(), "huge pages").state, State::kGood);
   EXPECT_HOLDS_IN_CHILD(
       [] { return deny({SYS_madvise}, EINVAL); },  // as a kernel without huge pages
-      [](const MachineReport& report) {
-        return check(report, "huge pages").found == "the kernel has none";
-      },
+      [](const MachineReport& report) { return check(report, "huge pages").found == "the kernel has none"; },
       machine.options());
 
   machine.write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
   const auto says = [](State state) {
     return [state](const MachineReport& report) { return check(report, "huge pages").state == state; };
   };
-  EXPECT_HOLDS_IN_CHILD([] { return deny({SYS_madvise}, EPERM); }, says(State::kDegraded),
-                        machine.options());
+  EXPECT_HOLDS_IN_CHILD([] { return deny({SYS_madvise}, EPERM); }, says(State::kDegraded), machine.options());
   machine.write("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
-  EXPECT_HOLDS_IN_CHILD([] { return deny({SYS_madvise}, EPERM); }, says(State::kGood),
-                        machine.options());
+  EXPECT_HOLDS_IN_CHILD([] { return deny({SYS_madvise}, EPERM); }, says(State::kGood), machine.options());
 }
 
 TEST(MachineTest, AProcessorWithoutAvx2IsDegradedForTheBaselineTierOnly) {
@@ -422,8 +417,7 @@ TEST(MachineTest, DeniedSystemCallsAreMissingNotFatal) {
 TEST(MachineTest, DeniedQuestionsAboutLimitsAreUnknownNotFatal) {
   EXPECT_HOLDS_IN_CHILD(
       [] {
-        return deny({SYS_prlimit64, SYS_prctl, SYS_uname, SYS_sched_getaffinity, SYS_openat,
-                     SYS_mprotect},
+        return deny({SYS_prlimit64, SYS_prctl, SYS_uname, SYS_sched_getaffinity, SYS_openat, SYS_mprotect},
                     EPERM);
       },
       [](const MachineReport& report) {
@@ -437,8 +431,7 @@ TEST(MachineTest, MemoryThatMayNotBecomeExecutableMeansThatNoGuestRuns) {
   EXPECT_HOLDS_IN_CHILD([] { return ::prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0) == 0; },
                         [](const MachineReport& report) {
                           const MachineCheck native = check(report, "native code");
-                          return native.state == State::kMissing &&
-                                 contains(native.found, "PR_SET_MDWE") &&
+                          return native.state == State::kMissing && contains(native.found, "PR_SET_MDWE") &&
                                  contains(native.cost, "No guest runs");
                         });
 }
@@ -450,12 +443,12 @@ TEST(MachineTest, AnAddressSpaceLimitLimitsTheSlots) {
     const rlimit limit = {bytes, bytes};
     return ::setrlimit(RLIMIT_AS, &limit) == 0;
   };
-  EXPECT_HOLDS_IN_CHILD(
-      [&] { return limit_to(uint64_t{9} << 30); },
-      [](const MachineReport& report) {
-        return report.slots_4gib.count == 2 && report.slots_4gib.limited_by == "address space" &&
-               check(report, "address space").state == State::kDegraded;
-      });
+  EXPECT_HOLDS_IN_CHILD([&] { return limit_to(uint64_t{9} << 30); },
+                        [](const MachineReport& report) {
+                          return report.slots_4gib.count == 2 &&
+                                 report.slots_4gib.limited_by == "address space" &&
+                                 check(report, "address space").state == State::kDegraded;
+                        });
   EXPECT_HOLDS_IN_CHILD([&] { return limit_to(uint64_t{2} << 30); },
                         [](const MachineReport& report) {
                           return report.slots_4gib.count == 0 &&
@@ -480,8 +473,8 @@ TEST(MachineTest, WithoutDescriptorsTheReportSaysUnknown) {
 // 512 KiB of guest and 256 KiB of host; a page less is refused by check_thread().
 TEST(MachineTest, AStackTooSmallForTheDefaultWasmStackIsDegraded) {
   constexpr int kNeeded = 768 * 1024;
-  for (const auto& [bytes, state] : {std::pair(kNeeded, State::kGood),
-                                     std::pair(kNeeded - 4096, State::kDegraded)}) {
+  for (const auto& [bytes, state] :
+       {std::pair(kNeeded, State::kGood), std::pair(kNeeded - 4096, State::kDegraded)}) {
     EXPECT_HOLDS_IN_CHILD(
         [bytes = static_cast<rlim_t>(bytes)] {
           const rlimit limit = {bytes, bytes};
@@ -495,9 +488,9 @@ TEST(MachineTest, AStackTooSmallForTheDefaultWasmStackIsDegraded) {
 TEST(MachineTest, NonsenseInFilesIsUnknownNotFatal) {
   const FakeMachine machine;
   const std::string junk(1 << 20, '\x9b');
-  for (const char* name : {"proc/sys/vm/overcommit_memory", "proc/cpuinfo", "proc/meminfo",
-                           "proc/self/cgroup", "sys/kernel/mm/ksm/run",
-                           "sys/kernel/mm/transparent_hugepage/enabled"}) {
+  for (const char* name :
+       {"proc/sys/vm/overcommit_memory", "proc/cpuinfo", "proc/meminfo", "proc/self/cgroup",
+        "sys/kernel/mm/ksm/run", "sys/kernel/mm/transparent_hugepage/enabled"}) {
     machine.write(name, junk);
   }
   machine.write("proc/sys/vm/max_map_count", "99999999999999999999999\n");
@@ -516,8 +509,7 @@ TEST(MachineTest, NonsenseInFilesIsUnknownNotFatal) {
 // No line of the table is wider than 110 columns, with everything missing and with a word that no
 // line can hold; and nothing of the texts is lost.
 TEST(MachineTest, TextIsAtMost110ColumnsWide) {
-  MachineReport report =
-      probe_machine({.proc_root = "/nonexistent/proc", .sys_root = "/nonexistent/sys"});
+  MachineReport report = probe_machine({.proc_root = "/nonexistent/proc", .sys_root = "/nonexistent/sys"});
   report.cpu = std::string(500, 'x');
   report.checks[0].found = std::string(300, '~');
   const std::string text = to_text(report);
@@ -538,11 +530,12 @@ TEST(MachineTest, TextShowsCostAndRemedyBelowTheCheck) {
   report.checks = {{"page scan", State::kGood, "yes", "", ""},
                    {"swap", State::kDegraded, "2 GiB", "Slower.", "Turn it off."}};
   const std::string text = to_text(report);
-  EXPECT_TRUE(contains(text, "  good      page scan             yes\n"
-                             "  degraded  swap                  2 GiB\n"
-                             "            cost:   Slower.\n"
-                             "            remedy: Turn it off.\n"
-                             "\n1 good, 1 degraded, 0 missing\n"))
+  EXPECT_TRUE(contains(text,
+                       "  good      page scan             yes\n"
+                       "  degraded  swap                  2 GiB\n"
+                       "            cost:   Slower.\n"
+                       "            remedy: Turn it off.\n"
+                       "\n1 good, 1 degraded, 0 missing\n"))
       << text;
 }
 
@@ -563,7 +556,8 @@ TEST(MachineTest, JsonHoldsNumbersAndChecks) {
 TEST(MachineTest, TheWorstStateIsTheReportsState) {
   MachineReport report;
   EXPECT_EQ(report.worst(), State::kGood);
-  report.checks = {{"a", State::kGood, "", "", ""}, {"b", State::kMissing, "", "", ""},
+  report.checks = {{"a", State::kGood, "", "", ""},
+                   {"b", State::kMissing, "", "", ""},
                    {"c", State::kDegraded, "", "", ""}};
   EXPECT_EQ(report.worst(), State::kMissing);
   EXPECT_EQ(state_name(State::kMissing), "missing");

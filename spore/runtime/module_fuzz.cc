@@ -11,7 +11,8 @@ namespace {
 
 RuntimeOptions small_options() {
   RuntimeOptions options;
-  options.limits = {.deadline_ms = 50, .memory_bytes_max = 4 * engine::kMebibyte, .table_elements_max = 10'000};
+  options.limits = {
+      .deadline_ms = 50, .memory_bytes_max = 4 * engine::kMebibyte, .table_elements_max = 10'000};
   options.module_bytes_max = 64 * 1024;
   return options;
 }

@@ -101,8 +101,8 @@ constexpr std::array kDescriptions{
     option<&Limits::memories_max, parse_small>("memories_max",
                                                "linear memories of an instance and those linked to it"),
     option<&Limits::tables_max, parse_small>("tables_max", "tables of an instance and those linked to it"),
-    option<&Limits::nesting_max, parse_small>("nesting_max",
-                                              "calls host -> guest -> host -> guest that may be open at once"),
+    option<&Limits::nesting_max, parse_small>(
+        "nesting_max", "calls host -> guest -> host -> guest that may be open at once"),
     option<&Limits::copy_bytes_max, parse_bytes>("copy_bytes_max",
                                                  "bytes that host functions copy in one call"),
     option<&Limits::log_bytes_max, parse_bytes>("log_bytes_max", "bytes that one call may log"),
@@ -216,8 +216,8 @@ Result<RuntimeOptions> load_options(const std::filesystem::path& home,
   const Result<std::vector<uint8_t>> bytes = read_file(file, kFileBytesMax);
   if (bytes.ok()) {
     const auto& content = bytes.value();
-    SPORE_TRY(apply_options_text(
-        options, {reinterpret_cast<const char*>(content.data()), content.size()}, file.native()));
+    SPORE_TRY(apply_options_text(options, {reinterpret_cast<const char*>(content.data()), content.size()},
+                                 file.native()));
   } else if (bytes.code() != Code::kNotFound) {
     return bytes.status().copy();
   }

@@ -181,8 +181,8 @@ Result<Instance> Runtime::instantiate(const Module& module, const InstanceOption
     return engine::check_imports(*module.code_, *module.functions_).with_context(module.name_);
   }
   const Timing timing(options_.metrics, instantiate_ns_);
-  Result<Instance> instance = Instance::create(
-      module.binding_, options.limits.value_or(module.limits_), options.user_data);
+  Result<Instance> instance =
+      Instance::create(module.binding_, options.limits.value_or(module.limits_), options.user_data);
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }

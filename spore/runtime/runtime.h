@@ -100,8 +100,7 @@ class Runtime {
   // Validates and compiles on this thread.  kAlreadyExists: the name is taken (unload first);
   // kLimitExceeded: module_bytes_max, modules_max; what inspect() and compile() say; kUnavailable: closed.
   // Imports that nobody provides are told by instantiate().
-  Result<std::shared_ptr<const Module>> load_module(std::string_view name,
-                                                    std::span<const uint8_t> bytes,
+  Result<std::shared_ptr<const Module>> load_module(std::string_view name, std::span<const uint8_t> bytes,
                                                     const ModuleOptions& options = {});
   // kNotFound.
   Result<std::shared_ptr<const Module>> module(std::string_view name) const;
@@ -145,8 +144,7 @@ class Runtime {
   std::atomic<uint64_t> instances_failed_{0};
   std::atomic<uint64_t> instantiate_ns_{0};
   mutable Mutex modules_mutex_;
-  std::map<std::string, std::shared_ptr<const Module>, std::less<>> modules_
-      SPORE_GUARDED_BY(modules_mutex_);
+  std::map<std::string, std::shared_ptr<const Module>, std::less<>> modules_ SPORE_GUARDED_BY(modules_mutex_);
 };
 
 }  // namespace spore::runtime

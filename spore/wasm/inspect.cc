@@ -28,10 +28,9 @@ struct SporeInspectFacts {
 
 struct SporeInspectSink {
   void* env;
-  void (*import)(void* env, const char* module, size_t module_bytes, const char* name,
-                 size_t name_bytes, const char* type, size_t type_bytes);
-  void (*exported)(void* env, const char* name, size_t name_bytes, const char* type,
-                   size_t type_bytes);
+  void (*import)(void* env, const char* module, size_t module_bytes, const char* name, size_t name_bytes,
+                 const char* type, size_t type_bytes);
+  void (*exported)(void* env, const char* name, size_t name_bytes, const char* type, size_t type_bytes);
   void (*memory)(void* env, const char* type, size_t type_bytes);
   void (*custom)(void* env, const char* name, size_t name_bytes, uint64_t bytes);
   void (*error)(void* env, const char* text, size_t text_bytes, uint64_t offset);
@@ -56,10 +55,10 @@ struct Collector {
 
   static Collector& of(void* env) noexcept { return *static_cast<Collector*>(env); }
 
-  static void import(void* env, const char* module, size_t module_bytes, const char* name,
-                     size_t name_bytes, const char* type, size_t type_bytes) noexcept {
-    of(env).facts.imports.push_back({std::string(module, module_bytes),
-                                     std::string(name, name_bytes), std::string(type, type_bytes)});
+  static void import(void* env, const char* module, size_t module_bytes, const char* name, size_t name_bytes,
+                     const char* type, size_t type_bytes) noexcept {
+    of(env).facts.imports.push_back(
+        {std::string(module, module_bytes), std::string(name, name_bytes), std::string(type, type_bytes)});
   }
   static void exported(void* env, const char* name, size_t name_bytes, const char* type,
                        size_t type_bytes) noexcept {
@@ -98,8 +97,7 @@ void copy_counts(const SporeInspectFacts& from, ModuleFacts& to) {
 Status not_wasm(std::span<const uint8_t> bytes) {
   if (bytes.empty()) return Status::invalid_module("the module is empty (0 bytes)");
   return Status::invalid_module(
-      "not WebAssembly: {} bytes that do not begin with \"\\0asm\" (expected a .wasm file)",
-      bytes.size());
+      "not WebAssembly: {} bytes that do not begin with \"\\0asm\" (expected a .wasm file)", bytes.size());
 }
 
 }  // namespace
@@ -142,19 +140,19 @@ bool has_wasm_magic(std::span<const uint8_t> bytes) {
 
 Result<ModuleFacts> inspect(std::span<const uint8_t> bytes, size_t module_bytes_max) {
   if (bytes.size() > module_bytes_max) {
-    return Status::limit_exceeded("the module has {} bytes, the limit is {} (module_bytes_max)",
-                                  bytes.size(), module_bytes_max);
+    return Status::limit_exceeded("the module has {} bytes, the limit is {} (module_bytes_max)", bytes.size(),
+                                  module_bytes_max);
   }
   if (!has_wasm_magic(bytes)) return not_wasm(bytes);
 
   Collector collector;
-  const SporeInspectSink sink{&collector,         Collector::import, Collector::exported,
-                              Collector::memory,  Collector::custom, Collector::error_at};
+  const SporeInspectSink sink{&collector,        Collector::import, Collector::exported,
+                              Collector::memory, Collector::custom, Collector::error_at};
   SporeInspectFacts counts{};
   const uint8_t status = spore_inspect(bytes.data(), bytes.size(), &sink, &counts);
   if (status == kInvalid) {
-    return Status::invalid_module("not a valid module: {} (at offset {} of {} bytes)",
-                                  collector.error, collector.error_offset, bytes.size());
+    return Status::invalid_module("not a valid module: {} (at offset {} of {} bytes)", collector.error,
+                                  collector.error_offset, bytes.size());
   }
   if (status == kComponent) {
     return Status::unsupported(
@@ -172,8 +170,7 @@ Result<ModuleFacts> inspect(std::span<const uint8_t> bytes, size_t module_bytes_
 Status check_proposals(const ModuleFacts& facts, uint32_t allowed) {
   const uint32_t beyond = facts.proposals & ~allowed;
   if (beyond == 0) return {};
-  return Status::unsupported("the module uses what this build leaves out: {}",
-                             proposal_names(beyond));
+  return Status::unsupported("the module uses what this build leaves out: {}", proposal_names(beyond));
 }
 
 }  // namespace spore::wasm

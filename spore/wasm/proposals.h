@@ -32,10 +32,9 @@ enum Proposal : uint32_t {
 // What a module may use on the optimising compiler, and on the baseline compiler.  Function references,
 // GC and exceptions are left out: their references could not be captured (docs/design.md, section 1).
 inline constexpr uint32_t kProposalsOptimised =
-    kMutableGlobals | kSaturatingFloatToInt | kSignExtension | kMultiValue | kBulkMemory |
-    kReferenceTypes | kSimd | kRelaxedSimd | kTailCall | kExtendedConst | kMultiMemory | kMemory64;
-inline constexpr uint32_t kProposalsBaseline =
-    kProposalsOptimised & ~(kRelaxedSimd | kTailCall);
+    kMutableGlobals | kSaturatingFloatToInt | kSignExtension | kMultiValue | kBulkMemory | kReferenceTypes |
+    kSimd | kRelaxedSimd | kTailCall | kExtendedConst | kMultiMemory | kMemory64;
+inline constexpr uint32_t kProposalsBaseline = kProposalsOptimised & ~(kRelaxedSimd | kTailCall);
 
 // "simd, tail-call": the names that the proposals go by.
 std::string proposal_names(uint32_t proposals);
