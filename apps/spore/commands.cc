@@ -27,9 +27,7 @@ std::span<const Flag> option_flags() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> made;
     for (const runtime::OptionDescription& option : runtime::option_descriptions()) {
-      std::string name = "--" + std::string(option.name);
-      for (char& c : name) c = c == '_' ? '-' : c;
-      made.push_back(std::move(name));
+      made.push_back(runtime::flag_name(option));
     }
     return made;
   }();

@@ -35,13 +35,8 @@ void print_help(const Command& command) {
 std::string hint(std::string_view message) {
   for (const runtime::OptionDescription& option : runtime::option_descriptions()) {
     if (message.find(fmt::format("{}=", option.name)) == std::string_view::npos) continue;
-    std::string flag = "--" + std::string(option.name);
-    for (char& c : flag) c = c == '_' ? '-' : c;
-    return fmt::format("       change it with {} (or SPORE_{} in the environment)\n", flag, [&] {
-      std::string upper(option.name);
-      for (char& c : upper) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-      return upper;
-    }());
+    return fmt::format("       change it with {} (or {} in the environment)\n", runtime::flag_name(option),
+                       runtime::environment_name(option));
   }
   return {};
 }

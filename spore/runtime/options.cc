@@ -140,6 +140,20 @@ std::string_view trim(std::string_view text) {
 
 std::span<const OptionDescription> option_descriptions() { return kDescriptions; }
 
+std::string flag_name(const OptionDescription& option) {
+  std::string name = "--" + std::string(option.name);
+  std::ranges::replace(name, '_', '-');
+  return name;
+}
+
+std::string environment_name(const OptionDescription& option) {
+  std::string name = "SPORE_" + std::string(option.name);
+  // Not toupper(): it asks the locale.
+  std::ranges::transform(name, name.begin(),
+                         [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+  return name;
+}
+
 Status set_option(RuntimeOptions& options, std::string_view name, std::string_view value) {
   const auto found = std::ranges::find(kDescriptions, name, &OptionDescription::name);
   if (found != kDescriptions.end()) return found->set(options, value).with_context(name);
@@ -183,9 +197,7 @@ Status apply_options_text(RuntimeOptions& options, std::string_view text, std::s
 Status apply_options_environment(RuntimeOptions& options,
                                  const std::function<const char*(const char*)>& lookup) {
   for (const OptionDescription& option : kDescriptions) {
-    std::string name = "SPORE_" + std::string(option.name);
-    std::ranges::transform(name, name.begin(),
-                           [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+    const std::string name = environment_name(option);
     const char* value = lookup(name.c_str());
     if (value == nullptr) continue;
     Status status = option.set(options, value);

@@ -46,6 +46,8 @@ struct OptionDescription {
   std::string (*get)(const RuntimeOptions& options);
 };
 std::span<const OptionDescription> option_descriptions();
+std::string flag_name(const OptionDescription& option);         // --deadline-ms
+std::string environment_name(const OptionDescription& option);  // SPORE_DEADLINE_MS
 
 // kInvalidArgument: no such option (the nearest name is given), or not a value for it.
 Status set_option(RuntimeOptions& options, std::string_view name, std::string_view value);
