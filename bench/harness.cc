@@ -74,11 +74,15 @@ std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t ro
   }
   std::vector<Figure> figures;
   for (size_t i = 0; i < subjects.size(); i++) {
-    std::ranges::sort(samples[i]);
-    figures.push_back(
-        {subjects[i].name, percentile(samples[i], 0.5), percentile(samples[i], 0.99), samples[i].back()});
+    figures.push_back(figure_of(subjects[i].name, std::move(samples[i])));
   }
   return figures;
+}
+
+Figure figure_of(std::string name, std::vector<double> samples_ns) {
+  if (samples_ns.empty()) fail("nothing was measured");
+  std::ranges::sort(samples_ns);
+  return {std::move(name), percentile(samples_ns, 0.5), percentile(samples_ns, 0.99), samples_ns.back()};
 }
 
 Report::Report(std::string name, int argc, char** argv) : name_(std::move(name)) {

@@ -41,6 +41,9 @@ struct Ratio {
 // unmeasured.
 std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t rounds, uint64_t batch);
 
+// The percentiles of some samples, in nanoseconds.
+Figure figure_of(std::string name, std::vector<double> samples_ns);
+
 // Collects figures and prints them: a table, or with --json exactly one JSON object.
 class Report {
  public:
