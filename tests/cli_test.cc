@@ -559,5 +559,40 @@ TEST_F(CliTest, AFullDiskIsAFailure) {
   }
 }
 
+TEST_F(CliTest, RunningNeedsNoDataDirectory) {  // env -i, as in a container
+  EXPECT_EQ(output({"run", guest_path("numbers.wat"), "--invoke", "add", "1", "2"}, {}), "3\n");
+}
+
+TEST_F(CliTest, CompletionKeepsNamesWithSpacesWhole) {
+  const std::string script = folder_.write("completion.bash", output({"completion", "bash"}));
+  folder_.write("a b.wasm", "");
+  EXPECT_EQ(run_process({"bash", "--norc", "-c",
+                         "source '" + script +
+                             "'; COMP_WORDS=(spore run a); COMP_CWORD=2; _spore; echo ${#COMPREPLY[@]}"},
+                        {.folder = folder_.path()})
+                .out,
+            "1\n");
+}
+
+TEST_F(CliTest, MisuseAsJsonIsJson) {
+  EXPECT_TRUE(is_json(spore({"run", "x.wasm", "--frobnicate", "--json"}).out));
+}
+
+TEST_F(CliTest, TheModulesSizeLimitIsNamed) {
+  for (const char* command : {"run", "inspect"}) {
+    EXPECT_TRUE(has(spore({command, guest_path("numbers.wat"), "--module-bytes-max", "100"}).err,
+                    "--module-bytes-max"));
+  }
+}
+
+TEST_F(CliTest, WhatTheOtherTierTakesIsSaid) {
+  const std::string file = folder_.write("t.wat", "(module (func $f (export \"f\") (return_call $f)))");
+  EXPECT_TRUE(has(spore({"run", file, "--tier", "baseline", "--invoke", "f"}).err, "tier=optimised"));
+}
+
+TEST_F(CliTest, TextErrorsAreReadable) {
+  EXPECT_TRUE(has(spore({"run", folder_.write("b.wat", "(module\n  (func")}).err, "b.wat:2:8: expected"));
+}
+
 }  // namespace
 }  // namespace spore::test

@@ -8,7 +8,8 @@ namespace {
 bool is_flag(std::string_view word) {
   if (word.size() < 2 || word[0] != '-') return false;
   const char second = word[1];
-  const bool number = (second >= '0' && second <= '9') || second == '.' || word == "-inf" || word == "-nan";
+  const bool number = (second >= '0' && second <= '9') || second == '.' || word == "-inf" ||
+                      word == "-infinity" || word == "-nan";
   return !number;
 }
 

@@ -249,9 +249,15 @@ int exit_code(const Status& status) {
 }
 
 Result<runtime::RuntimeOptions> options_of(const Args& args) {
-  const std::filesystem::path home =
-      SPORE_TRY(runtime::home_directory(args.value_of("--home").value_or(""), environment));
-  runtime::RuntimeOptions options = SPORE_TRY(runtime::load_options(home, environment));
+  const std::string_view flag = args.value_of("--home").value_or("");
+  const Result<std::filesystem::path> home = runtime::home_directory(flag, environment);
+  // Without a home there is no file; a bare environment, as in a container, is no mistake.
+  runtime::RuntimeOptions options;
+  if (home.ok()) {
+    options = SPORE_TRY(runtime::load_options(home.value(), environment));
+  } else {
+    SPORE_TRY(runtime::apply_options_environment(options, environment));
+  }
   const std::span<const Flag> flags = option_flags();
   for (size_t i = 0; i < flags.size(); i++) {
     const std::optional<std::string_view> value = args.value_of(flags[i].name);
@@ -263,12 +269,17 @@ Result<runtime::RuntimeOptions> options_of(const Args& args) {
 }
 
 Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max) {
-  std::vector<uint8_t> bytes = SPORE_TRY(read_file(std::filesystem::path(path), bytes_max));
-  const bool text = !wasm::has_wasm_magic(bytes) && path.ends_with(".wat");
+  Result<std::vector<uint8_t>> bytes = read_file(std::filesystem::path(path), bytes_max);
+  if (bytes.code() == Code::kLimitExceeded) {
+    return Status::limit_exceeded("{} (module_bytes_max={})", bytes.status().message(), bytes_max);
+  }
+  if (!bytes.ok()) return bytes;
+  const bool text = !wasm::has_wasm_magic(bytes.value()) && path.ends_with(".wat");
   if (!text) return bytes;
   Result<std::vector<uint8_t>> wasm =
-      engine::text_to_wasm({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (!wasm.ok()) return std::move(wasm).status().with_context(path);
+      engine::text_to_wasm({reinterpret_cast<const char*>(bytes.value().data()), bytes.value().size()});
+  // "shop.wat:2:8: expected `)`", as compilers say it.
+  if (!wasm.ok()) return Status::make(wasm.code(), "{}:{}", path, wasm.status().message());
   return std::move(wasm).value();
 }
 

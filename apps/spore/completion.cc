@@ -25,9 +25,10 @@ std::string bash_script() {
       "  if [ \"$COMP_CWORD\" -gt 1 ]; then\n"
       "    words=\"\"\n"
       "    case \"${{COMP_WORDS[1]}}\" in\n{}    esac\n"
-      "    case \"$current\" in -*) ;; *) COMPREPLY=($(compgen -f -- \"$current\")); return ;; esac\n"
+      "    case \"$current\" in -*) ;; *) mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return ;; "
+      "esac\n"
       "  fi\n"
-      "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n"
+      "  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
       "}}\n"
       "complete -o filenames -F _spore spore\n",
       names, cases);

@@ -1,5 +1,6 @@
 // The `spore` command: nouns and verbs in, exit code out.
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -72,10 +73,10 @@ int run_command(const Command& command, std::span<const std::string_view> words)
   const std::vector<Flag> flags = all_flags(command);
   Result<Args> args = Args::parse(words, flags);
   if (!args.ok()) {
-    std::fputs(fmt::format("spore {}: {} (see 'spore {} --help')\n", command.name, args.status().message(),
-                           command.name)
-                   .c_str(),
-               stderr);
+    if (std::ranges::find(words, "--json") != words.end()) print_error_json(args.status());
+    const std::string text = fmt::format("spore {}: {} (see 'spore {} --help')\n", command.name,
+                                         args.status().message(), command.name);
+    std::fputs(text.c_str(), stderr);
     return kMisused;
   }
   if (args->has("--help")) {

@@ -5,7 +5,7 @@ use crate::fence::{bytes, fenced};
 use std::ffi::c_void;
 use std::fmt::Write;
 use wasmparser::{
-    AbstractHeapType, BinaryReaderError, CompositeInnerType, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FuncType,
+    AbstractHeapType, BinaryReaderError, BlockType, CompositeInnerType, DataKind, ElementItems, ElementKind, Encoding, ExternalKind, FuncType,
     GlobalType, HeapType, MemoryType, Operator, Parser, Payload, RefType, TableInit, TableType, TypeRef, ValType, Validator,
     WasmFeatures,
 };
@@ -344,10 +344,13 @@ impl Inspector {
         self.facts.proposals |= proposal_of(op);
         match op {
             Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-                if let wasmparser::BlockType::FuncType(_) = blockty {
-                    self.facts.proposals |= MULTI_VALUE;
+                match blockty {
+                    BlockType::FuncType(_) => self.facts.proposals |= MULTI_VALUE,
+                    BlockType::Type(ty) => self.value_type(*ty),
+                    BlockType::Empty => {}
                 }
             }
+            Operator::TypedSelect { ty } => self.value_type(*ty),
             Operator::RefNull { hty } => {
                 if let Some(r) = RefType::new(true, *hty) {
                     self.value_type(ValType::Ref(r));

@@ -1,6 +1,7 @@
 #include "spore/base/fd.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,17 +63,29 @@ Status write_all(int fd, std::span<const uint8_t> bytes, const std::string& name
 
 }  // namespace
 
-Status write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
-  std::string temporary = path.native() + ".XXXXXX";
-  const UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!fd.valid()) return Status::from_errno(errno, fmt::format("create '{}'", temporary));
-  Status status = write_all(fd.get(), bytes, path.native());
-  // mkostemp made it 0600; a finished file is readable as the umask has it.
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  if (status.ok() && ::fchmod(fd.get(), 0666 & ~mask) != 0) {
-    status = Status::from_errno(errno, fmt::format("chmod '{}'", temporary));
+namespace {
+
+// A new file beside `path`, with the permissions that the umask leaves.  Not mkostemp(): it makes files 0600,
+// and to find out the umask one has to change it, for the whole process.
+Result<UniqueFd> create_beside(const std::filesystem::path& path, std::string& name) {
+  constexpr int kTriesMax = 100;
+  for (int i = 0; i < kTriesMax; i++) {
+    uint64_t random = 0;
+    if (::getrandom(&random, sizeof random, 0) != sizeof random) break;
+    name = fmt::format("{}.{:016x}.tmp", path.native(), random);
+    const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    if (fd >= 0) return UniqueFd(fd);
+    if (errno != EEXIST) break;
   }
+  return Status::from_errno(errno, fmt::format("create '{}'", path.native()));
+}
+
+}  // namespace
+
+Status write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  std::string temporary;
+  const UniqueFd fd = SPORE_TRY(create_beside(path, temporary));
+  Status status = write_all(fd.get(), bytes, path.native());
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
     status = Status::from_errno(errno, fmt::format("rename to '{}'", path.native()));
   }

@@ -6,12 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -267,6 +269,28 @@ TEST_F(FileTest, ASymbolicLinkIsReplacedNotFollowed) {
   EXPECT_TRUE(write_file(path("link"), bytes_of("new")).ok());
   EXPECT_FALSE(fs::is_symlink(path("link")));
   EXPECT_EQ(content(path("target")), "old");
+}
+
+// The umask belongs to the process: while another thread makes private files, writing must not touch it.
+TEST_F(FileTest, WritingLeavesTheUmaskAlone) {
+  const mode_t before = ::umask(0077);
+  std::atomic<bool> done{false};
+  std::atomic<int> open_to_all{0};
+  {
+    const std::jthread other([&] {
+      while (!done) {
+        const UniqueFd fd(::open(path("private").c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666));
+        struct stat info{};
+        ::fstat(fd.get(), &info);
+        if ((info.st_mode & 0077) != 0) open_to_all++;
+        ::unlink(path("private").c_str());
+      }
+    });
+    for (int i = 0; i < 300; i++) EXPECT_TRUE(write_file(path("out"), {}).ok());
+    done = true;
+  }
+  ::umask(before);
+  EXPECT_EQ(open_to_all, 0);
 }
 
 }  // namespace

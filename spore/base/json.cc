@@ -34,7 +34,7 @@ std::string json_quote(std::string_view text) {
 }
 
 JsonWriter& JsonWriter::begin_object() {
-  separate();
+  begin_value();
   open('{');
   return *this;
 }
@@ -51,7 +51,7 @@ JsonWriter& JsonWriter::end_object() {
 }
 
 JsonWriter& JsonWriter::begin_array() {
-  separate();
+  begin_value();
   open('[');
   return *this;
 }
@@ -79,8 +79,13 @@ std::string JsonWriter::take() {
   return std::move(text_);
 }
 
+void JsonWriter::begin_value() {
+  SPORE_ASSERT(levels_.empty() ? text_.empty() : levels_.back().bracket == '[',
+               "a JSON value without a key in an object, or a second document");
+  if (!levels_.empty()) separate();
+}
+
 void JsonWriter::separate() {
-  if (levels_.empty()) return;
   if (!levels_.back().empty) text_ += ',';
   levels_.back().empty = false;
   text_ += '\n';

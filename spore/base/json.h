@@ -31,7 +31,7 @@ class JsonWriter {
   }
   template <typename T>
   JsonWriter& element(const T& value) {
-    separate();
+    begin_value();
     scalar(value);
     return *this;
   }
@@ -41,6 +41,7 @@ class JsonWriter {
   std::string take();
 
  private:
+  void begin_value();  // of an array, or the document
   void separate();
   void key(std::string_view name);
   void open(char bracket);

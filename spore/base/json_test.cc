@@ -169,5 +169,11 @@ TEST(JsonDeathTest, NestingMistakesAbort) {
   EXPECT_DEATH(JsonWriter().begin_object().take(), "a JSON object or array was not ended");
 }
 
+TEST(JsonDeathTest, AValueWithoutAKeyInAnObjectAborts) {
+  EXPECT_DEATH(JsonWriter().begin_object().element(1), "without a key");
+  EXPECT_DEATH(JsonWriter().begin_object().begin_array(), "without a key");
+  EXPECT_DEATH(JsonWriter().begin_array().end_array().begin_array(), "second document");
+}
+
 }  // namespace
 }  // namespace spore

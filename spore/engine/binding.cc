@@ -60,6 +60,7 @@ Status check_imports(const CompiledCode& code, const HostFunctions& functions,
                      std::span<const std::string> linked) {
   std::string problems;
   size_t count = 0;
+  size_t named = 0;
   bool wasi = false;
   for (const CompiledCode::Import& import : code.imports()) {
     if (std::ranges::find(linked, import.module) != linked.end()) continue;
@@ -67,11 +68,16 @@ Status check_imports(const CompiledCode& code, const HostFunctions& functions,
     if (function != nullptr && import.kind == ExternKind::kFunction && function->type == import.type) {
       continue;
     }
-    fmt::format_to(std::back_inserter(problems), "{}{}", count++ == 0 ? "" : ", ", import_text(import));
-    if (function != nullptr) problems += fmt::format(" (the host has {})", function->type.text());
+    count++;
     wasi = wasi || import.module == kWasiModule;
+    constexpr size_t kMessageBytesMax = 8000;
+    if (problems.size() > kMessageBytesMax) continue;
+    fmt::format_to(std::back_inserter(problems), "{}{}", count == 1 ? "" : ", ", import_text(import));
+    named++;
+    if (function != nullptr) problems += fmt::format(" (the host has {})", function->type.text());
   }
   if (count == 0) return {};
+  if (named < count) problems += fmt::format(" and {} more", count - named);
   return Status::invalid_argument(
       "{} import{} that nobody provides: {}{}", count, count == 1 ? "" : "s", problems,
       wasi ? "; this program needs WASI preview 1, which this version does not have yet" : "");

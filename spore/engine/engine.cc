@@ -219,11 +219,26 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<
   return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), module_hash);
 }
 
+#ifdef WASMTIME_FEATURE_WAT
+namespace {
+
+// From "expected `)`: --> <anon>:2:8: |: 2 | (func: | ^" to "2:8: expected `)`".
+Status text_error(std::string_view message) {
+  constexpr std::string_view kArrow = ": --> <anon>:";
+  const size_t arrow = message.find(kArrow);
+  if (arrow == std::string_view::npos) return Status::invalid_module("not valid text: {}", message);
+  const std::string_view place = message.substr(arrow + kArrow.size());
+  return Status::invalid_module("{}: {}", place.substr(0, place.find(": ")), message.substr(0, arrow));
+}
+
+}  // namespace
+#endif
+
 Result<std::vector<uint8_t>> text_to_wasm(std::string_view text) {
 #ifdef WASMTIME_FEATURE_WAT
   ByteVector bytes;
   const ErrorHandle error(wasmtime_wat2wasm(text.data(), text.size(), &bytes.value));
-  if (error != nullptr) return Status::invalid_module("not valid text: {}", error_message(*error));
+  if (error != nullptr) return text_error(error_message(*error));
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.value.data);
   return std::vector<uint8_t>(data, data + bytes.value.size);
 #else

@@ -21,7 +21,7 @@ struct Limits {
   uint32_t tables_max = 10;
   // Calls host -> guest -> host -> guest ... that are open at once.
   uint32_t nesting_max = 4;
-  // Bytes that host functions copy into or out of the guest in one call.
+  // Bytes of text arguments and results, and of the views that host functions take, in one call.
   uint64_t copy_bytes_max = 64 * kMebibyte;
   // Bytes that one call may log.
   uint64_t log_bytes_max = 64 * 1024;

@@ -187,17 +187,20 @@ Status charge(uint64_t& used, uint64_t bytes, uint64_t limit, std::string_view n
 
 }  // namespace
 
-Status Caller::charge_copy(uint64_t bytes) {
-  if (store_.quota_call_ != store_.call_number()) {
-    store_.quota_call_ = store_.call_number();
-    store_.copied_bytes_ = store_.logged_bytes_ = 0;
-  }
-  return charge(store_.copied_bytes_, bytes, store_.limits_.copy_bytes_max, "copy_bytes_max");
+Status Store::charge_copy(uint64_t bytes) {
+  begin_quota();
+  return charge(copied_bytes_, bytes, limits_.copy_bytes_max, "copy_bytes_max");
 }
 
-Status Caller::charge_log(uint64_t bytes) {
-  SPORE_TRY(charge_copy(0));
-  return charge(store_.logged_bytes_, bytes, store_.limits_.log_bytes_max, "log_bytes_max");
+Status Store::charge_log(uint64_t bytes) {
+  begin_quota();
+  return charge(logged_bytes_, bytes, limits_.log_bytes_max, "log_bytes_max");
+}
+
+void Store::begin_quota() {
+  if (quota_call_ == call_number()) return;
+  quota_call_ = call_number();
+  copied_bytes_ = logged_bytes_ = 0;
 }
 
 // --- making and instantiating -------------------------------------------------------------------------
@@ -349,6 +352,8 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
   wasmtime_val_unroot(&value);
   return result;
 }
+
+bool Store::has_memory(const InstanceHandle& instance) const { return member(instance).has_memory; }
 
 GuestMemory Store::memory(const InstanceHandle& instance) { return member_memory(member(instance)); }
 

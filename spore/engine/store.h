@@ -130,6 +130,11 @@ class Store {
   Result<GlobalValue> global(const InstanceHandle& instance, std::string_view name);
   // The memory exported as "memory"; empty if there is none.
   GuestMemory memory(const InstanceHandle& instance);
+  bool has_memory(const InstanceHandle& instance) const;
+
+  // Counts against copy_bytes_max or log_bytes_max of the running call; kLimitExceeded names it.
+  Status charge_copy(uint64_t bytes);
+  Status charge_log(uint64_t bytes);
 
   // The call itself.  `values` holds the arguments, then the results.  A bool and not a Status: returning
   // an object that needs a destructor costs as much as all checks of a call together.
@@ -183,6 +188,7 @@ class Store {
   bool enter_or_fail();
   bool fail(wasmtime_error* error, wasm_trap_t* trap);
   void refuel();
+  void begin_quota();
   Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
@@ -223,6 +229,9 @@ class Store {
   std::shared_ptr<const Engine> engine_;
   std::unique_ptr<wasmtime_store, DeleteStore> handle_;  // goes first: its finalizers use the rest
 };
+
+inline Status Caller::charge_copy(uint64_t bytes) { return store_.charge_copy(bytes); }
+inline Status Caller::charge_log(uint64_t bytes) { return store_.charge_log(bytes); }
 
 inline bool RawFunction::try_call_unchecked(RawValue* values, size_t count) const {
   return store_->try_call(handle_, values, count);

@@ -48,7 +48,7 @@ Result<Crossing> Crossing::create(engine::Store& store, const engine::InstanceHa
                                     function.type().text(), core.text());
   }
   Crossing crossing(store, instance, function);
-  if ((text_in || text_out) && store.memory(instance).size() == 0) {
+  if ((text_in || text_out) && !store.has_memory(instance)) {
     return Status::invalid_argument("'{}' passes text, but the guest exports no memory 'memory'", name);
   }
   if (text_in) {
@@ -72,6 +72,7 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
     return Status::limit_exceeded("an argument of {} bytes (copy_bytes_max={})", text.size(),
                                   store_->limits().copy_bytes_max);
   }
+  SPORE_TRY(store_->charge_copy(text.size()));
   RawValue call[4] = {{.i32 = 0}, {.i32 = 0}, {.i32 = 1}, {.i32 = static_cast<int32_t>(text.size())}};
   SPORE_TRY(realloc_->call_unchecked(call, 4));
   const GuestMemory memory = store_->memory(instance_);
@@ -93,6 +94,7 @@ Result<std::string> Crossing::lift(const RawValue& result) const {
     return Status::limit_exceeded("a result of {} bytes (copy_bytes_max={})", length,
                                   store_->limits().copy_bytes_max);
   }
+  SPORE_TRY(store_->charge_copy(length));
   const std::span<std::byte> bytes = SPORE_TRY(given_span(memory, {address}, length));
   std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());  // before the guest frees it
   if (post_return_) {

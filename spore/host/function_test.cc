@@ -454,5 +454,23 @@ TEST_P(DynamicTest, ThereIsAMostOfValues) {
   EXPECT_TRUE(instance.dynamic_function("few").value()({}).ok());
 }
 
+TEST_P(TextTest, AMemoryMayBeginEmpty) {
+  const Instance instance = make(R"((module (memory (export "memory") 0)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+      (drop (memory.grow (i32.const 1))) (i32.const 0))
+    (func (export "length") (param i32 i32) (result i32) (local.get 1))))");
+  EXPECT_EQ(instance.function<int32_t(std::string_view)>("length").value()("hello").value(), 5);
+}
+
+TEST_P(TextTest, CopiesOfOneCallAddUp) {
+  const Instance instance = make(R"((module (memory (export "memory") 1)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0))
+    (func (export "two") (param i32 i32 i32 i32))))",
+                                 {.copy_bytes_max = 100});
+  const auto two = instance.function<void(std::string_view, std::string_view)>("two").value();
+  EXPECT_TRUE(two(std::string(60, 'x'), std::string(40, 'x')).ok());
+  EXPECT_EQ(two(std::string(60, 'x'), std::string(41, 'x')).code(), Code::kLimitExceeded);
+}
+
 }  // namespace
 }  // namespace spore::host

@@ -149,6 +149,10 @@ struct Shape<R (C::*)(Args...) const> {
   }
 };
 template <typename C, typename R, typename... Args>
+struct Shape<R (C::*)(Args...) const noexcept> : Shape<R (C::*)(Args...) const> {};
+template <typename C, typename R, typename... Args>
+struct Shape<R (C::*)(Caller&, Args...) const noexcept> : Shape<R (C::*)(Caller&, Args...) const> {};
+template <typename C, typename R, typename... Args>
 struct Shape<R (C::*)(Caller&, Args...) const> {
   template <typename Callable>
   static engine::HostFunction make(std::string module, std::string name, Callable callable) {

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "spore/base/fd.h"
+#include "spore/base/utf8.h"
 
 namespace spore::runtime {
 namespace {
@@ -130,6 +131,19 @@ size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+// What a person may have meant: a name that holds the word, else one a few letters off; or nothing.
+std::string_view nearest_option(std::string_view name) {
+  constexpr size_t kHoldsMin = 4;
+  constexpr size_t kDistanceMax = 4;
+  const auto holding = std::ranges::find_if(kDescriptions, [&](const OptionDescription& other) {
+    return name.size() >= kHoldsMin && other.name.find(name) != std::string_view::npos;
+  });
+  if (holding != kDescriptions.end()) return holding->name;
+  const auto nearest = std::ranges::min_element(
+      kDescriptions, {}, [&](const OptionDescription& other) { return distance(name, other.name); });
+  return distance(name, nearest->name) <= kDistanceMax ? nearest->name : std::string_view();
+}
+
 std::string_view trim(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r");
   if (first == std::string_view::npos) return {};
@@ -157,9 +171,9 @@ std::string environment_name(const OptionDescription& option) {
 Status set_option(RuntimeOptions& options, std::string_view name, std::string_view value) {
   const auto found = std::ranges::find(kDescriptions, name, &OptionDescription::name);
   if (found != kDescriptions.end()) return found->set(options, value).with_context(name);
-  const auto nearest = std::ranges::min_element(
-      kDescriptions, {}, [&](const OptionDescription& other) { return distance(name, other.name); });
-  return Status::invalid_argument("there is no option '{}' (did you mean '{}'?)", name, nearest->name);
+  const std::string_view nearest = nearest_option(name);
+  if (nearest.empty()) return Status::invalid_argument("there is no option '{}'", printable(name));
+  return Status::invalid_argument("there is no option '{}' (did you mean '{}'?)", printable(name), nearest);
 }
 
 Result<uint64_t> parse_bytes(std::string_view text) {

@@ -108,6 +108,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
                                                            const ModuleOptions& options) {
   SPORE_TRY(check_open());
   if (name.empty()) return Status::invalid_argument("a module needs a name");
+  SPORE_TRY(check_room(name));  // before the compile, and again after it
   const Tier tier = options.tier.value_or(options_.tier);
   std::shared_ptr<Module> module(new Module);
   module->name_ = name;
@@ -115,8 +116,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   module->description_ = options.description;
   module->limits_ = options.limits.value_or(options_.limits);
   module->facts_ = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
-  SPORE_TRY(wasm::check_proposals(
-      module->facts_, tier == Tier::kBaseline ? wasm::kProposalsBaseline : wasm::kProposalsOptimised));
+  SPORE_TRY(check_tier(module->facts_, tier));
   {
     const Timing timing(options_.metrics, compile_ns_);
     module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
@@ -128,16 +128,35 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   }
 
   const MutexLock lock(modules_mutex_);
+  SPORE_TRY(check_room_locked(name));
+  modules_.emplace(module->name_, module);
+  return std::shared_ptr<const Module>(std::move(module));
+}
+
+Status Runtime::check_room(std::string_view name) const {
+  const MutexLock lock(modules_mutex_);
+  return check_room_locked(name);
+}
+
+Status Runtime::check_room_locked(std::string_view name) const {
+  const auto found = modules_.find(name);
+  if (found != modules_.end()) {
+    return Status::already_exists("a module '{}' is loaded already (hash {:.12})", printable(name),
+                                  found->second->facts().hash.hex());
+  }
   if (modules_.size() >= options_.modules_max) {
     return Status::limit_exceeded("{} modules are loaded (modules_max={})", modules_.size(),
                                   options_.modules_max);
   }
-  const auto [where, added] = modules_.emplace(module->name_, module);
-  if (!added) {
-    return Status::already_exists("a module '{}' is loaded already (hash {:.12})", name,
-                                  where->second->facts().hash.hex());
-  }
-  return std::shared_ptr<const Module>(std::move(module));
+  return {};
+}
+
+// What the other compiler would take is not "left out": say so.
+Status Runtime::check_tier(const wasm::ModuleFacts& facts, Tier tier) {
+  SPORE_TRY(wasm::check_proposals(facts, wasm::kProposalsOptimised));
+  if (tier == Tier::kOptimised || wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) return {};
+  return Status::unsupported("the baseline compiler cannot take this module: it uses {} (try tier=optimised)",
+                             wasm::proposal_names(facts.proposals & ~wasm::kProposalsBaseline));
 }
 
 Result<std::shared_ptr<const Module>> Runtime::module(std::string_view name) const {
@@ -178,6 +197,7 @@ Status Runtime::unload_module(std::string_view name) {
 Result<Instance> Runtime::instantiate(const Module& module, const InstanceOptions& options) {
   SPORE_TRY(check_open());
   if (module.binding_ == nullptr) {
+    instances_failed_.fetch_add(1, std::memory_order_relaxed);
     return engine::check_imports(*module.code_, *module.functions_).with_context(module.name_);
   }
   const Timing timing(options_.metrics, instantiate_ns_);

@@ -130,6 +130,9 @@ class Runtime {
                                                                 const Digest& hash,
                                                                 const ModuleOptions& options);
   Status check_open() const;
+  Status check_room(std::string_view name) const SPORE_EXCLUDES(modules_mutex_);
+  Status check_room_locked(std::string_view name) const SPORE_REQUIRES(modules_mutex_);
+  static Status check_tier(const wasm::ModuleFacts& facts, engine::Tier tier);
 
   RuntimeOptions options_;
   std::shared_ptr<engine::Ticker> ticker_;

@@ -446,5 +446,15 @@ TEST(ProposalsTest, TheRefusalNamesAllThatIsBeyond) {
   }
 }
 
+TEST(InspectTest, ResultTypesOfBlocksAndSelectsCount) {
+  for (const char* text :
+       {"(module (func (drop (block (result externref) unreachable))))",
+        "(module (func (drop (if (result externref) (i32.const 1) (then unreachable) (else unreachable)))))",
+        "(module (func (drop (select (result externref) unreachable unreachable (i32.const 1)))))",
+        "(module (func (drop (block (result anyref) unreachable))))"}) {
+    EXPECT_FALSE(check_proposals(facts_of(text), kProposalsOptimised).ok()) << text;
+  }
+}
+
 }  // namespace
 }  // namespace spore::wasm
