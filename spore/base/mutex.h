@@ -1,6 +1,5 @@
 #pragma once
 
-#include <condition_variable>
 #include <mutex>
 
 #include "spore/base/thread_annotations.h"
@@ -12,12 +11,14 @@ class SPORE_CAPABILITY("mutex") Mutex {
  public:
   void lock() SPORE_ACQUIRE() { mutex_.lock(); }
   void unlock() SPORE_RELEASE() { mutex_.unlock(); }
+  // For std::condition_variable, which knows std::mutex only; it is held before the wait and after it.
+  std::mutex& native() { return mutex_; }
 
  private:
   std::mutex mutex_;
 };
 
-// Holds a Mutex for a scope.  A std::condition_variable_any waits on the Mutex itself.
+// Holds a Mutex for a scope.
 class SPORE_SCOPED_CAPABILITY MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) SPORE_ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }

@@ -61,9 +61,10 @@ Ticker::~Ticker() {
   {
     const MutexLock lock(mutex_);
     worker = std::move(worker_);
+    if (worker != nullptr) worker->stop = true;
   }
   if (worker != nullptr) {
-    worker->thread.request_stop();  // the stop token wakes the wait
+    worker->wake.notify_one();
     worker->thread.join();
   }
 }
@@ -101,7 +102,7 @@ Status Ticker::wake() {
     try {
       worker_ = std::make_unique<Worker>();
       Worker& worker = *worker_;
-      worker.thread = std::jthread([this, &worker](const std::stop_token& stop) { run(worker, stop); });
+      worker.thread = std::jthread([this, &worker] { run(worker); });
     } catch (const std::system_error& error) {
       worker_.reset();
       pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -125,12 +126,12 @@ void Ticker::raise_epochs() {
   for (wasm_engine_t* engine : engines_) wasmtime_engine_increment_epoch(engine);
 }
 
-// The condition variable takes the Mutex by itself, which the analysis cannot follow.
-void Ticker::run(Worker& worker, const std::stop_token& stop) SPORE_NO_THREAD_SAFETY_ANALYSIS {
-  std::unique_lock<Mutex> lock(mutex_);
-  while (!stop.stop_requested()) {
-    worker.wake.wait_for(lock, stop, std::chrono::milliseconds(1), [] { return false; });
-    if (stop.stop_requested()) return;
+// The condition variable takes the mutex by itself, which the analysis cannot follow.
+void Ticker::run(Worker& worker) SPORE_NO_THREAD_SAFETY_ANALYSIS {
+  std::unique_lock<std::mutex> lock(mutex_.native());
+  while (!worker.stop) {
+    worker.wake.wait_for(lock, std::chrono::milliseconds(1), [&] { return worker.stop; });
+    if (worker.stop) return;
     catch_up();
     raise_epochs();
     if (ticks_.load() - touched_.load() <= kIdleTicks) continue;
@@ -141,7 +142,7 @@ void Ticker::run(Worker& worker, const std::stop_token& stop) SPORE_NO_THREAD_SA
       continue;
     }
     raise_epochs();
-    worker.wake.wait(lock, stop, [this] { return !parked_.load(); });
+    worker.wake.wait(lock, [&] { return worker.stop || !parked_.load(); });
   }
 }
 

@@ -68,12 +68,14 @@ class Ticker {
   // What belongs to one thread.  After a fork the child abandons it: a condition variable whose waiter
   // is gone cannot be destroyed, a thread that does not exist cannot be joined.
   struct Worker {
-    std::condition_variable_any wake;
+    std::condition_variable wake;
+    bool stop = false;  // under mutex_
     std::jthread thread;
   };
 
   Status wake() SPORE_EXCLUDES(mutex_);
-  void run(Worker& worker, const std::stop_token& stop) SPORE_EXCLUDES(mutex_);
+  // Allocates nothing: a fork may come at any moment, and not every allocator's locks survive it.
+  void run(Worker& worker) SPORE_EXCLUDES(mutex_);
   // Brings ticks_ up to the real time.  Not by one for each wait: a thread that was not scheduled for a
   // while must not lengthen deadlines.
   void catch_up() SPORE_REQUIRES(mutex_);

@@ -287,8 +287,11 @@ TEST_P(TextTest, ResultsMayEndWhereTheMemoryEnds) {
 TEST_P(TextTest, CopiesAreWithinTheirLimitBothWays) {
   const Instance instance = text({.copy_bytes_max = 64});
   const auto upper = instance.function<std::string(std::string_view)>("upper").value();
-  EXPECT_EQ(upper(std::string(63, 'x')).value().size(), 63u);
-  EXPECT_EQ(upper(std::string(64, 'x')).value().size(), 64u);
+  EXPECT_EQ(upper(std::string(31, 'x')).value().size(), 31u);
+  EXPECT_EQ(upper(std::string(32, 'x')).value().size(), 32u) << "32 in and 32 out";
+  const auto both = upper(std::string(33, 'x'));
+  EXPECT_EQ(both.code(), Code::kLimitExceeded);
+  EXPECT_EQ(both.status().message(), "33 bytes more than 33 in one call (copy_bytes_max=64)");
   const auto above = upper(std::string(65, 'x'));
   EXPECT_EQ(above.code(), Code::kLimitExceeded);
   EXPECT_EQ(above.status().message(), "an argument of 65 bytes (copy_bytes_max=64)");
