@@ -29,6 +29,12 @@ const wasmtime_instance_t& to_wasmtime(const InstanceHandle& instance) {
   return *reinterpret_cast<const wasmtime_instance_t*>(&instance);
 }
 
+// A memory as it stands now.
+GuestMemory memory_of(wasmtime_context_t* context, const wasmtime_memory_t& memory) {
+  return GuestMemory({reinterpret_cast<std::byte*>(wasmtime_memory_data(context, &memory)),
+                      wasmtime_memory_data_size(context, &memory)});
+}
+
 TrapKind trap_kind(const wasm_trap_t* trap) {
   wasmtime_trap_code_t code = 0;
   if (!wasmtime_trap_code(trap, &code)) return TrapKind::kOther;
@@ -160,9 +166,7 @@ GuestMemory Caller::memory() {
       item.kind != WASMTIME_EXTERN_MEMORY) {
     return {};
   }
-  auto* data = wasmtime_memory_data(store_.context_, &item.of.memory);
-  return GuestMemory(
-      {reinterpret_cast<std::byte*>(data), wasmtime_memory_data_size(store_.context_, &item.of.memory)});
+  return memory_of(store_.context_, item.of.memory);
 }
 
 void* Caller::user_data() const { return store_.user_data_; }
@@ -359,9 +363,7 @@ GuestMemory Store::memory(const InstanceHandle& instance) { return member_memory
 
 GuestMemory Store::member_memory(const Member& member) {
   if (!member.has_memory) return {};
-  const auto* memory = reinterpret_cast<const wasmtime_memory_t*>(member.memory.data());
-  return GuestMemory({reinterpret_cast<std::byte*>(wasmtime_memory_data(context_, memory)),
-                      wasmtime_memory_data_size(context_, memory)});
+  return memory_of(context_, *reinterpret_cast<const wasmtime_memory_t*>(member.memory.data()));
 }
 
 // --- calls --------------------------------------------------------------------------------------------

@@ -195,7 +195,7 @@ class Store {
   InstanceHandle add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code);
   const Member& member(const InstanceHandle& instance) const;
   GuestMemory member_memory(const Member& member);
-  // Null while the running call may go on.
+  // Ok while the running call may go on.
   Status check_running() const;
   static wasmtime_error* on_epoch(wasmtime_context* context, void* data, uint64_t* delta,
                                   uint8_t* kind) noexcept;

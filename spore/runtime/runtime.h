@@ -125,7 +125,6 @@ class Runtime {
 
  private:
   explicit Runtime(RuntimeOptions options);
-  Result<std::shared_ptr<const engine::Engine>> engine_of(engine::Tier tier);
   Result<std::shared_ptr<const engine::CompiledCode>> make_code(std::span<const uint8_t> bytes,
                                                                 const Digest& hash,
                                                                 const ModuleOptions& options);
