@@ -54,6 +54,14 @@ std::optional<std::string_view> Args::value_of(std::string_view flag) const {
   return found->second;
 }
 
+std::vector<std::string_view> Args::values_of(std::string_view flag) const {
+  std::vector<std::string_view> values;
+  for (const auto& [name, value] : flags_) {
+    if (name == flag) values.push_back(value);
+  }
+  return values;
+}
+
 Result<std::string_view> Args::positional(std::string_view what) {
   if (next_ == positionals_.size()) return Status::invalid_argument("{} is missing", what);
   return positionals_[next_++];

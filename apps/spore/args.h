@@ -28,6 +28,8 @@ class Args {
   bool has(std::string_view flag) const { return value_of(flag).has_value(); }
   // The last value given for the flag.
   std::optional<std::string_view> value_of(std::string_view flag) const;
+  // All of them, in order.
+  std::vector<std::string_view> values_of(std::string_view flag) const;
   // The next word that is no flag.
   Result<std::string_view> positional(std::string_view what);
   std::vector<std::string_view> rest();

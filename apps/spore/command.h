@@ -18,7 +18,7 @@ struct Command {
   std::string_view help;      // one line
   std::span<const Flag> flags;
   bool takes_options;  // also --deadline-ms and the like
-  Status (*run)(Args& args);
+  Result<int> (*run)(Args& args);  // gives the exit code
 };
 
 std::span<const Command> commands();
@@ -37,14 +37,14 @@ enum ExitCode : int {
 int exit_code(const Status& status);
 
 // Defaults, file, environment, then the flags of this command line.
-Result<runtime::RuntimeOptions> options_of(const Args& args);
+Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOptions defaults = {});
 
 // A module's bytes; text (.wat) is translated.
 Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max);
 
 void print(std::string_view text);
 
-Status run_module(Args& args);        // run.cc
-Status print_completion(Args& args);  // completion.cc
+Result<int> run_module(Args& args);        // run.cc
+Result<int> print_completion(Args& args);  // completion.cc
 
 }  // namespace spore::cli

@@ -113,7 +113,7 @@ void print_facts_json(const wasm::ModuleFacts& facts) {
   print(json.take());
 }
 
-Status inspect_module(Args& args) {
+Result<int> inspect_module(Args& args) {
   const std::string_view file = SPORE_TRY(args.positional("FILE"));
   SPORE_TRY(args.finish());
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
@@ -121,14 +121,14 @@ Status inspect_module(Args& args) {
   Result<wasm::ModuleFacts> facts = wasm::inspect(bytes, options.module_bytes_max);
   if (!facts.ok()) return std::move(facts).status().with_context(file);
   args.has("--json") ? print_facts_json(facts.value()) : print_facts(facts.value());
-  return {};
+  return kDone;
 }
 
 // --- compile ------------------------------------------------------------------------------------------
 
 constexpr std::array kCompileFlags{Flag{"-o", "OUT", "where the native code goes"}};
 
-Status compile_module(Args& args) {
+Result<int> compile_module(Args& args) {
   const std::string_view file = SPORE_TRY(args.positional("FILE"));
   SPORE_TRY(args.finish());
   const std::optional<std::string_view> out = args.value_of("-o");
@@ -160,12 +160,12 @@ Status compile_module(Args& args) {
     print(fmt::format("{}: {} bytes of wasm, {} bytes of {} code, {:.1f} ms\n", *out, bytes.size(),
                       code.size(), engine::tier_name(module->tier()), milliseconds));
   }
-  return {};
+  return kDone;
 }
 
 // --- doctor, options, version -------------------------------------------------------------------------
 
-Status examine_machine(Args& args) {
+Result<int> examine_machine(Args& args) {
   SPORE_TRY(args.finish());
   const runtime::MachineReport report = runtime::probe_machine({});
   if (args.has("--json")) {
@@ -175,10 +175,10 @@ Status examine_machine(Args& args) {
   } else {
     print(runtime::to_text(report));
   }
-  return {};
+  return kDone;
 }
 
-Status print_options(Args& args) {
+Result<int> print_options(Args& args) {
   SPORE_TRY(args.finish());
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
   JsonWriter json;
@@ -192,10 +192,10 @@ Status print_options(Args& args) {
   }
   json.end_object();
   if (args.has("--json")) print(json.take());
-  return {};
+  return kDone;
 }
 
-Status print_version(Args& args) {
+Result<int> print_version(Args& args) {
   SPORE_TRY(args.finish());
   if (args.has("--json")) {
     JsonWriter json;
@@ -204,17 +204,20 @@ Status print_version(Args& args) {
   } else {
     print(fmt::format("spore 0.1.0 (wasmtime {})\n", engine::engine_version()));
   }
-  return {};
+  return kDone;
 }
 
 constexpr std::array kRunFlags{
-    Flag{"--invoke", "NAME", "the exported function to call (default: _start)"},
+    Flag{"--invoke", "NAME", "the exported function to call, instead of running a program"},
     Flag{"--signature", "TYPES", "of that function, for text: '(string, f64) -> string'"},
+    Flag{"--arg", "TEXT", "an argument of the program; also those behind FILE"},
+    Flag{"--env", "NAME[=VALUE]", "a variable of the program; without a value, your own"},
+    Flag{"--dir", "HOST[::GUEST][:rw]", "a directory of the program, read-only unless :rw"},
     Flag{"--code", "FILE", "native code from 'spore compile', trusted like a program of yours"},
 };
 
 constexpr std::array kCommands{
-    Command{"run", "FILE [ARGS...]", "call a function of a module", kRunFlags, true, run_module},
+    Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true, run_module},
     Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
     Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},
@@ -248,13 +251,13 @@ int exit_code(const Status& status) {
   }
 }
 
-Result<runtime::RuntimeOptions> options_of(const Args& args) {
+Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOptions defaults) {
   const std::string_view flag = args.value_of("--home").value_or("");
   const Result<std::filesystem::path> home = runtime::home_directory(flag, environment);
   // Without a home there is no file; a bare environment, as in a container, is no mistake.
-  runtime::RuntimeOptions options;
+  runtime::RuntimeOptions options = std::move(defaults);
   if (home.ok()) {
-    options = SPORE_TRY(runtime::load_options(home.value(), environment));
+    options = SPORE_TRY(runtime::load_options(home.value(), environment, std::move(options)));
   } else {
     SPORE_TRY(runtime::apply_options_environment(options, environment));
   }

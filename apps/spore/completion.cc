@@ -51,7 +51,7 @@ std::string fish_script() {
 
 }  // namespace
 
-Status print_completion(Args& args) {
+Result<int> print_completion(Args& args) {
   const std::string_view shell = SPORE_TRY(args.positional("bash, zsh or fish"));
   SPORE_TRY(args.finish());
   if (shell == "bash") {
@@ -63,7 +63,7 @@ Status print_completion(Args& args) {
   } else {
     return Status::invalid_argument("there is no completion for '{}' (bash, zsh, fish)", shell);
   }
-  return {};
+  return kDone;
 }
 
 }  // namespace spore::cli

@@ -61,7 +61,6 @@ void print_error_json(const Status& status) {
 }
 
 int report(const Status& status, bool as_json) {
-  if (status.ok()) return kDone;
   if (as_json) print_error_json(status);
   std::fputs(
       fmt::format("spore: {}\n{}{}", status.message(), hint(status.message()), status.detail()).c_str(),
@@ -83,7 +82,8 @@ int run_command(const Command& command, std::span<const std::string_view> words)
     print_help(command);
     return kDone;
   }
-  return report(command.run(args.value()), args->has("--json"));
+  const Result<int> code = command.run(args.value());
+  return code.ok() ? code.value() : report(code.status(), args->has("--json"));
 }
 
 int run(std::span<const std::string_view> words) {

@@ -1,9 +1,14 @@
-// spore run FILE [--invoke NAME] [ARGS...]
+// spore run FILE [ARGS...] | spore run FILE --invoke NAME [ARGS...]
 
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
 #include <optional>
 
 #include "apps/spore/command.h"
@@ -59,13 +64,10 @@ std::string function_names(const engine::CompiledCode& code) {
   return names.empty() ? "no functions" : names;
 }
 
-Result<std::string> function_to_call(const Args& args, const runtime::Module& module) {
-  if (const auto name = args.value_of("--invoke")) return std::string(*name);
-  for (const auto& exported : module.code().exports()) {
-    if (exported.name == "_start") return exported.name;
-  }
-  return Status::invalid_argument("this is a library, say what to call with --invoke NAME: {}",
-                                  function_names(module.code()));
+bool is_program(const engine::CompiledCode& code) {
+  return std::ranges::any_of(code.exports(), [](const auto& exported) {
+    return exported.kind == engine::ExternKind::kFunction && exported.name == "_start";
+  });
 }
 
 Result<std::vector<Value>> parse_values(const Signature& signature, std::span<const std::string_view> words) {
@@ -115,29 +117,122 @@ void print_results(const Args& args, std::span<const Value> results, double micr
   print(json.take());
 }
 
-}  // namespace
+// --- programs -----------------------------------------------------------------------------------------
 
-Status run_module(Args& args) {
-  const std::string_view file = SPORE_TRY(args.positional("FILE"));
-  const std::vector<std::string_view> words = args.rest();
-  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
-  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
-  const std::shared_ptr<const runtime::Module> module = SPORE_TRY(load(args, file, *runtime));
-  const Instance instance = SPORE_TRY(runtime->instantiate(*module));
-  const std::string name = SPORE_TRY(function_to_call(args, *module));
+// HOST, HOST::GUEST, either with :rw or :ro behind it.
+host::WasiDirectory parse_directory(std::string_view text) {
+  host::WasiDirectory directory;
+  if (text.ends_with(":rw") || text.ends_with(":ro")) {
+    directory.writable = text.ends_with(":rw");
+    text.remove_suffix(3);
+  }
+  const size_t separator = text.find("::");
+  directory.host = text.substr(0, separator);
+  directory.guest = separator == std::string_view::npos ? text : text.substr(separator + 2);
+  return directory;
+}
 
+Result<std::string> parse_variable(std::string_view text) {
+  if (text.find('=') != std::string_view::npos) return std::string(text);
+  const std::string name(text);
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr) return Status::invalid_argument("--env {}: there is no such variable here", name);
+  return fmt::format("{}={}", name, value);
+}
+
+// Its arguments begin with its name, as those of every program; its streams are ours.
+Result<std::unique_ptr<host::Wasi>> make_world(const Args& args, std::string_view file,
+                                               std::span<const std::string_view> words) {
+  host::WasiOptions options;
+  options.args.push_back(std::filesystem::path(file).filename().native());
+  for (const std::string_view arg : args.values_of("--arg")) options.args.emplace_back(arg);
+  options.args.insert(options.args.end(), words.begin(), words.end());
+  for (const std::string_view text : args.values_of("--env")) {
+    std::string variable = SPORE_TRY(parse_variable(text));
+    options.env.push_back(std::move(variable));
+  }
+  for (const std::string_view text : args.values_of("--dir")) {
+    options.directories.push_back(parse_directory(text));
+  }
+  constexpr uint64_t kJsonOutputBytesMax = uint64_t{64} << 20;
+  options.output_bytes_max = kJsonOutputBytesMax;
+  const auto config = SPORE_TRY(host::WasiConfig::create(std::move(options)));
+  auto wasi = std::make_unique<host::Wasi>(config);
+  wasi->set_input(host::make_fd_input(STDIN_FILENO));
+  if (args.has("--json")) return wasi;  // its output is a part of ours
+  wasi->set_output(host::make_fd_output(STDOUT_FILENO));
+  wasi->set_error(host::make_fd_output(STDERR_FILENO));
+  return wasi;
+}
+
+// What a person waits for may take its time: a program has no deadline and no quota of bytes, but such as
+// were asked for.
+runtime::RuntimeOptions program_defaults() {
+  runtime::RuntimeOptions options;
+  options.limits.deadline_ms = engine::kDeadlineMsMax;
+  options.limits.io_bytes_max = std::numeric_limits<uint64_t>::max();
+  options.limits.host_calls_max = std::numeric_limits<uint64_t>::max();
+  return options;
+}
+
+Result<int> run_program(const Args& args, Instance& instance) {
+  const InterruptGuard guard(instance.canceller());
+  const auto begin = std::chrono::steady_clock::now();
+  const uint32_t code = SPORE_TRY(instance.run_command());
+  const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+  if (args.has("--json")) {
+    JsonWriter json;
+    json.begin_object()
+        .field("exit_code", uint64_t{code})
+        .field("output", instance.wasi()->take_output())
+        .field("error", instance.wasi()->take_error())
+        .field("call_us", elapsed.count())
+        .end_object();
+    print(json.take());
+  }
+  constexpr uint32_t kExitCodeMax = 255;
+  if (code > kExitCodeMax) {
+    return Status::make(Code::kExited, "the program exited with code {}, which no process can have", code);
+  }
+  return static_cast<int>(code);
+}
+
+// --- functions ----------------------------------------------------------------------------------------
+
+Result<int> call_function(const Args& args, const Instance& instance, std::string_view name,
+                          std::span<const std::string_view> words) {
   std::optional<Signature> signature;
   if (const auto text = args.value_of("--signature")) signature = SPORE_TRY(Signature::parse(*text));
   const DynamicFunction function =
       SPORE_TRY(signature ? instance.dynamic_function(name, *signature) : instance.dynamic_function(name));
   const std::vector<Value> values = SPORE_TRY(parse_values(function.signature(), words));
-
   const InterruptGuard guard(instance.canceller());
   const auto begin = std::chrono::steady_clock::now();
   const std::vector<Value> results = SPORE_TRY(function(values));
   const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
   print_results(args, results, elapsed.count());
-  return {};
+  return kDone;
+}
+
+}  // namespace
+
+Result<int> run_module(Args& args) {
+  const std::string_view file = SPORE_TRY(args.positional("FILE"));
+  const std::vector<std::string_view> words = args.rest();
+  const std::optional<std::string_view> function = args.value_of("--invoke");
+  const runtime::RuntimeOptions options =
+      SPORE_TRY(options_of(args, function ? runtime::RuntimeOptions() : program_defaults()));
+  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  const std::shared_ptr<const runtime::Module> module = SPORE_TRY(load(args, file, *runtime));
+  if (!function && !is_program(module->code())) {
+    return Status::invalid_argument("this is a library, say what to call with --invoke NAME: {}",
+                                    function_names(module->code()));
+  }
+  const std::span<const std::string_view> program_words =
+      function ? std::span<const std::string_view>() : std::span(words);
+  std::unique_ptr<host::Wasi> wasi = SPORE_TRY(make_world(args, file, program_words));
+  Instance instance = SPORE_TRY(runtime->instantiate(*module, {.wasi = std::move(wasi)}));
+  return function ? call_function(args, instance, *function, words) : run_program(args, instance);
 }
 
 }  // namespace spore::cli

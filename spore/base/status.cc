@@ -20,6 +20,7 @@ std::string_view code_name(Code code) {
     case Code::kDeadlineExceeded: return "deadline_exceeded";
     case Code::kCancelled: return "cancelled";
     case Code::kTrap: return "trap";
+    case Code::kExited: return "exited";
     case Code::kHostError: return "host_error";
     case Code::kUnavailable: return "unavailable";
     case Code::kIo: return "io";

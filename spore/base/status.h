@@ -29,6 +29,7 @@ enum class Code : uint8_t {
   kDeadlineExceeded,  // the call ran longer than its deadline
   kCancelled,         // somebody asked for the end
   kTrap,              // the guest trapped; see trap_info()
+  kExited,            // the guest ended itself (WASI's proc_exit); see Wasi::exit_code()
   kHostError,         // a host function failed
   kUnavailable,       // closed, or not possible in this process at this time
   kIo,                // the operating system said no
@@ -71,6 +72,7 @@ class [[nodiscard]] Status {
   SPORE_STATUS_FACTORY(deadline_exceeded, kDeadlineExceeded)
   SPORE_STATUS_FACTORY(cancelled, kCancelled)
   SPORE_STATUS_FACTORY(host_error, kHostError)
+  SPORE_STATUS_FACTORY(exited, kExited)
   SPORE_STATUS_FACTORY(unavailable, kUnavailable)
   SPORE_STATUS_FACTORY(internal, kInternal)
 #undef SPORE_STATUS_FACTORY

@@ -54,6 +54,7 @@ TEST(StatusTest, EveryCodeHasItsName) {
       {Code::kDeadlineExceeded, "deadline_exceeded"},
       {Code::kCancelled, "cancelled"},
       {Code::kTrap, "trap"},
+      {Code::kExited, "exited"},
       {Code::kHostError, "host_error"},
       {Code::kUnavailable, "unavailable"},
       {Code::kIo, "io"},

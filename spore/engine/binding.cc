@@ -30,8 +30,6 @@ void make_val_types(const std::vector<ValType>& types, wasm_valtype_vec_t* out) 
   wasm_valtype_vec_new(out, made.size(), made.data());
 }
 
-constexpr std::string_view kWasiModule = "wasi_snapshot_preview1";
-
 std::string import_text(const CompiledCode::Import& import) {
   const std::string name = fmt::format("{}.{}", printable(import.module), printable(import.name));
   return import.kind == ExternKind::kFunction ? fmt::format("{} {}", name, import.type.text())
@@ -61,7 +59,6 @@ Status check_imports(const CompiledCode& code, const HostFunctions& functions,
   std::string problems;
   size_t count = 0;
   size_t named = 0;
-  bool wasi = false;
   for (const CompiledCode::Import& import : code.imports()) {
     if (std::ranges::find(linked, import.module) != linked.end()) continue;
     const HostFunction* function = find_host_function(functions, import.module, import.name);
@@ -69,7 +66,6 @@ Status check_imports(const CompiledCode& code, const HostFunctions& functions,
       continue;
     }
     count++;
-    wasi = wasi || import.module == kWasiModule;
     constexpr size_t kMessageBytesMax = 8000;
     if (problems.size() > kMessageBytesMax) continue;
     fmt::format_to(std::back_inserter(problems), "{}{}", count == 1 ? "" : ", ", import_text(import));
@@ -78,9 +74,8 @@ Status check_imports(const CompiledCode& code, const HostFunctions& functions,
   }
   if (count == 0) return {};
   if (named < count) problems += fmt::format(" and {} more", count - named);
-  return Status::invalid_argument(
-      "{} import{} that nobody provides: {}{}", count, count == 1 ? "" : "s", problems,
-      wasi ? "; this program needs WASI preview 1, which this version does not have yet" : "");
+  return Status::invalid_argument("{} import{} that nobody provides: {}", count, count == 1 ? "" : "s",
+                                  problems);
 }
 
 void Binding::DeletePre::operator()(wasmtime_instance_pre* pre) const noexcept {

@@ -25,6 +25,12 @@ struct Limits {
   uint64_t copy_bytes_max = 64 * kMebibyte;
   // Bytes that one call may log.
   uint64_t log_bytes_max = 64 * 1024;
+  // Bytes that one call may read and write through WASI: files, standard streams, random numbers.
+  uint64_t io_bytes_max = 1024 * kMebibyte;
+  // Calls of host functions, WASI's among them, in one call.
+  uint64_t host_calls_max = 100'000'000;
+  // Files and directories that an instance has open, those of its start included.
+  uint32_t open_files_max = 128;
 };
 
 inline constexpr uint64_t kDeadlineMsMax = uint64_t{1} << 40;  // 34 years: "none"

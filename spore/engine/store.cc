@@ -116,6 +116,47 @@ void Canceller::cancel() const {
   state_->cancelled.store(state_->call.load());
 }
 
+// --- quotas -------------------------------------------------------------------------------------------
+
+namespace {
+
+Status charge(uint64_t& used, uint64_t bytes, uint64_t limit, std::string_view name) {
+  if (bytes > limit - std::min(used, limit)) {
+    return Status::limit_exceeded("{} bytes more than {} in one call ({}={})", bytes, used, name, limit);
+  }
+  used += bytes;
+  return {};
+}
+
+}  // namespace
+
+Status Store::charge_copy(uint64_t bytes) {
+  begin_quota();
+  return charge(copied_bytes_, bytes, limits_.copy_bytes_max, "copy_bytes_max");
+}
+
+Status Store::charge_log(uint64_t bytes) {
+  begin_quota();
+  return charge(logged_bytes_, bytes, limits_.log_bytes_max, "log_bytes_max");
+}
+
+Status Store::charge_io(uint64_t bytes) {
+  begin_quota();
+  return charge(io_bytes_, bytes, limits_.io_bytes_max, "io_bytes_max");
+}
+
+inline bool Store::charge_host_call() {
+  begin_quota();
+  return host_calls_++ < limits_.host_calls_max;
+}
+
+inline void Store::begin_quota() {
+  if (quota_call_ == call_number()) [[likely]]
+    return;
+  quota_call_ = call_number();
+  copied_bytes_ = logged_bytes_ = io_bytes_ = host_calls_ = 0;
+}
+
 // --- host calls ---------------------------------------------------------------------------------------
 
 // Has access to what Store and Caller keep to themselves.
@@ -125,14 +166,24 @@ struct HostCall {
     wasmtime_context_t* context = wasmtime_caller_context(raw_caller);
     Store& store = *static_cast<Store*>(wasmtime_context_get_data(context));
     Caller caller(store, raw_caller);
-    Status status = body(function, caller, reinterpret_cast<RawValue*>(values));
+    Status status = store.charge_host_call() ? body(function, caller, reinterpret_cast<RawValue*>(values))
+                                             : too_many(store);
     if (status.ok()) [[likely]]
       return nullptr;
-    store.pending_ =
-        Status(is_limit(status.code()) ? status.code() : Code::kHostError,
-               fmt::format("host function {}.{}: {}", function.module, function.name, status.message()));
+    if (status.code() == Code::kExited) {
+      store.pending_ = std::move(status);
+    } else {
+      store.pending_ =
+          Status(is_limit(status.code()) ? status.code() : Code::kHostError,
+                 fmt::format("host function {}.{}: {}", function.module, function.name, status.message()));
+    }
     constexpr std::string_view kText = "host function failed";  // pending_ has the real one
     return wasmtime_trap_new(kText.data(), kText.size());
+  }
+
+  [[gnu::cold]] static Status too_many(const Store& store) {
+    return Status::limit_exceeded("more calls of host functions than one call may make (host_calls_max={})",
+                                  store.limits_.host_calls_max);
   }
 
   // Codes that say more than "the host failed".
@@ -177,34 +228,6 @@ uint64_t Caller::time_left_ms() const {
   const uint64_t now = store_.ticker_.now();
   const uint64_t left = now < store_.deadline_tick_ ? store_.deadline_tick_ - now : 0;
   return std::min(left, store_.limits_.deadline_ms);
-}
-
-namespace {
-
-Status charge(uint64_t& used, uint64_t bytes, uint64_t limit, std::string_view name) {
-  if (bytes > limit - std::min(used, limit)) {
-    return Status::limit_exceeded("{} bytes more than {} in one call ({}={})", bytes, used, name, limit);
-  }
-  used += bytes;
-  return {};
-}
-
-}  // namespace
-
-Status Store::charge_copy(uint64_t bytes) {
-  begin_quota();
-  return charge(copied_bytes_, bytes, limits_.copy_bytes_max, "copy_bytes_max");
-}
-
-Status Store::charge_log(uint64_t bytes) {
-  begin_quota();
-  return charge(logged_bytes_, bytes, limits_.log_bytes_max, "log_bytes_max");
-}
-
-void Store::begin_quota() {
-  if (quota_call_ == call_number()) return;
-  quota_call_ = call_number();
-  copied_bytes_ = logged_bytes_ = 0;
 }
 
 // --- making and instantiating -------------------------------------------------------------------------
@@ -388,6 +411,7 @@ inline bool Store::may_enter() const {
 
 // All that may_enter() does not say yes to at once.
 Status Store::enter() {
+  if (exited_) return Status::unavailable("this instance has exited: make a new one");
   if (retired_) {
     return Status::unavailable(
         "this instance was stopped in the middle of an earlier call and is retired: make a new one");
@@ -516,6 +540,8 @@ Status Store::describe_error(wasmtime_error* error) {
     retired_ = true;
     plain_ = false;
     Status status = std::exchange(pending_, Status());
+    exited_ = status.code() == Code::kExited;
+    if (exited_) return status;
     const bool interrupted = status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
     return with_trap_info(std::move(status), interrupted ? TrapKind::kInterrupted : TrapKind::kHostError,
                           to_frames(frames.value));

@@ -58,14 +58,19 @@ class Caller {
   // Counts against copy_bytes_max or log_bytes_max of the running call; kLimitExceeded names it.
   Status charge_copy(uint64_t bytes);
   Status charge_log(uint64_t bytes);
+  // The same for io_bytes_max.
+  Status charge_io(uint64_t bytes);
 
   // For host functions that wait: milliseconds until the deadline; 0 when it has passed or somebody
   // cancelled the call.
   uint64_t time_left_ms() const;
+  // kDeadlineExceeded or kCancelled when the call is to end: for host functions that take long.
+  Status check_running() const;
 
-  // For calls back into the guest, and what the embedder attached.
+  // For calls back into the guest, and what the embedder and the layer above attached.
   Store& store() { return store_; }
   void* user_data() const;
+  void* system() const;
 
  private:
   friend struct HostCall;
@@ -96,7 +101,7 @@ class RawFunction {
 // One or more instances that share limits and fate.  Bound to one thread at a time: it may move between
 // threads, but never be used by two at once.  Only its Canceller is thread-safe.
 //
-// After a deadline, a cancellation or a failed host function the guest was stopped in the middle of
+// After a deadline, a cancellation, an exit or a failed host function the guest was stopped in the middle of
 // something that the engine does not promise to leave whole: the store is retired, and every later call
 // is refused.  After a trap it can be called again; what the guest wrote before the trap stays.
 class Store {
@@ -132,9 +137,11 @@ class Store {
   GuestMemory memory(const InstanceHandle& instance);
   bool has_memory(const InstanceHandle& instance) const;
 
-  // Counts against copy_bytes_max or log_bytes_max of the running call; kLimitExceeded names it.
+  // Counts against copy_bytes_max, log_bytes_max or io_bytes_max of the running call; kLimitExceeded names
+  // it.
   Status charge_copy(uint64_t bytes);
   Status charge_log(uint64_t bytes);
+  Status charge_io(uint64_t bytes);
 
   // The call itself.  `values` holds the arguments, then the results.  A bool and not a Status: returning
   // an object that needs a destructor costs as much as all checks of a call together.
@@ -164,6 +171,10 @@ class Store {
   uint64_t fuel_left() const;
   void* user_data() const { return user_data_; }
 
+  // What the layer above gives to all instances of this store: the state of WASI.  Before the first of them.
+  void set_system(std::shared_ptr<void> system) { system_ = std::move(system); }
+  void* system() const { return system_.get(); }
+
  private:
   friend class Caller;
   friend struct HostCall;
@@ -189,6 +200,7 @@ class Store {
   bool fail(wasmtime_error* error, wasm_trap_t* trap);
   void refuel();
   void begin_quota();
+  bool charge_host_call();
   Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
@@ -215,12 +227,16 @@ class Store {
   Ticker& ticker_;
 
   void* user_data_;
+  std::shared_ptr<void> system_;
   uint64_t fuel_call_ = 0;   // the call that was given its fuel
   uint64_t attempts_ = 0;    // to instantiate
-  uint64_t quota_call_ = 0;  // the call that the two below count for
+  uint64_t quota_call_ = 0;  // the call that those below count for
   uint64_t copied_bytes_ = 0;
   uint64_t logged_bytes_ = 0;
+  uint64_t io_bytes_ = 0;
+  uint64_t host_calls_ = 0;
   bool retired_ = false;
+  bool exited_ = false;  // retired by its own wish
   bool counts_fuel_ = false;
   Status failure_;
   Status pending_;  // why a callback of ours stopped the guest
@@ -232,6 +248,9 @@ class Store {
 
 inline Status Caller::charge_copy(uint64_t bytes) { return store_.charge_copy(bytes); }
 inline Status Caller::charge_log(uint64_t bytes) { return store_.charge_log(bytes); }
+inline Status Caller::charge_io(uint64_t bytes) { return store_.charge_io(bytes); }
+inline Status Caller::check_running() const { return store_.check_running(); }
+inline void* Caller::system() const { return store_.system_.get(); }
 
 inline bool RawFunction::try_call_unchecked(RawValue* values, size_t count) const {
   return store_->try_call(handle_, values, count);

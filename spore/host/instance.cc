@@ -1,5 +1,6 @@
 #include "spore/host/instance.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace spore::host {
@@ -7,11 +8,27 @@ namespace spore::host {
 using engine::GuestPtr;
 using engine::Store;
 
+namespace {
+
+constexpr std::string_view kInitialize = "_initialize";
+constexpr std::string_view kStart = "_start";
+
+bool exports_plain_function(const engine::CompiledCode& code, std::string_view name) {
+  return std::ranges::any_of(code.exports(), [&](const engine::CompiledCode::Export& exported) {
+    return exported.kind == engine::ExternKind::kFunction && exported.name == name &&
+           exported.type == engine::FuncType();
+  });
+}
+
+}  // namespace
+
 Result<Instance> Instance::create(const std::shared_ptr<const engine::Binding>& binding,
-                                  const engine::Limits& limits, void* user_data) {
+                                  const engine::Limits& limits, void* user_data,
+                                  std::unique_ptr<Wasi> wasi) {
   std::shared_ptr<const engine::CompiledCode> code = binding->code();
   std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
   std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));
+  store->set_system(std::move(wasi));
   const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding));
   return Instance(std::move(store), handle, std::move(code));
 }
@@ -29,6 +46,20 @@ Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledC
   }
   const engine::InstanceHandle handle = SPORE_TRY(first.store_->instantiate_linked(code, functions, linked));
   return Instance(first.store_, handle, std::move(code));
+}
+
+Status Instance::initialize() {
+  if (!exports_plain_function(*code_, kInitialize)) return {};
+  const Function<void()> initialize = SPORE_TRY(function<void()>(kInitialize));
+  return initialize().with_context(kInitialize);
+}
+
+Result<uint32_t> Instance::run_command() {
+  const Function<void()> start = SPORE_TRY(function<void()>(kStart));
+  Status status = start();
+  if (status.ok()) return uint32_t{0};
+  if (status.code() == Code::kExited && wasi() != nullptr) return wasi()->exit_code().value_or(0);
+  return status;
 }
 
 Result<DynamicFunction> Instance::dynamic_function(std::string_view name) const {

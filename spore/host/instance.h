@@ -10,6 +10,7 @@
 #include "spore/engine/store.h"
 #include "spore/host/function.h"
 #include "spore/host/value.h"
+#include "spore/host/wasi.h"
 
 namespace spore::host {
 
@@ -17,8 +18,10 @@ namespace spore::host {
 // Canceller may be used from others.  See engine::Store for what a failed call leaves behind.
 class Instance {
  public:
+  // A module that needs WASI is given its world here; the instance owns it.
   static Result<Instance> create(const std::shared_ptr<const engine::Binding>& binding,
-                                 const engine::Limits& limits, void* user_data = nullptr);
+                                 const engine::Limits& limits, void* user_data = nullptr,
+                                 std::unique_ptr<Wasi> wasi = nullptr);
 
   // A further instance that imports what `others` export, under their names.  All of them share limits,
   // thread and fate: one that is retired retires them all.
@@ -29,6 +32,15 @@ class Instance {
   static Result<Instance> create_linked(std::shared_ptr<const engine::CompiledCode> code,
                                         const std::shared_ptr<const engine::HostFunctions>& functions,
                                         Instance& first, std::span<const Link> others);
+
+  // Libraries of WASI ("reactors") export `_initialize`, which has to run before all else: constructors, a
+  // language's runtime.  Runs it; nothing if there is none.  Runtime::instantiate does.
+  Status initialize();
+  // Programs ("commands") export `_start`.  Runs it and gives the exit code; 0 if it just returned.
+  // kNotFound: this is no program; how the call failed.
+  Result<uint32_t> run_command();
+  // What a module with WASI was made with, shared with those linked to it; else null.
+  Wasi* wasi() const { return static_cast<Wasi*>(store_->system()); }
 
   // Resolves and type-checks once.  kNotFound, kInvalidArgument: with both types in the message.
   template <typename Type>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <type_traits>
@@ -44,6 +45,11 @@ std::string switch_text(bool value) { return value ? "on" : "off"; }
 Result<uint64_t> parse_deadline(std::string_view text) {
   if (text == "none") return engine::kDeadlineMsMax;
   return parse_count(text);
+}
+
+Result<uint64_t> parse_bytes_or_none(std::string_view text) {
+  if (text == "none") return std::numeric_limits<uint64_t>::max();
+  return parse_bytes(text);
 }
 
 // A field of RuntimeOptions or of its Limits.
@@ -107,6 +113,12 @@ constexpr std::array kDescriptions{
     option<&Limits::copy_bytes_max, parse_bytes>("copy_bytes_max",
                                                  "bytes that host functions copy in one call"),
     option<&Limits::log_bytes_max, parse_bytes>("log_bytes_max", "bytes that one call may log"),
+    option<&Limits::io_bytes_max, parse_bytes_or_none>(
+        "io_bytes_max", "bytes that one call may read and write through WASI, or none"),
+    option<&Limits::host_calls_max, parse_count>("host_calls_max",
+                                                 "calls of host functions that one call may make"),
+    option<&Limits::open_files_max, parse_small>("open_files_max",
+                                                 "files and directories that an instance has open"),
     option<&RuntimeOptions::wasm_stack_bytes, parse_bytes>(
         "wasm_stack_bytes", "stack of guest calls; the calling thread must have more"),
     option<&RuntimeOptions::module_bytes_max, parse_bytes>("module_bytes_max", "size of a module's file"),
@@ -235,9 +247,10 @@ Result<std::filesystem::path> home_directory(std::string_view flag,
 }
 
 Result<RuntimeOptions> load_options(const std::filesystem::path& home,
-                                    const std::function<const char*(const char*)>& lookup) {
+                                    const std::function<const char*(const char*)>& lookup,
+                                    RuntimeOptions defaults) {
   constexpr size_t kFileBytesMax = 1 << 20;
-  RuntimeOptions options;
+  RuntimeOptions options = std::move(defaults);
   const std::filesystem::path file = home / "spore.conf";
   const Result<std::vector<uint8_t>> bytes = read_file(file, kFileBytesMax);
   if (bytes.ok()) {

@@ -69,6 +69,7 @@ Result<std::filesystem::path> home_directory(std::string_view flag,
 
 // Defaults, then <home>/spore.conf if it is there, then the environment.
 Result<RuntimeOptions> load_options(const std::filesystem::path& home,
-                                    const std::function<const char*(const char*)>& lookup);
+                                    const std::function<const char*(const char*)>& lookup,
+                                    RuntimeOptions defaults = {});
 
 }  // namespace spore::runtime

@@ -43,11 +43,17 @@ void define_log(host::HostFunctions& host, const Log& log) {
   });
 }
 
+Result<Instance> initialized(Result<Instance> instance) {
+  if (!instance.ok()) return instance;
+  SPORE_TRY(instance->initialize());
+  return instance;
+}
+
 std::shared_ptr<const engine::HostFunctions> merge(const engine::HostFunctions& base,
                                                    const host::HostFunctions& more) {
+  const std::shared_ptr<const engine::HostFunctions> added = more.freeze();
   host::HostFunctions merged;
   for (const engine::HostFunction& function : base) merged.define_raw(function);
-  const std::shared_ptr<const engine::HostFunctions> added = more.freeze();
   for (const engine::HostFunction& function : *added) merged.define_raw(function);
   return merged.freeze();
 }
@@ -74,6 +80,7 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   engine_options.tier = Tier::kOptimised;
   runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_));
   SPORE_TRY(engine::self_test_traps());
+  runtime->empty_wasi_ = SPORE_TRY(host::WasiConfig::create({}));
   return runtime;
 }
 
@@ -81,6 +88,7 @@ Runtime::Runtime(RuntimeOptions options)
     : options_(std::move(options)), ticker_(std::make_shared<engine::Ticker>()) {
   host::HostFunctions own;
   define_log(own, options_.log);
+  host::define_wasi(own);
   host_ = merge(*own.freeze(), options_.host);
 }
 
@@ -123,6 +131,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     module->compile_ns_ = timing.elapsed_ns();
   }
   module->functions_ = merge(*host_, options.host);
+  module->needs_wasi_ = host::needs_wasi(*module->code_);
   if (engine::check_imports(*module->code_, *module->functions_).ok()) {
     module->binding_ = SPORE_TRY(engine::Binding::create(module->code_, module->functions_));
   }
@@ -194,28 +203,36 @@ Status Runtime::unload_module(std::string_view name) {
   return {};
 }
 
-Result<Instance> Runtime::instantiate(const Module& module, const InstanceOptions& options) {
+Result<Instance> Runtime::instantiate(const Module& module, InstanceOptions options) {
   SPORE_TRY(check_open());
   if (module.binding_ == nullptr) {
     instances_failed_.fetch_add(1, std::memory_order_relaxed);
     return engine::check_imports(*module.code_, *module.functions_).with_context(module.name_);
   }
   const Timing timing(options_.metrics, instantiate_ns_);
+  if (module.needs_wasi_ && options.wasi == nullptr) {
+    options.wasi = std::make_unique<host::Wasi>(empty_wasi_);
+  }
   Result<Instance> instance =
-      Instance::create(module.binding_, options.limits.value_or(module.limits_), options.user_data);
+      initialized(Instance::create(module.binding_, options.limits.value_or(module.limits_),
+                                   options.user_data, std::move(options.wasi)));
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }
 
-Result<Instance> Runtime::instantiate(std::string_view module_name, const InstanceOptions& options) {
+Result<Instance> Runtime::instantiate(std::string_view module_name, InstanceOptions options) {
   const std::shared_ptr<const Module> found = SPORE_TRY(module(module_name));
-  return instantiate(*found, options);
+  return instantiate(*found, std::move(options));
 }
 
 Result<Instance> Runtime::instantiate_linked(const Module& module, Instance& first,
                                              std::span<const Instance::Link> others) {
   SPORE_TRY(check_open());
-  Result<Instance> instance = Instance::create_linked(module.code_, module.functions_, first, others);
+  if (module.needs_wasi_ && first.wasi() == nullptr) {
+    first.store().set_system(std::make_shared<host::Wasi>(empty_wasi_));
+  }
+  Result<Instance> instance =
+      initialized(Instance::create_linked(module.code_, module.functions_, first, others));
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }

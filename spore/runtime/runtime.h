@@ -60,11 +60,14 @@ class Module {
   std::shared_ptr<const engine::CompiledCode> code_;
   std::shared_ptr<const engine::HostFunctions> functions_;
   std::shared_ptr<const engine::Binding> binding_;  // null: imports that only linked instances provide
+  bool needs_wasi_ = false;
 };
 
 struct InstanceOptions {
   std::optional<engine::Limits> limits;
   void* user_data = nullptr;  // what host functions get from Caller::user_data()
+  // The world of a module that needs WASI.  Null: no arguments, no input, no files; output is captured.
+  std::unique_ptr<host::Wasi> wasi;
 };
 
 struct FunctionDescription {
@@ -110,9 +113,10 @@ class Runtime {
   // Forgets the name.  Instances and calls in flight go on; the code goes with the last of them.
   Status unload_module(std::string_view name);
 
-  // kInvalidArgument names every import that nobody provides; what Store::instantiate says.
-  Result<host::Instance> instantiate(const Module& module, const InstanceOptions& options = {});
-  Result<host::Instance> instantiate(std::string_view module_name, const InstanceOptions& options = {});
+  // Also runs `_initialize`, if the module exports it.  kInvalidArgument names every import that nobody
+  // provides; what Store::instantiate says, and how `_initialize` failed.
+  Result<host::Instance> instantiate(const Module& module, InstanceOptions options = {});
+  Result<host::Instance> instantiate(std::string_view module_name, InstanceOptions options = {});
   // An instance in the company of `first`, importing what `others` export.
   Result<host::Instance> instantiate_linked(const Module& module, host::Instance& first,
                                             std::span<const host::Instance::Link> others);
@@ -136,6 +140,7 @@ class Runtime {
   RuntimeOptions options_;
   std::shared_ptr<engine::Ticker> ticker_;
   std::shared_ptr<const engine::HostFunctions> host_;
+  std::shared_ptr<const host::WasiConfig> empty_wasi_;
   std::shared_ptr<const engine::Engine> baseline_;
   std::shared_ptr<const engine::Engine> optimised_;
 

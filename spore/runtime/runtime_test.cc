@@ -244,16 +244,36 @@ TEST(RuntimeTest, OneMissingImportIsOne) {
                "m: 1 import that nobody provides: env.f () -> f32");
 }
 
-TEST(RuntimeTest, ProgramsForWasiAreToldSo) {
+TEST(RuntimeTest, ProgramsForWasiRunAndTellTheirExitCode) {
   const auto runtime = make();
   ASSERT_TRUE(runtime
                   ->load_module("m", wasm(R"((module
-                    (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))) (func (export "_start"))))"))
+                    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                    (memory (export "memory") 1)
+                    (func (export "_start") (call $exit (i32.const 7)))))"))
                   .ok());
-  expect_error(
-      runtime->instantiate("m").status(), Code::kInvalidArgument,
-      "m: 1 import that nobody provides: wasi_snapshot_preview1.proc_exit (i32) -> (); this program needs "
-      "WASI preview 1, which this version does not have yet");
+  Instance instance = runtime->instantiate("m").value();
+  EXPECT_EQ(instance.run_command().value(), 7u);
+  expect_error(instance.run_command().status(), Code::kUnavailable, "this instance has exited: make a new one");
+}
+
+TEST(RuntimeTest, InitializersRunBeforeAllElse) {
+  const auto runtime = make();
+  ASSERT_TRUE(runtime
+                  ->load_module("m", wasm(R"((module
+                    (global $ready (mut i32) (i32.const 0))
+                    (func (export "_initialize") (global.set $ready (i32.const 1)))
+                    (func (export "answer") (result i32) (global.get $ready))))"))
+                  .ok());
+  EXPECT_EQ(ask(runtime->instantiate("m").value()), 1);
+}
+
+TEST(RuntimeTest, AnInitializerThatTrapsIsNamed) {
+  const auto runtime = make();
+  ASSERT_TRUE(
+      runtime->load_module("m", wasm(R"((module (func (export "_initialize") unreachable)))")).ok());
+  expect_error(runtime->instantiate("m").status(), Code::kTrap,
+               "_initialize: the guest trapped: unreachable in function 0");
 }
 
 TEST(RuntimeTest, HostFunctionsOfTheRuntimeAndOfTheModule) {

@@ -1,0 +1,127 @@
+#include "spore/host/wasi_streams.h"
+
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <thread>
+#include <utility>
+
+#include "spore/host/wasi_files.h"
+
+namespace spore::host {
+namespace {
+
+using wasi::Errno;
+using wasi::FileType;
+
+// Only a terminal is a character device to a guest: programs take that for one, and /dev/null is none.
+FileType stream_type(int fd) {
+  if (::isatty(fd) == 1) return FileType::kCharacterDevice;
+  struct stat stat{};
+  if (::fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) return FileType::kUnknown;
+  return FileType::kRegularFile;
+}
+
+bool poll_one(int fd, short events, uint64_t at_most_ms) {
+  pollfd waiting{fd, events, 0};
+  return ::poll(&waiting, 1, static_cast<int>(std::min<uint64_t>(at_most_ms, INT_MAX))) > 0;
+}
+
+class FunctionInput final : public Input {
+ public:
+  explicit FunctionInput(std::function<Read(std::span<std::byte>)> read) : read_(std::move(read)) {}
+
+  Read read(std::span<std::byte> into) override {
+    const Read read = read_(into);
+    waiting_ = read.outcome == Outcome::kWait;
+    return read;
+  }
+
+  // It cannot be asked without being read, so what waits for it tries again after each nap.
+  bool wait(uint64_t at_most_ms) override {
+    if (!waiting_ || at_most_ms == 0) return !waiting_;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    waiting_ = false;
+    return true;
+  }
+
+ private:
+  std::function<Read(std::span<std::byte>)> read_;
+  bool waiting_ = false;  // the last read said so
+};
+
+class FdInput final : public Input {
+ public:
+  explicit FdInput(int fd) : fd_(fd), type_(stream_type(fd)) {}
+
+  Read read(std::span<std::byte> into) override {
+    if (type_ != FileType::kRegularFile && !wait(0)) return {Outcome::kWait};
+    const ssize_t n = ::read(fd_, into.data(), into.size());
+    if (n > 0) return {Outcome::kData, static_cast<size_t>(n)};
+    if (n == 0) return {Outcome::kEnd};
+    return {errno == EAGAIN || errno == EINTR ? Outcome::kWait : Outcome::kFailed};
+  }
+  bool wait(uint64_t at_most_ms) override { return poll_one(fd_, POLLIN, at_most_ms); }
+  FileType type() const override { return type_; }
+
+ private:
+  int fd_;
+  FileType type_;
+};
+
+class FunctionOutput final : public Output {
+ public:
+  explicit FunctionOutput(std::function<void(std::span<const std::byte>)> write) : write_(std::move(write)) {}
+
+  Errno write(std::span<const std::byte> bytes, size_t& taken) override {
+    write_(bytes);
+    taken = bytes.size();
+    return Errno::kSuccess;
+  }
+  bool wait(uint64_t /*at_most_ms*/) override { return true; }
+
+ private:
+  std::function<void(std::span<const std::byte>)> write_;
+};
+
+class FdOutput final : public Output {
+ public:
+  explicit FdOutput(int fd) : fd_(fd), type_(stream_type(fd)) {}
+
+  Errno write(std::span<const std::byte> bytes, size_t& taken) override {
+    taken = 0;
+    if (type_ != FileType::kRegularFile) {
+      // A pipe that is writable takes PIPE_BUF bytes at once; more might block beyond the deadline.
+      if (!wait(0)) return Errno::kSuccess;
+      bytes = bytes.first(std::min<size_t>(bytes.size(), PIPE_BUF));
+    }
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0) return errno == EAGAIN || errno == EINTR ? Errno::kSuccess : wasi::to_errno(errno);
+    taken = static_cast<size_t>(n);
+    return Errno::kSuccess;
+  }
+  bool wait(uint64_t at_most_ms) override { return poll_one(fd_, POLLOUT, at_most_ms); }
+  FileType type() const override { return type_; }
+
+ private:
+  int fd_;
+  FileType type_;
+};
+
+}  // namespace
+
+std::shared_ptr<Input> make_input(std::function<Input::Read(std::span<std::byte>)> read) {
+  return std::make_shared<FunctionInput>(std::move(read));
+}
+std::shared_ptr<Input> make_fd_input(int fd) { return std::make_shared<FdInput>(fd); }
+std::shared_ptr<Output> make_output(std::function<void(std::span<const std::byte>)> write) {
+  return std::make_shared<FunctionOutput>(std::move(write));
+}
+std::shared_ptr<Output> make_fd_output(int fd) { return std::make_shared<FdOutput>(fd); }
+
+}  // namespace spore::host

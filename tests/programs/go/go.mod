@@ -1,0 +1,3 @@
+module spore/tests/programs
+
+go 1.24
