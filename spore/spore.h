@@ -5,6 +5,7 @@
 #include "spore/base/status.h"
 #include "spore/host/functions.h"
 #include "spore/host/instance.h"
+#include "spore/host/wasi.h"
 #include "spore/runtime/runtime.h"
 
 namespace spore {
@@ -22,6 +23,11 @@ using host::Instance;
 using host::Signature;
 using host::Value;
 using host::ValueType;
+using host::Wasi;
+using host::WasiConfig;
+using host::WasiDirectory;
+using host::WasiOptions;
+using host::WasiState;
 using runtime::InstanceOptions;
 using runtime::Module;
 using runtime::ModuleOptions;

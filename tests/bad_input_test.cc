@@ -274,7 +274,7 @@ TEST_F(BadInputTest, AWrongNumberOfArguments) {
   expect_cli({"run", path, "--invoke", "add", "1"}, kMisused, kMessage);
   expect_cli({"run", path, "--invoke", "add", "1", "2", "3"}, kMisused,
              "3 arguments given, the function takes 2: (i32, i32) -> i32");
-  expect_cli({"run", guest_path("misbehave.wat"), "1"}, kMisused,
+  expect_cli({"run", guest_path("misbehave.wat"), "--invoke", "_start", "1"}, kMisused,
              "1 argument given, the function takes 0: () -> ()");
 }
 

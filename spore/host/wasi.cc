@@ -88,7 +88,7 @@ uint64_t host_monotonic_ns() {
 Result<FileMark> mark_of(const wasi::OpenFile& file) {
   struct stat stat{};
   if (::fstat(file.fd.get(), &stat) != 0) return Status::from_errno(errno, "an open file");
-  if (file.type == FileType::kDirectory) return FileMark{};
+  if (S_ISDIR(stat.st_mode)) return FileMark{};
   const wasi::Filestat facts = wasi::to_filestat(stat);
   return FileMark{.size = facts.size, .modify_ns = facts.modify_ns};
 }
@@ -106,11 +106,14 @@ std::string reopen(const WasiConfig& config, const FileMark& mark, Descriptor& d
       .read = descriptor.readable || !descriptor.writable,
       .write = descriptor.writable,
   };
-  const Errno error = wasi::open_file(config.directory(index), path, request, descriptor.file);
+  FileType type = FileType::kUnknown;
+  const Errno error = wasi::open_file(config.directory(index), path, request, descriptor.file, type);
   if (error == Errno::kNoEnt) return "it is gone";
   if (error == Errno::kNotDir && is_directory) return "it is no directory any more";
   if (error != Errno::kSuccess) return fmt::format("it cannot be opened (WASI error {})", int(error));
-  if (descriptor.file->type != descriptor.type) return "it is no regular file any more";
+  if (descriptor.type != FileType::kUnknown && wasi::type_of_file(*descriptor.file) != descriptor.type) {
+    return "it is another type of file now";
+  }
   const Result<FileMark> now = mark_of(*descriptor.file);
   if (!now.ok()) return std::string(now.status().message());
   if (now.value() != mark) {

@@ -173,7 +173,26 @@ struct WasiCall {
     if (fd >= state.descriptors.size()) return nullptr;
     Descriptor& found = state.descriptors[fd];
     if (found.kind == DescriptorKind::kClosed || found.kind == DescriptorKind::kLost) return nullptr;
+    if (found.kind == DescriptorKind::kOpened && found.type == FileType::kUnknown && !settle(found)) {
+      return nullptr;
+    }
     return &found;
+  }
+
+  // Finds out what was opened, at its first use.  False for what no guest may use: it is lost.
+  [[gnu::noinline]] static bool settle(Descriptor& opened) {
+    opened.type = wasi::type_of_file(*opened.file);
+    switch (opened.type) {
+      case FileType::kRegularFile: opened.rights_base &= wasi::kFileRights; return true;
+      case FileType::kDirectory:
+        opened.rights_base &= wasi::kDirectoryRights;
+        opened.readable = opened.writable = false;
+        return true;
+      default:
+        opened.kind = DescriptorKind::kLost;
+        opened.file = nullptr;
+        return false;
+    }
   }
 
   int host_fd(const Descriptor& descriptor) const {
@@ -863,18 +882,17 @@ struct WasiCall {
     if (error != Errno::kSuccess) return error;
     error = join(directory->path, {path.text(), path.size()}, made.path);
     if (error != Errno::kSuccess) return error;
-    error = wasi::open_file(host_fd(*directory), path, request, made.file);
+    error = wasi::open_file(host_fd(*directory), path, request, made.file, made.type);
     if (error == Errno::kNoEnt && creates && !changeable_there) return Errno::kRoFs;
     if (error != Errno::kSuccess) return error;
 
     made.kind = DescriptorKind::kOpened;
-    made.type = made.file->type;
     made.directory = directory->directory;
     made.flags = static_cast<FdFlags>(fd_flags);
-    made.readable = made.type != FileType::kDirectory && request.read;
-    made.writable = made.type != FileType::kDirectory && request.write;
-    made.rights_base = base & directory->rights_inheriting &
-                       (made.type == FileType::kDirectory ? wasi::kDirectoryRights : wasi::kFileRights);
+    made.readable = !is_directory && request.read;
+    made.writable = !is_directory && request.write;
+    made.rights_base = base & directory->rights_inheriting;  // less what makes no sense: settle()
+    if (is_directory) made.rights_base &= wasi::kDirectoryRights;
     made.rights_inheriting = inheriting & directory->rights_inheriting;
     if (number == state.descriptors.size()) state.descriptors.emplace_back();
     state.descriptors[number] = std::move(made);  // `directory` may be dead from here on

@@ -148,7 +148,7 @@ Errno open_beneath(int directory, const char* path, int flags, mode_t mode, Uniq
 }
 
 Errno open_file(int directory, const Path& path, const OpenRequest& request,
-                std::shared_ptr<const OpenFile>& opened) {
+                std::shared_ptr<const OpenFile>& opened, FileType& type) {
   const bool is_directory = (request.open & kOpenDirectory) != 0;
   // Nonblocking: a fifo must not hold us here.
   int flags = O_NONBLOCK | O_NOCTTY;
@@ -165,16 +165,14 @@ Errno open_file(int directory, const Path& path, const OpenRequest& request,
   auto file = std::make_shared<OpenFile>();
   const Errno error = open_beneath(directory, path.text(), flags, mode, file->fd);
   if (error != Errno::kSuccess) return error;
-  if (is_directory) {
-    file->type = FileType::kDirectory;
-  } else {
-    struct stat stat{};
-    if (::fstat(file->fd.get(), &stat) != 0) return to_errno(errno);
-    file->type = to_file_type(stat.st_mode);
-    if (file->type != FileType::kRegularFile && file->type != FileType::kDirectory) return Errno::kNotSup;
-  }
   opened = std::move(file);
+  type = is_directory ? FileType::kDirectory : FileType::kUnknown;
   return Errno::kSuccess;
+}
+
+FileType type_of_file(const OpenFile& file) {
+  struct stat stat{};
+  return ::fstat(file.fd.get(), &stat) == 0 ? to_file_type(stat.st_mode) : FileType::kUnknown;
 }
 
 Errno stat_path(int directory, const Path& path, LookupFlags lookup, struct stat& stat) {
@@ -271,7 +269,9 @@ Errno read_symlink(int directory, Path& path, std::string& target) {
 Errno read_at(int file, std::span<const iovec> buffers, uint64_t position, size_t& done) {
   ssize_t n = 0;
   do {
-    n = ::preadv(file, buffers.data(), static_cast<int>(buffers.size()), static_cast<off_t>(position));
+    n = buffers.size() == 1  // as a rule; and quicker
+            ? ::pread(file, buffers[0].iov_base, buffers[0].iov_len, static_cast<off_t>(position))
+            : ::preadv(file, buffers.data(), static_cast<int>(buffers.size()), static_cast<off_t>(position));
   } while (n < 0 && errno == EINTR);
   if (n < 0) return to_errno(errno);
   done = static_cast<size_t>(n);
@@ -285,8 +285,11 @@ Errno write_at(int file, std::span<const iovec> buffers, uint64_t position, FdFl
   if ((flags & kDsync) != 0) how |= RWF_DSYNC;
   if ((flags & kSync) != 0) how |= RWF_SYNC;
   ssize_t n = 0;
+  const auto offset = static_cast<off_t>(position);
   do {
-    n = ::pwritev2(file, buffers.data(), static_cast<int>(buffers.size()), static_cast<off_t>(position), how);
+    n = buffers.size() == 1 && how == 0
+            ? ::pwrite(file, buffers[0].iov_base, buffers[0].iov_len, offset)
+            : ::pwritev2(file, buffers.data(), static_cast<int>(buffers.size()), offset, how);
   } while (n < 0 && errno == EINTR);
   if (n < 0) return to_errno(errno);
   done = static_cast<size_t>(n);

@@ -35,7 +35,6 @@ Filestat to_filestat(const struct stat& stat);
 // number of guests, and copies of their states, share one.
 struct OpenFile {
   UniqueFd fd;
-  FileType type = FileType::kUnknown;
 };
 
 // A guest's path, ended by a zero byte for the kernel.
@@ -81,9 +80,12 @@ struct OpenRequest {
   bool read = true;
   bool write = false;
 };
-// A regular file or a directory; nothing else is opened for guests (kNotSup), and a fifo does not block.
+// Does not block, not even at a fifo.  What was opened must not be used before its type is known to be a
+// regular file or a directory; `type` is kUnknown where that takes a look of its own, which is half as dear as
+// the opening: type_of_file().
 Errno open_file(int directory, const Path& path, const OpenRequest& request,
-                std::shared_ptr<const OpenFile>& opened);
+                std::shared_ptr<const OpenFile>& opened, FileType& type);
+FileType type_of_file(const OpenFile& file);
 
 Errno stat_path(int directory, const Path& path, LookupFlags lookup, struct stat& stat);
 Errno set_times(int file, std::span<const timespec, 2> times);

@@ -89,7 +89,8 @@ Descriptor read_descriptor(ByteReader& reader, size_t directories, FileMark& mar
                             descriptor.kind == DescriptorKind::kLost;
   if (of_directory && descriptor.directory >= directories) reader.fail("no such directory");
   const bool opened_type = descriptor.type == wasi::FileType::kRegularFile ||
-                           descriptor.type == wasi::FileType::kDirectory;
+                           descriptor.type == wasi::FileType::kDirectory ||
+                           descriptor.type == wasi::FileType::kUnknown;
   if (descriptor.kind == DescriptorKind::kOpened && !opened_type) reader.fail("neither file nor directory");
   return descriptor;
 }

@@ -27,11 +27,12 @@ enum class DescriptorKind : uint8_t {
   kError,     // standard error
   kPreopen,   // a directory that the host gave
   kOpened,    // a file or directory that the guest opened below one of them
-  kLost,      // was kOpened; gone or changed when the state was restored.  Can only be closed
+  kLost,      // was kOpened; gone or changed when the state was restored, or a device.  Can only be closed
 };
 
 struct Descriptor {
   DescriptorKind kind = DescriptorKind::kClosed;
+  // Of kOpened, kUnknown until it is first used: a device or a fifo is found out, and lost, then.
   wasi::FileType type = wasi::FileType::kUnknown;
   uint16_t directory = 0;  // which of WasiOptions::directories
   wasi::FdFlags flags = 0;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <climits>
@@ -37,22 +38,34 @@ class FunctionInput final : public Input {
   explicit FunctionInput(std::function<Read(std::span<std::byte>)> read) : read_(std::move(read)) {}
 
   Read read(std::span<std::byte> into) override {
-    const Read read = read_(into);
-    waiting_ = read.outcome == Outcome::kWait;
+    if (ahead_.outcome == Outcome::kWait) return read_(into);
+    const Read read{ahead_.outcome, std::min(ahead_.bytes - given_, into.size())};
+    std::copy_n(buffer_.begin() + static_cast<ptrdiff_t>(given_), read.bytes, into.begin());
+    given_ += read.bytes;
+    if (given_ == ahead_.bytes) ahead_ = {Outcome::kWait};
     return read;
   }
 
-  // It cannot be asked without being read, so what waits for it tries again after each nap.
+  // Whether there is something is found out by reading it: ahead, a little.
   bool wait(uint64_t at_most_ms) override {
-    if (!waiting_ || at_most_ms == 0) return !waiting_;
+    if (look_ahead() || at_most_ms == 0) return ahead_.outcome != Outcome::kWait;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    waiting_ = false;
-    return true;
+    return look_ahead();
   }
 
  private:
+  bool look_ahead() {
+    if (ahead_.outcome == Outcome::kWait) {
+      given_ = 0;
+      ahead_ = read_(buffer_);
+    }
+    return ahead_.outcome != Outcome::kWait;
+  }
+
   std::function<Read(std::span<std::byte>)> read_;
-  bool waiting_ = false;  // the last read said so
+  std::array<std::byte, 256> buffer_{};
+  Read ahead_{Outcome::kWait};  // what look_ahead() got, and nobody has had yet
+  size_t given_ = 0;            // how much of it
 };
 
 class FdInput final : public Input {

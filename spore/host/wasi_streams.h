@@ -31,7 +31,7 @@ class Input {
   virtual wasi::FileType type() const { return wasi::FileType::kUnknown; }
 };
 
-// Asks `read` again and again: each millisecond while it says kWait.
+// Asks `read` again each millisecond while it says kWait; for poll_oneoff it may be asked ahead of a read.
 std::shared_ptr<Input> make_input(std::function<Input::Read(std::span<std::byte>)> read);
 // A descriptor of the host, which is not closed.  Made for the command line: a terminal, a pipe, a file.
 std::shared_ptr<Input> make_fd_input(int fd);
