@@ -116,7 +116,8 @@ TEST_F(CliTest, UnknownFlagsAreMisuse) {
     const ProcessResult result = spore(words);
     EXPECT_EQ(result.exit_code, kMisused);
     EXPECT_EQ(result.out, "");
-    EXPECT_EQ(result.err, fmt::format("spore {0}: {1} (see 'spore {0} --help')\n", words[0], message));
+    const std::string_view hint = words[0] == "run" ? "; what stands behind '--' is no flag" : "";
+    EXPECT_EQ(result.err, fmt::format("spore {0}: {1} (see 'spore {0} --help'{2})\n", words[0], message, hint));
   };
   expect_misuse({"run", "x.wasm", "--frobnicate"}, "unknown flag '--frobnicate'");
   expect_misuse({"version", "--deadline-ms", "5"}, "unknown flag '--deadline-ms'");
@@ -133,6 +134,63 @@ TEST_F(CliTest, MissingAndSuperfluousWordsAreMisuse) {
   expect_failure({"inspect", "a.wasm", "b.wasm"}, kMisused, "unexpected 'b.wasm'");
   expect_failure({"version", "now"}, kMisused, "unexpected 'now'");
   expect_failure({"completion"}, kMisused, "bash, zsh or fish is missing");
+}
+
+// --- run: programs ------------------------------------------------------------------------------------
+
+// Writes its environment, then exits with the code that its one argument's length says.
+constexpr std::string_view kProgram = R"((module
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (drop (call $sizes (i32.const 0) (i32.const 12)))
+    (i32.store (i32.const 8) (i32.const 1024))
+    (drop (call $environ (i32.const 512) (i32.const 1024)))
+    (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))
+    (drop (call $args (i32.const 0) (i32.const 4)))
+    (call $exit (i32.load (i32.const 4)))))
+)";
+
+TEST_F(CliTest, AProgramsExitCodeIsOurs) {
+  const std::string file = folder_.write("p.wat", kProgram);
+  EXPECT_EQ(spore({"run", file}).exit_code, 6);  // "p.wat" and its zero byte
+  EXPECT_EQ(spore({"run", file, "ab"}).exit_code, 9);
+  EXPECT_EQ(spore({"run", file, "--arg", "-c", "--", "-d"}).exit_code, 12);
+  const ProcessResult large = spore({"run", file, std::string(300, 'x')});
+  EXPECT_EQ(large.exit_code, 1);
+  EXPECT_EQ(large.err, "spore: the program exited with code 307, which no process can have\n");
+}
+
+TEST_F(CliTest, AProgramSeesTheVariablesThatItIsGiven) {
+  const std::string file = folder_.write("p.wat", kProgram);
+  EXPECT_EQ(spore({"run", file}).out, "");
+  EXPECT_EQ(spore({"run", file, "--env", "A=1", "--env", "B="}).out, std::string("A=1\0B=\0", 7));
+  const ProcessOptions options{.environment = {{"MINE", "yes"}}};
+  EXPECT_EQ(run_process({SPORE_CLI, "run", file, "--env", "MINE"}, options).out, std::string("MINE=yes\0", 9));
+  expect_failure({"run", file, "--env", "OTHERS"}, kMisused, "--env OTHERS: there is no such variable here");
+  expect_failure({"run", file, "--env", "=1"}, kMisused, "the variable '=1' is not NAME=VALUE");
+}
+
+TEST_F(CliTest, AProgramAsJson) {
+  const std::string file = folder_.write("p.wat", kProgram);
+  const ProcessResult result = spore({"run", file, "--env", "A=1", "--json"});
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_NE(result.out.find("\"exit_code\": 6,\n  \"output\": \"A=1\\u0000\",\n  \"error\": \"\""),
+            std::string::npos)
+      << result.out;
+}
+
+TEST_F(CliTest, DirectoriesOfProgramsMustBeThere) {
+  const std::string file = folder_.write("p.wat", kProgram);
+  expect_failure({"run", file, "--dir", "/no/such"}, kFailed,
+                 "directory '/no/such': No such file or directory");
+  expect_failure({"run", file, "--dir", file + "::/d:rw"}, kFailed,
+                 fmt::format("directory '{}': Not a directory", file));
+  EXPECT_EQ(spore({"run", file, "--dir", folder_.path().native() + "::/d:rw"}).exit_code, 6);
 }
 
 // --- run ----------------------------------------------------------------------------------------------

