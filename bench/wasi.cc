@@ -1,13 +1,13 @@
 // What does a call of WASI cost beside the system call that it stands for, and a state beside nothing?
 //
 //   fd_read, fd_write       64 bytes of a file                 native: read(2), write(2)
-//   path_open_close         path_open and fd_close             native: openat2(2) with RESOLVE_BENEATH, close(2)
-//   clock_time_get          the monotonic clock                native: clock_gettime(2)
+//   path_open_close         path_open and fd_close             native: openat2(2) with RESOLVE_BENEATH,
+//   close(2) clock_time_get          the monotonic clock                native: clock_gettime(2)
 //   fd_write_captured       64 bytes of standard output        host_function: a plain one that takes 64 bytes
 //   state_save, _restore    with 10 open files, as bytes and back; state_reset: to what it was at the start
 //
-// The guest's side is a loop in wasm, the native side one in C++; both in one process, in turn, on files of the
-// same memory file system.  The overhead of each is told as its own number: p50 less the native p50.
+// The guest's side is a loop in wasm, the native side one in C++; both in one process, in turn, on files of
+// the same memory file system.  The overhead of each is told as its own number: p50 less the native p50.
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -90,7 +90,8 @@ class Folder {
  public:
   Folder() {
     const bool memory = std::filesystem::exists("/dev/shm");
-    std::string name = (memory ? "/dev/shm" : std::filesystem::temp_directory_path().native()) + "/spore.XXXXXX";
+    std::string name =
+        (memory ? "/dev/shm" : std::filesystem::temp_directory_path().native()) + "/spore.XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) fail("mkdtemp");
     path_ = name;
     for (int i = 0; i < kOpenFiles; i++) {
@@ -224,10 +225,11 @@ int main_of(int argc, char** argv) {
     state_subjects(guest, subjects);
     report.add(bench::interleave(subjects, kRounds, 20));
   }
-  constexpr std::array<std::pair<const char*, const char*>, 4> kPairs{{{"fd_read", "native_read"},
-                                                                       {"fd_write", "native_write"},
-                                                                       {"path_open_close", "native_open_close"},
-                                                                       {"clock_time_get", "native_clock_gettime"}}};
+  constexpr std::array<std::pair<const char*, const char*>, 4> kPairs{
+      {{"fd_read", "native_read"},
+       {"fd_write", "native_write"},
+       {"path_open_close", "native_open_close"},
+       {"clock_time_get", "native_clock_gettime"}}};
   for (const auto& [wasi, native] : kPairs) {
     report.top(std::string(wasi) + "_overhead_ns", report.p50(wasi) - report.p50(native));
   }

@@ -117,7 +117,8 @@ TEST_F(CliTest, UnknownFlagsAreMisuse) {
     EXPECT_EQ(result.exit_code, kMisused);
     EXPECT_EQ(result.out, "");
     const std::string_view hint = words[0] == "run" ? "; what stands behind '--' is no flag" : "";
-    EXPECT_EQ(result.err, fmt::format("spore {0}: {1} (see 'spore {0} --help'{2})\n", words[0], message, hint));
+    EXPECT_EQ(result.err,
+              fmt::format("spore {0}: {1} (see 'spore {0} --help'{2})\n", words[0], message, hint));
   };
   expect_misuse({"run", "x.wasm", "--frobnicate"}, "unknown flag '--frobnicate'");
   expect_misuse({"version", "--deadline-ms", "5"}, "unknown flag '--deadline-ms'");
@@ -170,7 +171,8 @@ TEST_F(CliTest, AProgramSeesTheVariablesThatItIsGiven) {
   EXPECT_EQ(spore({"run", file}).out, "");
   EXPECT_EQ(spore({"run", file, "--env", "A=1", "--env", "B="}).out, std::string("A=1\0B=\0", 7));
   const ProcessOptions options{.environment = {{"MINE", "yes"}}};
-  EXPECT_EQ(run_process({SPORE_CLI, "run", file, "--env", "MINE"}, options).out, std::string("MINE=yes\0", 9));
+  EXPECT_EQ(run_process({SPORE_CLI, "run", file, "--env", "MINE"}, options).out,
+            std::string("MINE=yes\0", 9));
   expect_failure({"run", file, "--env", "OTHERS"}, kMisused, "--env OTHERS: there is no such variable here");
   expect_failure({"run", file, "--env", "=1"}, kMisused, "the variable '=1' is not NAME=VALUE");
 }

@@ -17,7 +17,7 @@ struct Command {
   std::string_view operands;  // "FILE [ARGS...]"
   std::string_view help;      // one line
   std::span<const Flag> flags;
-  bool takes_options;  // also --deadline-ms and the like
+  bool takes_options;              // also --deadline-ms and the like
   Result<int> (*run)(Args& args);  // gives the exit code
 };
 

@@ -217,7 +217,8 @@ constexpr std::array kRunFlags{
 };
 
 constexpr std::array kCommands{
-    Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true, run_module},
+    Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
+            run_module},
     Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
     Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},

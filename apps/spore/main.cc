@@ -74,9 +74,9 @@ int run_command(const Command& command, std::span<const std::string_view> words)
   if (!args.ok()) {
     if (std::ranges::find(words, "--json") != words.end()) print_error_json(args.status());
     const bool takes_words = command.operands.find("ARGS") != std::string_view::npos;
-    const std::string text = fmt::format("spore {}: {} (see 'spore {} --help'{})\n", command.name,
-                                         args.status().message(), command.name,
-                                         takes_words ? "; what stands behind '--' is no flag" : "");
+    const std::string text =
+        fmt::format("spore {}: {} (see 'spore {} --help'{})\n", command.name, args.status().message(),
+                    command.name, takes_words ? "; what stands behind '--' is no flag" : "");
     std::fputs(text.c_str(), stderr);
     return kMisused;
   }

@@ -185,11 +185,13 @@ Engine::~Engine() {
   wasm_engine_delete(handle_);
 }
 
-Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint8_t> wasm) const {
+Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint8_t> wasm,
+                                                            const std::optional<Digest>& hash) const {
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(wasmtime_module_new(handle_, wasm.data(), wasm.size(), &raw));
   if (error == nullptr) {
-    return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), sha256(wasm));
+    return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw),
+                                                hash ? *hash : sha256(wasm));
   }
   const std::string message = error_message(*error);
   // What a compiler lacks is not the module's fault: validation alone tells the two apart.

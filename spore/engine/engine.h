@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -95,7 +96,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // kInvalidModule: not valid for this engine.  kUnsupported: valid, but this tier's compiler lacks
   // something it needs.
-  Result<std::shared_ptr<const CompiledCode>> compile(std::span<const uint8_t> wasm) const;
+  // `hash` is the module's, from whoever knows it already.
+  Result<std::shared_ptr<const CompiledCode>> compile(std::span<const uint8_t> wasm,
+                                                      const std::optional<Digest>& hash = {}) const;
 
   // Code that save() wrote.  Native code is as trusted as a shared library: whoever can write these bytes
   // can do all that this process can.  kCorruption, kUnsupported: another version, engine or CPU;

@@ -23,8 +23,7 @@ bool exports_plain_function(const engine::CompiledCode& code, std::string_view n
 }  // namespace
 
 Result<Instance> Instance::create(const std::shared_ptr<const engine::Binding>& binding,
-                                  const engine::Limits& limits, void* user_data,
-                                  std::unique_ptr<Wasi> wasi) {
+                                  const engine::Limits& limits, void* user_data, std::unique_ptr<Wasi> wasi) {
   std::shared_ptr<const engine::CompiledCode> code = binding->code();
   std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
   std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));

@@ -197,8 +197,8 @@ Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes) {
     std::string reason = reopen(*config_, saved.marks[i], descriptor);
     if (reason.empty()) continue;
     const std::string& directory = directories[descriptor.directory].guest;
-    lost.push_back({static_cast<uint32_t>(i), fmt::format("{}/{}", directory, descriptor.path),
-                    std::move(reason)});
+    lost.push_back(
+        {static_cast<uint32_t>(i), fmt::format("{}/{}", directory, descriptor.path), std::move(reason)});
     descriptor.kind = DescriptorKind::kLost;
     descriptor.file = nullptr;
   }
@@ -210,8 +210,9 @@ Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes) {
 }
 
 bool needs_wasi(const engine::CompiledCode& code) {
-  return std::ranges::any_of(
-      code.imports(), [](const engine::CompiledCode::Import& import) { return import.module == wasi::kModule; });
+  return std::ranges::any_of(code.imports(), [](const engine::CompiledCode::Import& import) {
+    return import.module == wasi::kModule;
+  });
 }
 
 }  // namespace spore::host

@@ -2,12 +2,10 @@
 
 // WASI preview 1 for one instance: what its world is, and what became of it.
 //
-//   auto config = SPORE_TRY(WasiConfig::create({.args = {"tool", "-v"}, .directories = {{"/srv/data", "/data"}}}));
-//   auto wasi = std::make_unique<Wasi>(config);
-//   wasi->set_input("one line\n");
-//   Instance instance = SPORE_TRY(runtime.instantiate(*module, {.wasi = std::move(wasi)}));
-//   uint32_t exit_code = SPORE_TRY(instance.run_command());
-//   std::string answer = instance.wasi()->take_output();
+//   auto config = SPORE_TRY(WasiConfig::create({.args = {"tool", "-v"}, .directories = {{"/srv/data",
+//   "/data"}}})); auto wasi = std::make_unique<Wasi>(config); wasi->set_input("one line\n"); Instance
+//   instance = SPORE_TRY(runtime.instantiate(*module, {.wasi = std::move(wasi)})); uint32_t exit_code =
+//   SPORE_TRY(instance.run_command()); std::string answer = instance.wasi()->take_output();
 //
 // A guest gets what is given here and nothing else: no arguments, environment, directories or input unless
 // they are named.  Sockets do not exist.
@@ -51,10 +49,10 @@ struct WasiOptions {
   std::vector<std::string> args;  // the first is the program's name
   std::vector<std::string> env;   // "NAME=value"
   std::vector<WasiDirectory> directories;
-  std::optional<WasiClock> clock;        // else the host's
-  uint64_t clock_resolution_ns = 1;      // coarser than the host's, against measuring neighbours
-  std::optional<uint64_t> random_seed;   // else the kernel's: the guest must not keep secrets by a seed
-  uint64_t output_bytes_max = 1 << 20;   // of captured output, standard output and error each
+  std::optional<WasiClock> clock;       // else the host's
+  uint64_t clock_resolution_ns = 1;     // coarser than the host's, against measuring neighbours
+  std::optional<uint64_t> random_seed;  // else the kernel's: the guest must not keep secrets by a seed
+  uint64_t output_bytes_max = 1 << 20;  // of captured output, standard output and error each
 };
 
 // A world, checked, its directories open: what any number of instances start from.  Immutable, thread-safe.

@@ -199,9 +199,7 @@ struct WasiCall {
     return descriptor.file != nullptr ? descriptor.file->fd.get()
                                       : wasi.config_->directory(descriptor.directory);
   }
-  bool changeable(const Descriptor& descriptor) const {
-    return wasi.config_->writable(descriptor.directory);
-  }
+  bool changeable(const Descriptor& descriptor) const { return wasi.config_->writable(descriptor.directory); }
 
   Errno get(uint32_t fd, Rights rights, Descriptor*& found) const {
     found = descriptor(fd);
@@ -395,16 +393,18 @@ struct WasiCall {
 
   Errno read_file(const Descriptor& file, Buffers& buffers, uint64_t position, uint64_t& done) {
     const int fd = host_fd(file);
-    return transfer(buffers, position, false, done, [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
-      return wasi::read_at(fd, now, at, moved);
-    });
+    return transfer(buffers, position, false, done,
+                    [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
+                      return wasi::read_at(fd, now, at, moved);
+                    });
   }
   Errno write_file(const Descriptor& file, Buffers& buffers, uint64_t position, FdFlags flags,
                    uint64_t& done) {
     const int fd = host_fd(file);
-    return transfer(buffers, position, true, done, [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
-      return wasi::write_at(fd, now, at, flags, moved);
-    });
+    return transfer(buffers, position, true, done,
+                    [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
+                      return wasi::write_at(fd, now, at, flags, moved);
+                    });
   }
 
   // Until the stream is ready: false when the guest's call is to end.
@@ -442,7 +442,8 @@ struct WasiCall {
         case Input::Outcome::kEnd: return Errno::kSuccess;
         case Input::Outcome::kFailed: return moved > 0 ? Errno::kSuccess : Errno::kIo;
         case Input::Outcome::kData:
-          SPORE_ASSERT(read.bytes > 0 && read.bytes <= into.size(), "an Input gave more than there is room for");
+          SPORE_ASSERT(read.bytes > 0 && read.bytes <= into.size(),
+                       "an Input gave more than there is room for");
           moved += read.bytes;
           if (read.bytes < into.size()) return Errno::kSuccess;
           i++;
@@ -461,9 +462,10 @@ struct WasiCall {
     const uint64_t limit = wasi.config_->options().output_bytes_max;
     for (const iovec& buffer : buffers) {
       if (buffer.iov_len > limit - std::min<uint64_t>(limit, stream.captured.size())) {
-        return end(Status::limit_exceeded("the guest wrote more than is kept of its output "
-                                          "(output_bytes_max={})",
-                                          limit));
+        return end(
+            Status::limit_exceeded("the guest wrote more than is kept of its output "
+                                   "(output_bytes_max={})",
+                                   limit));
       }
       stream.captured.append(static_cast<const char*>(buffer.iov_base), buffer.iov_len);
       moved += buffer.iov_len;
@@ -614,7 +616,8 @@ struct WasiCall {
       default: return Errno::kInval;
     }
     int64_t target = 0;
-    if (__builtin_add_overflow(static_cast<int64_t>(base), offset, &target) || target < 0) return Errno::kInval;
+    if (__builtin_add_overflow(static_cast<int64_t>(base), offset, &target) || target < 0)
+      return Errno::kInval;
     file->position = static_cast<uint64_t>(target);
     position.set(file->position);
     return Errno::kSuccess;
@@ -698,7 +701,7 @@ struct WasiCall {
     if (error != Errno::kSuccess) return error;
     if (!file->writable || size > static_cast<uint64_t>(INT64_MAX)) return Errno::kInval;
     return ::ftruncate(host_fd(*file), static_cast<off_t>(size)) == 0 ? Errno::kSuccess
-                                                                       : wasi::to_errno(errno);
+                                                                      : wasi::to_errno(errno);
   }
 
   Errno fd_filestat_set_times(uint32_t fd, uint64_t access_ns, uint64_t modify_ns, uint32_t flags) {
@@ -742,8 +745,7 @@ struct WasiCall {
     if (length > kMax - offset) return Errno::kFBig;
     // It takes room on the disk, as writing does.
     if (Status charged = caller.charge_io(length); !charged.ok()) return end(std::move(charged));
-    const int done =
-        ::fallocate(host_fd(*file), 0, static_cast<off_t>(offset), static_cast<off_t>(length));
+    const int done = ::fallocate(host_fd(*file), 0, static_cast<off_t>(offset), static_cast<off_t>(length));
     return done == 0 ? Errno::kSuccess : wasi::to_errno(errno);
   }
 
@@ -847,7 +849,8 @@ struct WasiCall {
 
   Errno path_open(uint32_t fd, uint32_t lookup, uint32_t path_at, uint32_t path_length, uint32_t open_flags,
                   uint64_t base, uint64_t inheriting, uint32_t fd_flags, uint32_t result) {
-    if ((open_flags & ~uint32_t{wasi::kOpenFlagsAll}) != 0 || (fd_flags & ~uint32_t{wasi::kFdFlagsAll}) != 0) {
+    if ((open_flags & ~uint32_t{wasi::kOpenFlagsAll}) != 0 ||
+        (fd_flags & ~uint32_t{wasi::kFdFlagsAll}) != 0) {
       return Errno::kInval;
     }
     const bool creates = (open_flags & wasi::kOpenCreate) != 0;
@@ -965,7 +968,8 @@ struct WasiCall {
     Descriptor* to_directory = nullptr;
     wasi::Path from;
     wasi::Path to;
-    Errno error = begin_path(from_fd, wasi::kPathLinkSource, true, from_at, from_length, from_directory, from);
+    Errno error =
+        begin_path(from_fd, wasi::kPathLinkSource, true, from_at, from_length, from_directory, from);
     if (error != Errno::kSuccess) return error;
     error = begin_path(to_fd, wasi::kPathLinkTarget, true, to_at, to_length, to_directory, to);
     if (error != Errno::kSuccess) return error;
@@ -1172,9 +1176,7 @@ struct WasiCall {
   }
   Errno proc_raise(uint32_t /*signal*/) { return Errno::kNoSys; }
 
-  Errno no_socket(uint32_t fd) const {
-    return descriptor(fd) == nullptr ? Errno::kBadF : Errno::kNotSock;
-  }
+  Errno no_socket(uint32_t fd) const { return descriptor(fd) == nullptr ? Errno::kBadF : Errno::kNotSock; }
   Errno sock_accept(uint32_t fd, uint32_t /*flags*/, uint32_t /*result*/) { return no_socket(fd); }
   Errno sock_recv(uint32_t fd, uint32_t /*iovecs*/, uint32_t /*count*/, uint32_t /*flags*/,
                   uint32_t /*bytes*/, uint32_t /*flags_out*/) {

@@ -81,8 +81,8 @@ struct OpenRequest {
   bool write = false;
 };
 // Does not block, not even at a fifo.  What was opened must not be used before its type is known to be a
-// regular file or a directory; `type` is kUnknown where that takes a look of its own, which is half as dear as
-// the opening: type_of_file().
+// regular file or a directory; `type` is kUnknown where that takes a look of its own, which is half as dear
+// as the opening: type_of_file().
 Errno open_file(int directory, const Path& path, const OpenRequest& request,
                 std::shared_ptr<const OpenFile>& opened, FileType& type);
 FileType type_of_file(const OpenFile& file);

@@ -22,12 +22,12 @@ struct OpenFile;
 // What a descriptor of the guest stands for.
 enum class DescriptorKind : uint8_t {
   kClosed,
-  kInput,     // standard input
-  kOutput,    // standard output
-  kError,     // standard error
-  kPreopen,   // a directory that the host gave
-  kOpened,    // a file or directory that the guest opened below one of them
-  kLost,      // was kOpened; gone or changed when the state was restored, or a device.  Can only be closed
+  kInput,    // standard input
+  kOutput,   // standard output
+  kError,    // standard error
+  kPreopen,  // a directory that the host gave
+  kOpened,   // a file or directory that the guest opened below one of them
+  kLost,     // was kOpened; gone or changed when the state was restored, or a device.  Can only be closed
 };
 
 struct Descriptor {
@@ -52,7 +52,7 @@ struct Descriptor {
 // Copies share open files of the host, and nothing else: each has its own positions.
 struct WasiState {
   std::vector<std::string> args;
-  std::vector<std::string> env;  // "NAME=value"
+  std::vector<std::string> env;         // "NAME=value"
   std::vector<Descriptor> descriptors;  // by number; the last is not kClosed
   std::optional<uint32_t> exit_code;
   uint64_t input_position = 0;  // bytes read of an input that is given as bytes
@@ -74,10 +74,10 @@ struct FileMark {
 
 // A state taken apart.
 struct SavedWasi {
-  WasiState state;               // without open files
+  WasiState state;                       // without open files
   std::vector<FileMark> marks;           // one for each descriptor
   std::vector<std::string> directories;  // their names, in the order that descriptors count them
-  uint64_t monotonic_ns = 0;     // the guest's monotonic clock when it was saved
+  uint64_t monotonic_ns = 0;             // the guest's monotonic clock when it was saved
 };
 std::vector<uint8_t> encode(const SavedWasi& saved);
 // kCorruption: says where; kUnsupported: written by a newer version.

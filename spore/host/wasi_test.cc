@@ -88,7 +88,8 @@ struct GuestOptions {
 // The guest above in a world of its own.
 class Guest {
  public:
-  explicit Guest(GuestOptions options = {}) : Guest(WasiConfig::create(options.wasi).value(), options.limits) {}
+  explicit Guest(GuestOptions options = {})
+      : Guest(WasiConfig::create(options.wasi).value(), options.limits) {}
   explicit Guest(const std::shared_ptr<const WasiConfig>& config, const Limits& limits = {})
       : instance_(make(config, limits)) {}
 
@@ -201,10 +202,10 @@ TEST_F(WasiTest, AClosedFileIsClosedOnTheHostWithItsLastCopy) {
 // --- saving and restoring -----------------------------------------------------------------------------
 
 TEST_F(WasiTest, ASavedStateGoesOnWhereItWas) {
-  const auto shared = WasiConfig::create({.args = {"a", "b"},
-                                          .env = {"X=1"},
-                                          .directories = {{folder_.path().native(), "/d", true}}})
-                          .value();
+  const auto shared =
+      WasiConfig::create(
+          {.args = {"a", "b"}, .env = {"X=1"}, .directories = {{folder_.path().native(), "/d", true}}})
+          .value();
   Guest guest(shared);
   ASSERT_EQ(guest.open("text", kReadsAndWrites).value(), 0u);
   EXPECT_EQ(guest.read(4, 4), "0123");
@@ -222,9 +223,9 @@ TEST_F(WasiTest, DirectoriesAreFoundByTheirNames) {
   Guest guest(config());
   ASSERT_EQ(guest.open("text").value(), 0u);
   const std::vector<uint8_t> bytes = guest.wasi().save().value();
-  const auto two = WasiConfig::create({.directories = {{empty.path().native(), "/e"},
-                                                       {folder_.path().native(), "/d"}}})
-                       .value();
+  const auto two =
+      WasiConfig::create({.directories = {{empty.path().native(), "/e"}, {folder_.path().native(), "/d"}}})
+          .value();
   Guest other(two);
   EXPECT_TRUE(other.wasi().restore(bytes).value().empty());
   EXPECT_EQ(other.read(4, 4), "0123");
@@ -259,7 +260,8 @@ TEST_F(WasiTest, FilesThatAreGoneOrChangedAreLostAndListed) {
   EXPECT_EQ(lost[1].path, "/d/changed");
   EXPECT_EQ(lost[1].reason, "it has changed: 1 bytes then, 2 now");
   EXPECT_EQ(lost[2].reason, "it is no directory any more");
-  for (const uint32_t fd : {4u, 5u, 6u}) EXPECT_EQ(guest.read(fd, 1), fmt::format("errno {}", number(Errno::kBadF)));
+  for (const uint32_t fd : {4u, 5u, 6u})
+    EXPECT_EQ(guest.read(fd, 1), fmt::format("errno {}", number(Errno::kBadF)));
   EXPECT_EQ(guest.read(7, 3), "012");
   ASSERT_EQ(guest.open("text").value(), 0u);
   EXPECT_EQ(guest.result(), 8u);
@@ -305,7 +307,8 @@ TEST_F(WasiTest, TornAndDamagedStatesAreRefused) {
   expect_error(guest.wasi().restore(longer).status(), Code::kCorruption, "bytes are left over");
   std::vector<uint8_t> newer = bytes;
   newer[4] = 2;
-  expect_error(guest.wasi().restore(newer).status(), Code::kUnsupported, "format version 2, this build reads 1");
+  expect_error(guest.wasi().restore(newer).status(), Code::kUnsupported,
+               "format version 2, this build reads 1");
   EXPECT_EQ(guest.wasi().state(), before);
 }
 
@@ -415,9 +418,9 @@ TEST_F(WasiTest, AWaitEndsAtTheDeadline) {
     Guest guest({.limits = {.deadline_ms = 50}});
     guest.wasi().set_input(make_input(never));
     const auto begin = std::chrono::steady_clock::now();
-    const Result<uint32_t> result = how == "read"
-                                        ? guest.call("read", 0u, 8u)
-                                        : guest.call("sleep", uint64_t{60'000'000'000}, how == "poll" ? 1u : 0u);
+    const Result<uint32_t> result =
+        how == "read" ? guest.call("read", 0u, 8u)
+                      : guest.call("sleep", uint64_t{60'000'000'000}, how == "poll" ? 1u : 0u);
     expect_error(result.status(), Code::kDeadlineExceeded, "(deadline_ms=50)");
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
   }
@@ -474,7 +477,8 @@ TEST_F(WasiTest, FifosAndDevicesAreOfNoUse) {
 
 TEST_F(WasiTest, WorldsAreCheckedWhenTheyAreMade) {
   EXPECT_EQ(WasiConfig::create({.directories = {{"/no/such/place", "/d"}}}).code(), Code::kNotFound);
-  EXPECT_EQ(WasiConfig::create({.directories = {{folder_.path().native() + "/text", "/d"}}}).code(), Code::kIo);
+  EXPECT_EQ(WasiConfig::create({.directories = {{folder_.path().native() + "/text", "/d"}}}).code(),
+            Code::kIo);
   EXPECT_EQ(WasiConfig::create({.args = {std::string("a\0b", 3)}}).code(), Code::kInvalidArgument);
   EXPECT_EQ(WasiConfig::create({.env = {"NAME"}}).code(), Code::kInvalidArgument);
   EXPECT_EQ(WasiConfig::create({.env = {"=value"}}).code(), Code::kInvalidArgument);

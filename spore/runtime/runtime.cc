@@ -108,7 +108,7 @@ Result<std::shared_ptr<const engine::CompiledCode>> Runtime::make_code(std::span
       options.tier.value_or(options_.tier) == Tier::kBaseline ? *baseline_ : *optimised_;
   if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash);
   modules_compiled_.fetch_add(1, std::memory_order_relaxed);
-  return engine.compile(bytes);
+  return engine.compile(bytes, hash);
 }
 
 Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
@@ -213,9 +213,8 @@ Result<Instance> Runtime::instantiate(const Module& module, InstanceOptions opti
   if (module.needs_wasi_ && options.wasi == nullptr) {
     options.wasi = std::make_unique<host::Wasi>(empty_wasi_);
   }
-  Result<Instance> instance =
-      initialized(Instance::create(module.binding_, options.limits.value_or(module.limits_),
-                                   options.user_data, std::move(options.wasi)));
+  Result<Instance> instance = initialized(Instance::create(
+      module.binding_, options.limits.value_or(module.limits_), options.user_data, std::move(options.wasi)));
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }

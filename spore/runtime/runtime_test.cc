@@ -254,7 +254,8 @@ TEST(RuntimeTest, ProgramsForWasiRunAndTellTheirExitCode) {
                   .ok());
   Instance instance = runtime->instantiate("m").value();
   EXPECT_EQ(instance.run_command().value(), 7u);
-  expect_error(instance.run_command().status(), Code::kUnavailable, "this instance has exited: make a new one");
+  expect_error(instance.run_command().status(), Code::kUnavailable,
+               "this instance has exited: make a new one");
 }
 
 TEST(RuntimeTest, InitializersRunBeforeAllElse) {
@@ -270,8 +271,7 @@ TEST(RuntimeTest, InitializersRunBeforeAllElse) {
 
 TEST(RuntimeTest, AnInitializerThatTrapsIsNamed) {
   const auto runtime = make();
-  ASSERT_TRUE(
-      runtime->load_module("m", wasm(R"((module (func (export "_initialize") unreachable)))")).ok());
+  ASSERT_TRUE(runtime->load_module("m", wasm(R"((module (func (export "_initialize") unreachable)))")).ok());
   expect_error(runtime->instantiate("m").status(), Code::kTrap,
                "_initialize: the guest trapped: unreachable in function 0");
 }
