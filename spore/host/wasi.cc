@@ -1,6 +1,7 @@
 #include "spore/host/wasi.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -139,6 +140,10 @@ Result<std::shared_ptr<const WasiConfig>> WasiConfig::create(WasiOptions options
     config->directories_.push_back(std::move(opened));
     initial.descriptors.push_back(preopen(config->directories_.size() - 1));
   }
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    config->file_bytes_max_ = limit.rlim_cur;
+  }
   config->options_ = std::move(options);
   return std::shared_ptr<const WasiConfig>(std::move(config));
 }
@@ -192,7 +197,7 @@ Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes) {
   WasiState& state = saved.state;
   for (size_t i = 0; i < state.descriptors.size(); i++) {
     Descriptor& descriptor = state.descriptors[i];
-    if (descriptor.directory < places.size()) descriptor.directory = places[descriptor.directory];
+    if (descriptor.kind >= DescriptorKind::kPreopen) descriptor.directory = places[descriptor.directory];
     if (descriptor.kind != DescriptorKind::kOpened) continue;
     std::string reason = reopen(*config_, saved.marks[i], descriptor);
     if (reason.empty()) continue;

@@ -67,12 +67,15 @@ class WasiConfig {
   const WasiState& initial() const { return initial_; }
   int directory(size_t index) const { return directories_[index].get(); }
   bool writable(size_t index) const { return options_.directories[index].writable; }
+  // RLIMIT_FSIZE as it was then: the kernel would send SIGXFSZ, which ends the process, to a guest's host.
+  uint64_t file_bytes_max() const { return file_bytes_max_; }
 
  private:
   WasiConfig() = default;
 
   WasiOptions options_;
   std::vector<UniqueFd> directories_;
+  uint64_t file_bytes_max_ = UINT64_MAX;
   WasiState initial_;
 };
 

@@ -401,10 +401,22 @@ struct WasiCall {
   Errno write_file(const Descriptor& file, Buffers& buffers, uint64_t position, FdFlags flags,
                    uint64_t& done) {
     const int fd = host_fd(file);
+    if (buffers.bytes > room_for_writing(fd, position, flags)) return Errno::kFBig;
     return transfer(buffers, position, true, done,
                     [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
                       return wasi::write_at(fd, now, at, flags, moved);
                     });
+  }
+
+  // Bytes that a file may grow by before the kernel sends a signal.
+  uint64_t room_for_writing(int fd, uint64_t position, FdFlags flags) const {
+    const uint64_t limit = wasi.config_->file_bytes_max();
+    if (limit == UINT64_MAX) [[likely]]
+      return limit;
+    struct stat stat{};
+    const bool appends = (flags & wasi::kAppend) != 0 && ::fstat(fd, &stat) == 0;
+    const uint64_t end = appends ? static_cast<uint64_t>(stat.st_size) : position;
+    return limit - std::min(limit, end);
   }
 
   // Until the stream is ready: false when the guest's call is to end.
@@ -700,6 +712,7 @@ struct WasiCall {
     const Errno error = get_file(fd, wasi::kFdFilestatSetSize, file);
     if (error != Errno::kSuccess) return error;
     if (!file->writable || size > static_cast<uint64_t>(INT64_MAX)) return Errno::kInval;
+    if (size > wasi.config_->file_bytes_max()) return Errno::kFBig;
     return ::ftruncate(host_fd(*file), static_cast<off_t>(size)) == 0 ? Errno::kSuccess
                                                                       : wasi::to_errno(errno);
   }
@@ -742,7 +755,7 @@ struct WasiCall {
     if (!file->writable) return Errno::kBadF;
     constexpr auto kMax = static_cast<uint64_t>(INT64_MAX);
     if (length == 0 || offset > kMax || length > kMax) return Errno::kInval;
-    if (length > kMax - offset) return Errno::kFBig;
+    if (length > kMax - offset || offset + length > wasi.config_->file_bytes_max()) return Errno::kFBig;
     // It takes room on the disk, as writing does.
     if (Status charged = caller.charge_io(length); !charged.ok()) return end(std::move(charged));
     const int done = ::fallocate(host_fd(*file), 0, static_cast<off_t>(offset), static_cast<off_t>(length));

@@ -58,6 +58,38 @@ bool read_switch(ByteReader& reader) {
   return value == 1;
 }
 
+// What the kind of a descriptor says about the rest of it.
+void check_kind(ByteReader& reader, const Descriptor& descriptor, size_t directories) {
+  const bool is_file = descriptor.type == wasi::FileType::kRegularFile ||
+                       descriptor.type == wasi::FileType::kUnknown;
+  const bool is_directory = descriptor.type == wasi::FileType::kDirectory;
+  switch (descriptor.kind) {
+    case DescriptorKind::kClosed: break;
+    case DescriptorKind::kInput:
+    case DescriptorKind::kOutput:
+    case DescriptorKind::kError: {
+      const bool reads = descriptor.kind == DescriptorKind::kInput;
+      if (descriptor.type != wasi::FileType::kUnknown || descriptor.directory != 0 || descriptor.position != 0 ||
+          !descriptor.path.empty() || descriptor.readable != reads || descriptor.writable == reads) {
+        reader.fail("no standard stream is like this");
+      }
+      break;
+    }
+    case DescriptorKind::kPreopen:
+      if (!is_directory || !descriptor.path.empty() || descriptor.readable || descriptor.writable) {
+        reader.fail("no directory is like this");
+      }
+      if (descriptor.directory >= directories) reader.fail("no such directory");
+      break;
+    case DescriptorKind::kOpened:
+      if (!is_file && !is_directory) reader.fail("neither file nor directory");
+      if (is_directory && (descriptor.readable || descriptor.writable)) reader.fail("no directory is like this");
+      [[fallthrough]];
+    case DescriptorKind::kLost:
+      if (descriptor.directory >= directories) reader.fail("no such directory");
+  }
+}
+
 Descriptor read_descriptor(ByteReader& reader, size_t directories, FileMark& mark) {
   Descriptor descriptor;
   const uint8_t kind = reader.u8();
@@ -84,14 +116,7 @@ Descriptor read_descriptor(ByteReader& reader, size_t directories, FileMark& mar
   descriptor.path = reader.text(wasi::Path::kBytesMax - 1);
   if (descriptor.path.find('\0') != std::string::npos) reader.fail("a zero byte in a path");
 
-  const bool of_directory = descriptor.kind == DescriptorKind::kPreopen ||
-                            descriptor.kind == DescriptorKind::kOpened ||
-                            descriptor.kind == DescriptorKind::kLost;
-  if (of_directory && descriptor.directory >= directories) reader.fail("no such directory");
-  const bool opened_type = descriptor.type == wasi::FileType::kRegularFile ||
-                           descriptor.type == wasi::FileType::kDirectory ||
-                           descriptor.type == wasi::FileType::kUnknown;
-  if (descriptor.kind == DescriptorKind::kOpened && !opened_type) reader.fail("neither file nor directory");
+  if (reader.ok()) check_kind(reader, descriptor, directories);
   return descriptor;
 }
 

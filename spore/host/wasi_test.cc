@@ -2,6 +2,7 @@
 // tests/wasi, and by the official suite.
 #include "spore/host/wasi.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -473,6 +474,44 @@ TEST_F(WasiTest, FifosAndDevicesAreOfNoUse) {
   Guest other(devices);
   ASSERT_EQ(other.open("zero").value(), 0u);
   EXPECT_EQ(other.read(4, 1), fmt::format("errno {}", number(Errno::kBadF)));
+}
+
+// The kernel sends SIGXFSZ to whoever writes beyond RLIMIT_FSIZE: a guest would end its host.
+TEST_F(WasiTest, TheHostsLimitOnFilesIsAnErrorAndNoSignal) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{.rlim_cur = 12, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  Guest guest(config(true));
+  EXPECT_EQ(guest.open("text", kReadsAndWrites).value(), 0u);
+  EXPECT_EQ(guest.call("seek", 4u, int64_t{10}, 0u).value(), 0u);
+  EXPECT_EQ(guest.write(4, "abc").value(), number(Errno::kFBig));
+  EXPECT_EQ(guest.write(4, "ab").value(), 0u);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(test::file_content(folder_.path() / "text"), "0123456789ab");
+}
+
+// A state of a guest has standard streams as they are, and nothing that a guest could not have.
+TEST_F(WasiTest, ImpossibleDescriptorsAreRefused) {
+  Guest guest(config());
+  ASSERT_EQ(guest.open("text").value(), 0u);
+  const SavedWasi good = decode_wasi(guest.wasi().save().value()).value();
+  const auto refused = [&](auto change) {
+    SavedWasi bad = good;
+    change(bad.state.descriptors);
+    EXPECT_EQ(guest.wasi().restore(encode(bad)).code(), Code::kCorruption);
+  };
+  using Descriptors = std::vector<Descriptor>;
+  refused([](Descriptors& all) { all[0].type = wasi::FileType::kDirectory; });
+  refused([](Descriptors& all) { all[0].writable = true; });
+  refused([](Descriptors& all) { all[1].directory = 9; });
+  refused([](Descriptors& all) { all[3].directory = 1; });
+  refused([](Descriptors& all) { all[3].path = "sub"; });
+  refused([](Descriptors& all) { all[4].directory = 1; });
+  refused([](Descriptors& all) { all[4].type = wasi::FileType::kBlockDevice; });
+  refused([](Descriptors& all) { all[4].position = uint64_t{1} << 63; });
+  refused([](Descriptors& all) { all[4].rights_base = uint64_t{1} << 40; });
+  refused([](Descriptors& all) { all[4].path = std::string("a\0b", 3); });
 }
 
 TEST_F(WasiTest, WorldsAreCheckedWhenTheyAreMade) {
