@@ -55,8 +55,9 @@ inline std::string file_content(const std::filesystem::path& path) {
 struct ProcessOptions {
   // The whole environment, but for PATH and what the sanitizers read: the tester's own must not count.
   std::vector<std::pair<std::string, std::string>> environment;
-  std::filesystem::path folder;       // to run in; empty: this one
-  std::filesystem::path output_path;  // standard output goes there instead
+  std::filesystem::path folder;          // to run in; empty: this one
+  std::filesystem::path output_path;     // standard output goes there instead
+  std::string input_path = "/dev/null";  // standard input
 };
 
 struct ProcessResult {
@@ -80,7 +81,7 @@ class Process {
 
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, options.input_path.c_str(), O_RDONLY, 0);
     if (options.output_path.empty()) {
       posix_spawn_file_actions_adddup2(&actions, out.get(), STDOUT_FILENO);
     } else {

@@ -204,7 +204,7 @@ make() {
   local group=$1 outputs=$2 stamp=$out/work/$1.stamp new=$out/work/$1.new log=$out/work/$1.log tools key output
   shift 2
   tools=$("tools_$group")
-  key=$({ echo "$tools" && sha256sum "${BASH_SOURCE[0]}" "$@"; } | sha256sum)
+  key=$({ echo "$tools" && sha256sum "$root/tools/guests.sh" "$@"; } | sha256sum)
   if [ -f "$stamp" ] && [ "$(< "$stamp")" = "$key" ] && are_there "$out" "$outputs"; then return; fi
   say "building $group"
   rm -rf "$stamp" "$new"

@@ -175,6 +175,12 @@ runtime::RuntimeOptions program_defaults() {
   return options;
 }
 
+Result<int> process_exit_code(uint32_t code) {
+  constexpr uint32_t kExitCodeMax = 255;
+  if (code <= kExitCodeMax) return static_cast<int>(code);
+  return Status::make(Code::kExited, "the program exited with code {}, which no process can have", code);
+}
+
 Result<int> run_program(const Args& args, Instance& instance) {
   const InterruptGuard guard(instance.canceller());
   const auto begin = std::chrono::steady_clock::now();
@@ -190,11 +196,7 @@ Result<int> run_program(const Args& args, Instance& instance) {
         .end_object();
     print(json.take());
   }
-  constexpr uint32_t kExitCodeMax = 255;
-  if (code > kExitCodeMax) {
-    return Status::make(Code::kExited, "the program exited with code {}, which no process can have", code);
-  }
-  return static_cast<int>(code);
+  return process_exit_code(code);
 }
 
 // --- functions ----------------------------------------------------------------------------------------
@@ -231,7 +233,9 @@ Result<int> run_module(Args& args) {
   const std::span<const std::string_view> program_words =
       function ? std::span<const std::string_view>() : std::span(words);
   std::unique_ptr<host::Wasi> wasi = SPORE_TRY(make_world(args, file, program_words));
-  Instance instance = SPORE_TRY(runtime->instantiate(*module, {.wasi = std::move(wasi)}));
+  Result<Instance> made = runtime->instantiate(*module, {.wasi = std::move(wasi)});
+  if (const auto code = host::exit_code(made.status())) return process_exit_code(*code);  // before it began
+  Instance instance = SPORE_TRY(std::move(made));
   return function ? call_function(args, instance, *function, words) : run_program(args, instance);
 }
 

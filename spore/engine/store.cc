@@ -222,6 +222,11 @@ GuestMemory Caller::memory() {
 
 void* Caller::user_data() const { return store_.user_data_; }
 
+Status Caller::check_running() const {
+  SPORE_TRY(store_.ticker_.touch());  // a clock that parked would say that no time has passed
+  return store_.check_running();
+}
+
 uint64_t Caller::time_left_ms() const {
   static_cast<void>(store_.ticker_.touch());  // the clock must not park while we wait by it
   if (store_.cancel_->cancelled.load() == store_.call_number()) return 0;

@@ -249,7 +249,6 @@ class Store {
 inline Status Caller::charge_copy(uint64_t bytes) { return store_.charge_copy(bytes); }
 inline Status Caller::charge_log(uint64_t bytes) { return store_.charge_log(bytes); }
 inline Status Caller::charge_io(uint64_t bytes) { return store_.charge_io(bytes); }
-inline Status Caller::check_running() const { return store_.check_running(); }
 inline void* Caller::system() const { return store_.system_.get(); }
 
 inline bool RawFunction::try_call_unchecked(RawValue* values, size_t count) const {

@@ -1,6 +1,7 @@
 #include "spore/host/functions.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -622,6 +623,20 @@ TEST(HostFunctionsTest, FunctionsRunOnSeveralThreadsAtOnce) {
     }
   }
   EXPECT_EQ(calls, kThreads * kCalls);
+}
+
+// The clock of deadlines parks when no guest looks at it; a host function that asks must not be told that no
+// time has passed.  The deadline is longer than the clock waits before it parks.
+TEST(HostFunctionsTest, ALongHostFunctionIsToldOfTheDeadline) {
+  using SteadyClock = std::chrono::steady_clock;
+  const auto give_up = SteadyClock::now() + std::chrono::seconds(30);
+  ViewGuest guest(kView, 2,
+                  [&](Caller& caller, std::string_view) -> Result<int32_t> {
+                    while (SteadyClock::now() < give_up) SPORE_TRY(caller.check_running());
+                    return 0;
+                  },
+                  {.deadline_ms = 2 * engine::Ticker::kIdleTicks});
+  EXPECT_EQ(guest.run(16, 5).code(), Code::kDeadlineExceeded);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ Result<uint32_t> Instance::run_command() {
   const Function<void()> start = SPORE_TRY(function<void()>(kStart));
   Status status = start();
   if (status.ok()) return uint32_t{0};
-  if (status.code() == Code::kExited && wasi() != nullptr) return wasi()->exit_code().value_or(0);
+  if (const std::optional<uint32_t> code = exit_code(status)) return *code;
   return status;
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 #include "spore/base/utf8.h"
 #include "spore/host/wasi_files.h"
@@ -18,11 +19,34 @@ using wasi::FileType;
 
 namespace {
 
-constexpr size_t kDirectoriesMax = 1'000;
-
 Status check_text(std::string_view what, std::string_view text) {
+  if (text.size() > kWasiTextBytesMax) {
+    return Status::invalid_argument("{} has {} bytes, at most {} are possible", what, text.size(),
+                                    kWasiTextBytesMax);
+  }
   if (text.find('\0') == std::string_view::npos) return {};
   return Status::invalid_argument("{} has a zero byte inside: '{}'", what, printable(text));
+}
+
+// A saved state knows directories by the guest's names for them.
+Status check_directories(const std::vector<WasiDirectory>& directories) {
+  if (directories.size() > kWasiDirectoriesMax) {
+    return Status::invalid_argument("{} directories, at most {} are possible", directories.size(),
+                                    kWasiDirectoriesMax);
+  }
+  std::set<std::string_view> names;
+  for (const WasiDirectory& directory : directories) {
+    SPORE_TRY(check_text("a directory", directory.host));
+    SPORE_TRY(check_text("a directory", directory.guest));
+    if (directory.guest.empty()) {
+      return Status::invalid_argument("the directory '{}' has no name for the guest", directory.host);
+    }
+    if (!names.insert(directory.guest).second) {
+      return Status::invalid_argument("two directories are called '{}' for the guest",
+                                      printable(directory.guest));
+    }
+  }
+  return {};
 }
 
 Status check_options(const WasiOptions& options) {
@@ -33,17 +57,11 @@ Status check_options(const WasiOptions& options) {
       return Status::invalid_argument("the variable '{}' is not NAME=VALUE", printable(variable));
     }
   }
-  for (const WasiDirectory& directory : options.directories) {
-    SPORE_TRY(check_text("a directory", directory.host));
-    SPORE_TRY(check_text("a directory", directory.guest));
-    if (directory.guest.empty()) {
-      return Status::invalid_argument("the directory '{}' has no name for the guest", directory.host);
-    }
+  if (options.args.size() > kWasiTextsMax || options.env.size() > kWasiTextsMax) {
+    return Status::invalid_argument("{} arguments and {} variables, at most {} of each are possible",
+                                    options.args.size(), options.env.size(), kWasiTextsMax);
   }
-  if (options.directories.size() > kDirectoriesMax) {
-    return Status::invalid_argument("{} directories, at most {} are possible", options.directories.size(),
-                                    kDirectoriesMax);
-  }
+  SPORE_TRY(check_directories(options.directories));
   if (options.clock_resolution_ns == 0) return Status::invalid_argument("clock_resolution_ns is 0");
   return {};
 }
@@ -56,6 +74,13 @@ Result<UniqueFd> open_directory(const std::string& path) {
     return Status::unavailable(
         "directory '{}': this kernel, or a filter, has no openat2 (5.6), without which no guest can be kept "
         "inside of it",
+        path);
+  }
+  if (wasi::is_kernel_interface(directory.get())) {
+    return Status::invalid_argument(
+        "directory '{}': what is there are not files but the kernel's view of this process, which no guest "
+        "may "
+        "have",
         path);
   }
   return directory;
@@ -112,7 +137,8 @@ std::string reopen(const WasiConfig& config, const FileMark& mark, Descriptor& d
   if (error == Errno::kNoEnt) return "it is gone";
   if (error == Errno::kNotDir && is_directory) return "it is no directory any more";
   if (error != Errno::kSuccess) return fmt::format("it cannot be opened (WASI error {})", int(error));
-  if (descriptor.type != FileType::kUnknown && wasi::type_of_file(*descriptor.file) != descriptor.type) {
+  type = wasi::usable_type(*descriptor.file, config.directory_device(index));
+  if (type == FileType::kUnknown || (descriptor.type != FileType::kUnknown && type != descriptor.type)) {
     return "it is another type of file now";
   }
   const Result<FileMark> now = mark_of(*descriptor.file);
@@ -137,13 +163,13 @@ Result<std::shared_ptr<const WasiConfig>> WasiConfig::create(WasiOptions options
   initial.descriptors.push_back(stream(DescriptorKind::kError, wasi::kOutputRights));
   for (const WasiDirectory& directory : options.directories) {
     UniqueFd opened = SPORE_TRY(open_directory(directory.host));
-    config->directories_.push_back(std::move(opened));
+    struct stat stat{};
+    if (::fstat(opened.get(), &stat) != 0) return Status::from_errno(errno, directory.host);
+    config->directories_.push_back({std::move(opened), stat.st_dev});
     initial.descriptors.push_back(preopen(config->directories_.size() - 1));
   }
   rlimit limit{};
-  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-    config->file_bytes_max_ = limit.rlim_cur;
-  }
+  config->limits_files_ = ::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY;
   config->options_ = std::move(options);
   return std::shared_ptr<const WasiConfig>(std::move(config));
 }
@@ -167,6 +193,10 @@ void Wasi::set_state(const WasiState& state) {
 }
 
 Result<std::vector<uint8_t>> Wasi::save() const {
+  if (state_.descriptors.size() > kWasiDescriptorsMax) {
+    return Status::limit_exceeded("a state with {} descriptors, at most {} can be saved",
+                                  state_.descriptors.size(), kWasiDescriptorsMax);
+  }
   SavedWasi saved{.state = state_};
   for (const WasiDirectory& directory : config_->options().directories) {
     saved.directories.push_back(directory.guest);
@@ -181,8 +211,13 @@ Result<std::vector<uint8_t>> Wasi::save() const {
   return encode(saved);
 }
 
-Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes) {
+Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes, uint32_t open_files_max) {
   SavedWasi saved = SPORE_TRY(decode_wasi(bytes));
+  const auto open = std::ranges::count(saved.state.descriptors, DescriptorKind::kOpened, &Descriptor::kind);
+  if (open > open_files_max) {
+    return Status::limit_exceeded("the saved state has {} open files (open_files_max={})", open,
+                                  open_files_max);
+  }
   const std::vector<WasiDirectory>& directories = config_->options().directories;
   std::vector<uint16_t> places;  // where the saved directories are in this config
   for (const std::string& name : saved.directories) {
@@ -212,6 +247,11 @@ Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes) {
   }
   set_state(state);
   return lost;
+}
+
+std::optional<uint32_t> exit_code(const Status& status) {
+  const auto* info = dynamic_cast<const ExitInfo*>(status.attachment());
+  return info == nullptr ? std::nullopt : std::optional(info->code);
 }
 
 bool needs_wasi(const engine::CompiledCode& code) {

@@ -2,13 +2,17 @@
 
 // WASI preview 1 for one instance: what its world is, and what became of it.
 //
-//   auto config = SPORE_TRY(WasiConfig::create({.args = {"tool", "-v"}, .directories = {{"/srv/data",
-//   "/data"}}})); auto wasi = std::make_unique<Wasi>(config); wasi->set_input("one line\n"); Instance
-//   instance = SPORE_TRY(runtime.instantiate(*module, {.wasi = std::move(wasi)})); uint32_t exit_code =
-//   SPORE_TRY(instance.run_command()); std::string answer = instance.wasi()->take_output();
+//   auto config = SPORE_TRY(WasiConfig::create({.directories = {{"/srv/data", "/data"}}}));
+//   auto wasi = std::make_unique<Wasi>(config);
+//   wasi->set_input("one line\n");
+//   Instance instance = SPORE_TRY(runtime.instantiate(*module, {.wasi = std::move(wasi)}));
+//   uint32_t exit_code = SPORE_TRY(instance.run_command());
+//   std::string answer = instance.wasi()->take_output();
 //
 // A guest gets what is given here and nothing else: no arguments, environment, directories or input unless
 // they are named.  Sockets do not exist.
+
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -58,28 +62,49 @@ struct WasiOptions {
 // A world, checked, its directories open: what any number of instances start from.  Immutable, thread-safe.
 class WasiConfig {
  public:
-  // kNotFound, kIo: a directory cannot be opened; kInvalidArgument: a zero byte in a text, or no '=' in a
-  // variable; kUnavailable: this kernel cannot keep guests in a directory (openat2, 5.6).
+  // kNotFound, kIo: a directory cannot be opened; kInvalidArgument: a zero byte in a text, no '=' in a
+  // variable, two directories of one name, or a directory of /proc, /sys and the like; kUnavailable: this
+  // kernel cannot keep guests in a directory (openat2, 5.6).
   static Result<std::shared_ptr<const WasiConfig>> create(WasiOptions options);
 
   const WasiOptions& options() const { return options_; }
   // What an instance begins with.
   const WasiState& initial() const { return initial_; }
-  int directory(size_t index) const { return directories_[index].get(); }
-  bool writable(size_t index) const { return options_.directories[index].writable; }
-  // RLIMIT_FSIZE as it was then: the kernel would send SIGXFSZ, which ends the process, to a guest's host.
-  uint64_t file_bytes_max() const { return file_bytes_max_; }
+  int directory(size_t index) const { return at(index).fd.get(); }
+  dev_t directory_device(size_t index) const { return at(index).device; }
+  bool writable(size_t index) const {
+    SPORE_ASSERT(index < directories_.size(), "a directory that is not there");
+    return options_.directories[index].writable;
+  }
+  // There was an RLIMIT_FSIZE when this was made.
+  bool limits_files() const { return limits_files_; }
 
  private:
+  struct Directory {
+    UniqueFd fd;
+    dev_t device;
+  };
   WasiConfig() = default;
+  const Directory& at(size_t index) const {
+    SPORE_ASSERT(index < directories_.size(), "a directory that is not there");
+    return directories_[index];
+  }
 
   WasiOptions options_;
-  std::vector<UniqueFd> directories_;
-  uint64_t file_bytes_max_ = UINT64_MAX;
+  std::vector<Directory> directories_;
+  bool limits_files_ = false;
   WasiState initial_;
 };
 
-// The world of one instance (and of those linked to it).  Bound to its thread.
+// What a call that ended by proc_exit carries in its Status.
+struct ExitInfo : Status::Attachment {
+  uint32_t code = 0;
+};
+// The code of such a Status; none of any other.
+std::optional<uint32_t> exit_code(const Status& status);
+
+// The world of one instance (and of those linked to it).  Bound to its thread.  While a call of its guest
+// runs, its Input and Output among them, nothing but take_output() and take_error() may be called.
 class Wasi {
  public:
   explicit Wasi(std::shared_ptr<const WasiConfig> config);
@@ -115,8 +140,10 @@ class Wasi {
     std::string path;  // as the guest knows it
     std::string reason;
   };
-  // kCorruption, kUnsupported; kInvalidArgument: other directories than the config's.  Then nothing changed.
-  Result<std::vector<Lost>> restore(std::span<const uint8_t> bytes);
+  // kCorruption, kUnsupported; kInvalidArgument: other directories than the config's; kLimitExceeded: more
+  // open files than `open_files_max`.  Then nothing changed.
+  Result<std::vector<Lost>> restore(std::span<const uint8_t> bytes,
+                                    uint32_t open_files_max = engine::Limits().open_files_max);
 
  private:
   friend struct WasiCall;

@@ -143,7 +143,7 @@ inline constexpr Rights kDirectoryRights =
     kFdFilestatSetTimes | kPathSymlink | kPathRemoveDirectory | kPathUnlinkFile;
 inline constexpr Rights kInheritedRights = kDirectoryRights | kFileRights;
 // A file opened with one of these is opened for writing.
-inline constexpr Rights kWritingRights = kFdWrite | kFdAllocate | kFdFilestatSetSize;
+inline constexpr Rights kWritingRights = kFdWrite | kFdAllocate;
 
 using FdFlags = uint16_t;
 inline constexpr FdFlags kAppend = 1 << 0;
@@ -162,6 +162,7 @@ inline constexpr OpenFlags kOpenFlagsAll = 0x0f;
 
 using LookupFlags = uint32_t;
 inline constexpr LookupFlags kSymlinkFollow = 1 << 0;
+inline constexpr LookupFlags kLookupFlagsAll = 1 << 0;
 
 using TimeFlags = uint16_t;
 inline constexpr TimeFlags kSetAccess = 1 << 0;

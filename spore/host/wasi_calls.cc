@@ -5,6 +5,7 @@
 // gets back; a Status ends its call: a limit, the deadline, an exit.
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -180,8 +181,8 @@ struct WasiCall {
   }
 
   // Finds out what was opened, at its first use.  False for what no guest may use: it is lost.
-  [[gnu::noinline]] static bool settle(Descriptor& opened) {
-    opened.type = wasi::type_of_file(*opened.file);
+  [[gnu::noinline]] bool settle(Descriptor& opened) const {
+    opened.type = wasi::usable_type(*opened.file, wasi.config_->directory_device(opened.directory));
     switch (opened.type) {
       case FileType::kRegularFile: opened.rights_base &= wasi::kFileRights; return true;
       case FileType::kDirectory:
@@ -229,7 +230,9 @@ struct WasiCall {
 
   // The lowest number that is free.
   Errno new_descriptor(uint32_t& fd) const {
-    size_t open = 0;
+    // A directory that is being read takes two descriptors of the host's.
+    auto open = static_cast<size_t>(
+        std::ranges::count_if(wasi.readers_, [](const auto& reader) { return reader != nullptr; }));
     size_t lowest = state.descriptors.size();
     for (size_t i = 0; i < state.descriptors.size(); i++) {
       if (state.descriptors[i].kind != DescriptorKind::kClosed) {
@@ -292,12 +295,16 @@ struct WasiCall {
 
   // --- clocks and random numbers ----------------------------------------------------------------------
 
+  // Of a clock of its own.  It stops at the end of time.
+  void pass_time(uint64_t ns) const { state.clock_ns += std::min(ns, UINT64_MAX - state.clock_ns); }
+
   // The clocks of processor time show the guest's monotonic clock: the host's would tell of its neighbours.
   uint64_t guest_time(ClockId id) const {
     const WasiOptions& options = wasi.config_->options();
     uint64_t now = 0;
     if (options.clock.has_value()) {
-      now = state.clock_ns + (id == ClockId::kRealtime ? options.clock->start_ns : 0);
+      const uint64_t start = id == ClockId::kRealtime ? options.clock->start_ns : 0;
+      now = start + std::min(state.clock_ns, UINT64_MAX - start);
     } else if (id == ClockId::kRealtime) {
       now = read_clock(CLOCK_REALTIME);
     } else {
@@ -323,7 +330,7 @@ struct WasiCall {
     if (id > static_cast<uint32_t>(ClockId::kThreadCpu)) return Errno::kInval;
     if (!out(result, time)) return Errno::kFault;
     time.set(guest_time(ClockId{id}));
-    if (const auto& clock = wasi.config_->options().clock) state.clock_ns += clock->step_ns;
+    if (const auto& clock = wasi.config_->options().clock) pass_time(clock->step_ns);
     return Errno::kSuccess;
   }
 
@@ -401,22 +408,28 @@ struct WasiCall {
   Errno write_file(const Descriptor& file, Buffers& buffers, uint64_t position, FdFlags flags,
                    uint64_t& done) {
     const int fd = host_fd(file);
-    if (buffers.bytes > room_for_writing(fd, position, flags)) return Errno::kFBig;
     return transfer(buffers, position, true, done,
                     [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
-                      return wasi::write_at(fd, now, at, flags, moved);
+                      return without_sigxfsz([&] { return wasi::write_at(fd, now, at, flags, moved); });
                     });
   }
 
-  // Bytes that a file may grow by before the kernel sends a signal.
-  uint64_t room_for_writing(int fd, uint64_t position, FdFlags flags) const {
-    const uint64_t limit = wasi.config_->file_bytes_max();
-    if (limit == UINT64_MAX) [[likely]]
-      return limit;
-    struct stat stat{};
-    const bool appends = (flags & wasi::kAppend) != 0 && ::fstat(fd, &stat) == 0;
-    const uint64_t end = appends ? static_cast<uint64_t>(stat.st_size) : position;
-    return limit - std::min(limit, end);
+  // RLIMIT_FSIZE has the kernel send SIGXFSZ to a thread that makes a file too long, beside EFBIG: a guest
+  // would end its host.  Where there is such a limit the signal is held back and taken away.
+  template <typename Act>
+  Errno without_sigxfsz(Act act) const {
+    if (!wasi.config_->limits_files()) [[likely]]
+      return act();
+    sigset_t signal;
+    sigset_t before;
+    sigemptyset(&signal);
+    sigaddset(&signal, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &signal, &before);
+    const Errno error = act();
+    const timespec at_once{};
+    if (error == Errno::kFBig) sigtimedwait(&signal, nullptr, &at_once);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return error;
   }
 
   // Until the stream is ready: false when the guest's call is to end.
@@ -532,8 +545,9 @@ struct WasiCall {
     if (error != Errno::kSuccess) return error;
     uint64_t done = 0;
     if (file->kind == DescriptorKind::kInput) {
-      error = transfer(buffers, 0, false, done, [&](std::span<const iovec> now, uint64_t, size_t& moved) {
-        return read_input(now, file->flags, moved);
+      // It waits for the first bytes, and no more once it has some.
+      error = transfer(buffers, 0, false, done, [&](std::span<const iovec> now, uint64_t at, size_t& moved) {
+        return read_input(now, at > 0 ? file->flags | wasi::kNonblock : file->flags, moved);
       });
     } else {
       error = read_file(*file, buffers, file->position, done);
@@ -712,9 +726,10 @@ struct WasiCall {
     const Errno error = get_file(fd, wasi::kFdFilestatSetSize, file);
     if (error != Errno::kSuccess) return error;
     if (!file->writable || size > static_cast<uint64_t>(INT64_MAX)) return Errno::kInval;
-    if (size > wasi.config_->file_bytes_max()) return Errno::kFBig;
-    return ::ftruncate(host_fd(*file), static_cast<off_t>(size)) == 0 ? Errno::kSuccess
-                                                                      : wasi::to_errno(errno);
+    const int host = host_fd(*file);
+    return without_sigxfsz([&] {
+      return ::ftruncate(host, static_cast<off_t>(size)) == 0 ? Errno::kSuccess : wasi::to_errno(errno);
+    });
   }
 
   Errno fd_filestat_set_times(uint32_t fd, uint64_t access_ns, uint64_t modify_ns, uint32_t flags) {
@@ -732,7 +747,8 @@ struct WasiCall {
   Errno fd_advise(uint32_t fd, uint64_t offset, uint64_t length, uint32_t advice) {
     Descriptor* found = nullptr;
     const Errno error = get(fd, wasi::kFdAdvise, found);
-    if (error != Errno::kSuccess) return is_stream_number(fd) ? Errno::kSPipe : error;
+    if (found != nullptr && is_stream(found->kind)) return Errno::kSPipe;
+    if (error != Errno::kSuccess) return error;
     static constexpr std::array kAdvice{POSIX_FADV_NORMAL,   POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM,
                                         POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED,   POSIX_FADV_NOREUSE};
     if (advice >= kAdvice.size() || offset > static_cast<uint64_t>(INT64_MAX) ||
@@ -740,14 +756,11 @@ struct WasiCall {
       return Errno::kInval;
     }
     if (found->type == FileType::kDirectory) return Errno::kSuccess;  // the kernel would take it, too
+    // Dropping the pages of a file that is only read would be felt by all others who read it.
+    if (kAdvice[advice] == POSIX_FADV_DONTNEED && !found->writable) return Errno::kSuccess;
     return wasi::to_errno(::posix_fadvise(host_fd(*found), static_cast<off_t>(offset),
                                           static_cast<off_t>(length), kAdvice[advice]));
   }
-  bool is_stream_number(uint32_t fd) const {
-    const Descriptor* found = descriptor(fd);
-    return found != nullptr && is_stream(found->kind);
-  }
-
   Errno fd_allocate(uint32_t fd, uint64_t offset, uint64_t length) {
     Descriptor* file = nullptr;
     const Errno error = get_file(fd, wasi::kFdAllocate, file);
@@ -755,11 +768,14 @@ struct WasiCall {
     if (!file->writable) return Errno::kBadF;
     constexpr auto kMax = static_cast<uint64_t>(INT64_MAX);
     if (length == 0 || offset > kMax || length > kMax) return Errno::kInval;
-    if (length > kMax - offset || offset + length > wasi.config_->file_bytes_max()) return Errno::kFBig;
+    if (length > kMax - offset) return Errno::kFBig;
     // It takes room on the disk, as writing does.
     if (Status charged = caller.charge_io(length); !charged.ok()) return end(std::move(charged));
-    const int done = ::fallocate(host_fd(*file), 0, static_cast<off_t>(offset), static_cast<off_t>(length));
-    return done == 0 ? Errno::kSuccess : wasi::to_errno(errno);
+    const int host = host_fd(*file);
+    return without_sigxfsz([&] {
+      const int failed = ::fallocate(host, 0, static_cast<off_t>(offset), static_cast<off_t>(length));
+      return failed == 0 ? Errno::kSuccess : wasi::to_errno(errno);
+    });
   }
 
   Errno fd_sync(uint32_t fd) { return synchronise(fd, wasi::kFdSync, &::fsync); }
@@ -842,7 +858,10 @@ struct WasiCall {
       bool at_end = false;
       error = reader->read(host_fd(*directory), cookie, entry, at_end);
       if (error != Errno::kSuccess) return error;
-      if (at_end) break;
+      if (at_end) {
+        reader = nullptr;  // it holds a descriptor of the host's
+        break;
+      }
       const wasi::Dirent dirent{.next = entry.next,
                                 .inode = entry.inode,
                                 .name_length = static_cast<uint32_t>(entry.name.size()),
@@ -862,7 +881,7 @@ struct WasiCall {
 
   Errno path_open(uint32_t fd, uint32_t lookup, uint32_t path_at, uint32_t path_length, uint32_t open_flags,
                   uint64_t base, uint64_t inheriting, uint32_t fd_flags, uint32_t result) {
-    if ((open_flags & ~uint32_t{wasi::kOpenFlagsAll}) != 0 ||
+    if ((lookup & ~wasi::kLookupFlagsAll) != 0 || (open_flags & ~uint32_t{wasi::kOpenFlagsAll}) != 0 ||
         (fd_flags & ~uint32_t{wasi::kFdFlagsAll}) != 0) {
       return Errno::kInval;
     }
@@ -890,17 +909,21 @@ struct WasiCall {
                               .write = write};
     const bool changeable_there = changeable(*directory);
     if (!changeable_there && (write || truncates)) return Errno::kRoFs;
-    if (!changeable_there) request.open &= ~wasi::kOpenCreate;  // what is there can be opened
+    // What is there can be opened.
+    if (!changeable_there) request.open &= ~(wasi::kOpenCreate | wasi::kOpenExclusive);
 
     Descriptor made;
     uint32_t number = 0;
     error = new_descriptor(number);
     if (error != Errno::kSuccess) return error;
+    if ((request.open & wasi::kOpenCreate) != 0 && !charge_node()) return Errno::kCanceled;
     error = join(directory->path, {path.text(), path.size()}, made.path);
     if (error != Errno::kSuccess) return error;
     error = wasi::open_file(host_fd(*directory), path, request, made.file, made.type);
     if (error == Errno::kNoEnt && creates && !changeable_there) return Errno::kRoFs;
     if (error != Errno::kSuccess) return error;
+    const bool exclusive = creates && (open_flags & wasi::kOpenExclusive) != 0;
+    if (exclusive && !changeable_there) return Errno::kExist;
 
     made.kind = DescriptorKind::kOpened;
     made.directory = directory->directory;
@@ -916,6 +939,15 @@ struct WasiCall {
     return Errno::kSuccess;
   }
 
+  // What is made takes room on the disk, though no byte is written: a block.  False when the call is to end.
+  bool charge_node() {
+    constexpr uint64_t kNodeBytes = 4'096;
+    Status charged = caller.charge_io(kNodeBytes);
+    if (charged.ok()) return true;
+    end(std::move(charged));
+    return false;
+  }
+
   // What most functions of paths begin with.
   Errno begin_path(uint32_t fd, Rights rights, bool changes, uint32_t path_at, uint32_t path_length,
                    Descriptor*& directory, wasi::Path& path) const {
@@ -928,6 +960,7 @@ struct WasiCall {
                           uint32_t result) {
     Descriptor* directory = nullptr;
     wasi::Path path;
+    if ((lookup & ~wasi::kLookupFlagsAll) != 0) return Errno::kInval;
     Errno error = begin_path(fd, wasi::kPathFilestatGet, false, path_at, path_length, directory, path);
     if (error != Errno::kSuccess) return error;
     Out<wasi::Filestat> filestat;
@@ -942,6 +975,7 @@ struct WasiCall {
                                 uint64_t access_ns, uint64_t modify_ns, uint32_t flags) {
     Descriptor* directory = nullptr;
     wasi::Path path;
+    if ((lookup & ~wasi::kLookupFlagsAll) != 0) return Errno::kInval;
     Errno error = begin_path(fd, wasi::kPathFilestatSetTimes, true, path_at, path_length, directory, path);
     if (error != Errno::kSuccess) return error;
     std::array<timespec, 2> times{};
@@ -955,7 +989,8 @@ struct WasiCall {
     wasi::Path path;
     const Errno error =
         begin_path(fd, wasi::kPathCreateDirectory, true, path_at, path_length, directory, path);
-    return error != Errno::kSuccess ? error : wasi::make_directory(host_fd(*directory), path);
+    if (error != Errno::kSuccess) return error;
+    return charge_node() ? wasi::make_directory(host_fd(*directory), path) : Errno::kCanceled;
   }
 
   Errno path_remove_directory(uint32_t fd, uint32_t path_at, uint32_t path_length) {
@@ -986,7 +1021,8 @@ struct WasiCall {
     if (error != Errno::kSuccess) return error;
     error = begin_path(to_fd, wasi::kPathLinkTarget, true, to_at, to_length, to_directory, to);
     if (error != Errno::kSuccess) return error;
-    if ((lookup & wasi::kSymlinkFollow) != 0) return Errno::kInval;  // where it led could not be checked
+    if (lookup != 0) return Errno::kInval;  // where a symlink led could not be checked
+    if (!charge_node()) return Errno::kCanceled;
     return wasi::link(host_fd(*from_directory), from, host_fd(*to_directory), to);
   }
 
@@ -1013,6 +1049,7 @@ struct WasiCall {
     if (error != Errno::kSuccess) return error;
     error = get_path(target_at, target_length, target);
     if (error != Errno::kSuccess) return error;
+    if (!charge_node()) return Errno::kCanceled;
     return wasi::make_symlink(target, host_fd(*directory), path);
   }
 
@@ -1078,6 +1115,7 @@ struct WasiCall {
         const uint64_t now = guest_time(ClockId{one.id});
         const bool absolute = (one.clock_flags & wasi::kClockAbsolute) != 0;
         end = absolute ? one.timeout_ns : now + std::min(one.timeout_ns, UINT64_MAX - now);
+        end -= end % wasi.config_->options().clock_resolution_ns;  // a time that the clock will show
       }
       wait.clock_ends.push_back(end);
     }
@@ -1105,7 +1143,8 @@ struct WasiCall {
   }
 
   bool clock_ready(const wasi::Subscription& one, uint64_t end, Wait& wait, wasi::Event& event) const {
-    if (one.id > static_cast<uint32_t>(ClockId::kThreadCpu)) {
+    if (one.id > static_cast<uint32_t>(ClockId::kThreadCpu) ||
+        (one.clock_flags & ~wasi::kClockAbsolute) != 0) {
       event.error = static_cast<uint16_t>(Errno::kInval);
       return true;
     }
@@ -1153,14 +1192,13 @@ struct WasiCall {
 
   // A while, at most until something is due.  False when the guest's call is to end.
   bool wait_once(const Wait& wait) {
-    const bool own_clock = wasi.config_->options().clock.has_value();
-    if (own_clock && wait.by_clock) {
-      state.clock_ns += wait.nearest_ns;  // it passes at once
-      return true;
-    }
     if (Status running = caller.check_running(); !running.ok()) {
       end(std::move(running));
       return false;
+    }
+    if (wasi.config_->options().clock.has_value() && wait.by_clock) {
+      pass_time(wait.nearest_ns);  // at once
+      return true;
     }
     // At least a millisecond for those that count in them: else the last part of one would be spun away.
     const uint64_t slice_ns =
@@ -1180,7 +1218,9 @@ struct WasiCall {
 
   Status proc_exit(uint32_t code) const {
     state.exit_code = code;
-    return Status::exited("the guest exited with code {}", code);
+    auto info = std::make_shared<ExitInfo>();
+    info->code = code;
+    return Status::exited("the guest exited with code {}", code).with_attachment(std::move(info));
   }
 
   Errno sched_yield() {

@@ -2,10 +2,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -103,8 +107,8 @@ Filestat to_filestat(const struct stat& stat) {
 
 Errno Path::set(std::string_view text) {
   if (text.size() >= kBytesMax) return Errno::kNameTooLong;
-  if (std::memchr(text.data(), 0, text.size()) != nullptr) return Errno::kInval;
-  std::memcpy(bytes_.data(), text.data(), text.size());
+  if (text.find('\0') != std::string_view::npos) return Errno::kInval;
+  std::ranges::copy(text, bytes_.begin());
   bytes_[text.size()] = '\0';
   size_ = text.size();
   return Errno::kSuccess;
@@ -170,9 +174,23 @@ Errno open_file(int directory, const Path& path, const OpenRequest& request,
   return Errno::kSuccess;
 }
 
-FileType type_of_file(const OpenFile& file) {
+FileType usable_type(const OpenFile& file, dev_t device) {
   struct stat stat{};
-  return ::fstat(file.fd.get(), &stat) == 0 ? to_file_type(stat.st_mode) : FileType::kUnknown;
+  if (::fstat(file.fd.get(), &stat) != 0) return FileType::kUnknown;
+  if (!S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode)) return FileType::kUnknown;
+  if (stat.st_dev != device && is_kernel_interface(file.fd.get())) return FileType::kUnknown;
+  return to_file_type(stat.st_mode);
+}
+
+bool is_kernel_interface(int fd) {
+  // CONFIGFS_MAGIC stands in no header for programs.
+  constexpr std::array<long, 12> kMagics{PROC_SUPER_MAGIC,   SYSFS_MAGIC,      DEBUGFS_MAGIC,
+                                         TRACEFS_MAGIC,      SECURITYFS_MAGIC, CGROUP_SUPER_MAGIC,
+                                         BPF_FS_MAGIC,       EFIVARFS_MAGIC,   CGROUP2_SUPER_MAGIC,
+                                         DEVPTS_SUPER_MAGIC, NSFS_MAGIC,       0x62656570};
+  struct statfs facts{};
+  if (::fstatfs(fd, &facts) != 0) return true;  // what it is cannot be told: no
+  return std::ranges::find(kMagics, static_cast<long>(facts.f_type)) != kMagics.end();
 }
 
 Errno stat_path(int directory, const Path& path, LookupFlags lookup, struct stat& stat) {
@@ -228,8 +246,12 @@ Errno link(int from_directory, Path& from, int to_directory, Path& to) {
   error = target.resolve(to_directory, to);
   if (error != Errno::kSuccess) return error;
   // With a slash at its end the kernel would follow a symlink, out of the directory too.  What such a path
-  // names is a directory, and directories have no links.
-  if (source.ends_in_slash()) return Errno::kPerm;
+  // names is a directory or nothing, and directories have no links.
+  if (source.ends_in_slash()) {
+    UniqueFd node;
+    error = open_node(source.fd(), source.name(), kSymlinkFollow, node);
+    return error != Errno::kSuccess ? error : Errno::kPerm;
+  }
   return check(::linkat(source.fd(), source.name(), target.fd(), target.name(), 0));
 }
 

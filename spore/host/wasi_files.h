@@ -85,7 +85,11 @@ struct OpenRequest {
 // as the opening: type_of_file().
 Errno open_file(int directory, const Path& path, const OpenRequest& request,
                 std::shared_ptr<const OpenFile>& opened, FileType& type);
-FileType type_of_file(const OpenFile& file);
+// kRegularFile or kDirectory; kUnknown: what no guest may use.  `device` is that of the directory that the
+// host gave: on another one there may be /proc, whose regular files are this process's memory and secrets.
+FileType usable_type(const OpenFile& file, dev_t device);
+// /proc, /sys and others that are no files.
+bool is_kernel_interface(int fd);
 
 Errno stat_path(int directory, const Path& path, LookupFlags lookup, struct stat& stat);
 Errno set_times(int file, std::span<const timespec, 2> times);

@@ -15,11 +15,7 @@ namespace {
 constexpr uint32_t kMagic = 0x41575053;  // "SPWA"
 constexpr uint16_t kVersion = 1;
 
-constexpr uint32_t kTextsMax = 100'000;
-constexpr uint32_t kDescriptorsMax = 1'000;
-constexpr uint32_t kDirectoriesMax = 1'000;
-constexpr size_t kTextBytesMax = size_t{1} << 20;
-constexpr size_t kDescriptorBytesMin = 1;
+constexpr size_t kDescriptorBytesMin = 1;  // a closed one
 
 void write_texts(ByteWriter& writer, const std::vector<std::string>& texts) {
   writer.u32(static_cast<uint32_t>(texts.size()));
@@ -30,7 +26,7 @@ std::vector<std::string> read_texts(ByteReader& reader, uint32_t max) {
   std::vector<std::string> texts;
   const uint32_t count = reader.count(max, sizeof(uint32_t));
   for (uint32_t i = 0; i < count && reader.ok(); i++) {
-    texts.push_back(reader.text(kTextBytesMax));
+    texts.push_back(reader.text(kWasiTextBytesMax));
     if (texts.back().find('\0') != std::string::npos) reader.fail("a zero byte in a text");
   }
   return texts;
@@ -60,8 +56,8 @@ bool read_switch(ByteReader& reader) {
 
 // What the kind of a descriptor says about the rest of it.
 void check_kind(ByteReader& reader, const Descriptor& descriptor, size_t directories) {
-  const bool is_file = descriptor.type == wasi::FileType::kRegularFile ||
-                       descriptor.type == wasi::FileType::kUnknown;
+  const bool is_file =
+      descriptor.type == wasi::FileType::kRegularFile || descriptor.type == wasi::FileType::kUnknown;
   const bool is_directory = descriptor.type == wasi::FileType::kDirectory;
   switch (descriptor.kind) {
     case DescriptorKind::kClosed: break;
@@ -69,21 +65,26 @@ void check_kind(ByteReader& reader, const Descriptor& descriptor, size_t directo
     case DescriptorKind::kOutput:
     case DescriptorKind::kError: {
       const bool reads = descriptor.kind == DescriptorKind::kInput;
-      if (descriptor.type != wasi::FileType::kUnknown || descriptor.directory != 0 || descriptor.position != 0 ||
-          !descriptor.path.empty() || descriptor.readable != reads || descriptor.writable == reads) {
+      const wasi::Rights possible = reads ? wasi::kInputRights : wasi::kOutputRights;
+      if (descriptor.type != wasi::FileType::kUnknown || descriptor.directory != 0 ||
+          descriptor.position != 0 || !descriptor.path.empty() || descriptor.readable != reads ||
+          descriptor.writable == reads || (descriptor.rights_base & ~possible) != 0 ||
+          descriptor.rights_inheriting != 0) {
         reader.fail("no standard stream is like this");
       }
       break;
     }
     case DescriptorKind::kPreopen:
-      if (!is_directory || !descriptor.path.empty() || descriptor.readable || descriptor.writable) {
+      if (!is_directory || !descriptor.path.empty() || descriptor.readable || descriptor.writable ||
+          (descriptor.rights_base & ~wasi::kDirectoryRights) != 0) {
         reader.fail("no directory is like this");
       }
       if (descriptor.directory >= directories) reader.fail("no such directory");
       break;
     case DescriptorKind::kOpened:
       if (!is_file && !is_directory) reader.fail("neither file nor directory");
-      if (is_directory && (descriptor.readable || descriptor.writable)) reader.fail("no directory is like this");
+      if (is_directory && (descriptor.readable || descriptor.writable))
+        reader.fail("no directory is like this");
       [[fallthrough]];
     case DescriptorKind::kLost:
       if (descriptor.directory >= directories) reader.fail("no such directory");
@@ -164,10 +165,10 @@ Result<SavedWasi> decode_wasi(std::span<const uint8_t> bytes) {
   state.random_counter = reader.u64();
   state.clock_ns = reader.u64();
   saved.monotonic_ns = reader.u64();
-  state.args = read_texts(reader, kTextsMax);
-  state.env = read_texts(reader, kTextsMax);
-  saved.directories = read_texts(reader, kDirectoriesMax);
-  const uint32_t count = reader.count(kDescriptorsMax, kDescriptorBytesMin);
+  state.args = read_texts(reader, kWasiTextsMax);
+  state.env = read_texts(reader, kWasiTextsMax);
+  saved.directories = read_texts(reader, kWasiDirectoriesMax);
+  const uint32_t count = reader.count(kWasiDescriptorsMax, kDescriptorBytesMin);
   for (uint32_t i = 0; i < count && reader.ok(); i++) {
     FileMark mark;
     state.descriptors.push_back(read_descriptor(reader, saved.directories.size(), mark));

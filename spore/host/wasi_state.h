@@ -64,6 +64,12 @@ struct WasiState {
   bool operator==(const WasiState&) const = default;
 };
 
+// What a state may hold, in memory and as bytes.
+inline constexpr uint32_t kWasiTextsMax = 100'000;  // arguments; variables
+inline constexpr size_t kWasiTextBytesMax = size_t{1} << 20;
+inline constexpr uint32_t kWasiDirectoriesMax = 1'000;
+inline constexpr uint32_t kWasiDescriptorsMax = 10'000;
+
 // A file as it was when its state was saved: for telling whether it is the same.  Size and time of the last
 // change, and not the inode: a directory may have been copied to another machine since.
 struct FileMark {

@@ -1,5 +1,6 @@
 #include "spore/host/wasi_streams.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -20,12 +22,26 @@ namespace {
 using wasi::Errno;
 using wasi::FileType;
 
-// Only a terminal is a character device to a guest: programs take that for one, and /dev/null is none.
-FileType stream_type(int fd) {
-  if (::isatty(fd) == 1) return FileType::kCharacterDevice;
+enum class Kind : uint8_t { kFile, kTerminal, kOther };
+
+Kind kind_of(int fd) {
+  if (::isatty(fd) == 1) return Kind::kTerminal;
   struct stat stat{};
-  if (::fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) return FileType::kUnknown;
-  return FileType::kRegularFile;
+  return ::fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) ? Kind::kFile : Kind::kOther;
+}
+
+// Only a terminal is a character device to a guest: programs take that for one, and /dev/null is none.
+FileType type_of(Kind kind) {
+  return kind == Kind::kTerminal ? FileType::kCharacterDevice : FileType::kUnknown;
+}
+
+// A description of our own for a pipe or a terminal: it does not block, and whoever shares `fd` with us does
+// not notice.  (O_NONBLOCK belongs to the description, not to the descriptor.)  Empty where that cannot be.
+UniqueFd reopen_nonblocking(int fd, int mode) {
+  struct stat stat{};
+  if (::fstat(fd, &stat) != 0 || (!S_ISFIFO(stat.st_mode) && ::isatty(fd) != 1)) return UniqueFd();
+  const std::string path = fmt::format("/proc/self/fd/{}", fd);
+  return UniqueFd(::open(path.c_str(), mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 }
 
 bool poll_one(int fd, short events, uint64_t at_most_ms) {
@@ -58,6 +74,7 @@ class FunctionInput final : public Input {
     if (ahead_.outcome == Outcome::kWait) {
       given_ = 0;
       ahead_ = read_(buffer_);
+      SPORE_ASSERT(ahead_.bytes <= buffer_.size(), "an Input gave more than there is room for");
     }
     return ahead_.outcome != Outcome::kWait;
   }
@@ -70,21 +87,23 @@ class FunctionInput final : public Input {
 
 class FdInput final : public Input {
  public:
-  explicit FdInput(int fd) : fd_(fd), type_(stream_type(fd)) {}
+  explicit FdInput(int fd)
+      : own_(reopen_nonblocking(fd, O_RDONLY)), fd_(own_.valid() ? own_.get() : fd), kind_(kind_of(fd)) {}
 
   Read read(std::span<std::byte> into) override {
-    if (type_ != FileType::kRegularFile && !wait(0)) return {Outcome::kWait};
+    if (kind_ != Kind::kFile && !wait(0)) return {Outcome::kWait};
     const ssize_t n = ::read(fd_, into.data(), into.size());
     if (n > 0) return {Outcome::kData, static_cast<size_t>(n)};
     if (n == 0) return {Outcome::kEnd};
     return {errno == EAGAIN || errno == EINTR ? Outcome::kWait : Outcome::kFailed};
   }
   bool wait(uint64_t at_most_ms) override { return poll_one(fd_, POLLIN, at_most_ms); }
-  FileType type() const override { return type_; }
+  FileType type() const override { return type_of(kind_); }
 
  private:
+  UniqueFd own_;
   int fd_;
-  FileType type_;
+  Kind kind_;
 };
 
 class FunctionOutput final : public Output {
@@ -104,14 +123,17 @@ class FunctionOutput final : public Output {
 
 class FdOutput final : public Output {
  public:
-  explicit FdOutput(int fd) : fd_(fd), type_(stream_type(fd)) {}
+  explicit FdOutput(int fd)
+      : own_(reopen_nonblocking(fd, O_WRONLY)), fd_(own_.valid() ? own_.get() : fd), kind_(kind_of(fd)) {}
 
   Errno write(std::span<const std::byte> bytes, size_t& taken) override {
     taken = 0;
-    if (type_ != FileType::kRegularFile) {
-      // A pipe that is writable takes PIPE_BUF bytes at once; more might block beyond the deadline.
+    if (kind_ != Kind::kFile && !own_.valid()) {
+      // What is writable takes something at once; more might block beyond the deadline.
       if (!wait(0)) return Errno::kSuccess;
-      bytes = bytes.first(std::min<size_t>(bytes.size(), PIPE_BUF));
+      constexpr size_t kTerminalBytes = 1;
+      const size_t sure = kind_ == Kind::kTerminal ? kTerminalBytes : PIPE_BUF;
+      bytes = bytes.first(std::min(bytes.size(), sure));
     }
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0) return errno == EAGAIN || errno == EINTR ? Errno::kSuccess : wasi::to_errno(errno);
@@ -119,11 +141,12 @@ class FdOutput final : public Output {
     return Errno::kSuccess;
   }
   bool wait(uint64_t at_most_ms) override { return poll_one(fd_, POLLOUT, at_most_ms); }
-  FileType type() const override { return type_; }
+  FileType type() const override { return type_of(kind_); }
 
  private:
+  UniqueFd own_;
   int fd_;
-  FileType type_;
+  Kind kind_;
 };
 
 }  // namespace

@@ -50,6 +50,8 @@ class Output {
 
 // Each write of the guest, as it comes.
 std::shared_ptr<Output> make_output(std::function<void(std::span<const std::byte>)> write);
+// SIGPIPE and SIGXFSZ are the host's affair, as with any write: a server ignores them, and its guests get an
+// error.
 std::shared_ptr<Output> make_fd_output(int fd);
 
 }  // namespace spore::host

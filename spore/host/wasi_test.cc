@@ -485,8 +485,9 @@ TEST_F(WasiTest, TheHostsLimitOnFilesIsAnErrorAndNoSignal) {
   Guest guest(config(true));
   EXPECT_EQ(guest.open("text", kReadsAndWrites).value(), 0u);
   EXPECT_EQ(guest.call("seek", 4u, int64_t{10}, 0u).value(), 0u);
-  EXPECT_EQ(guest.write(4, "abc").value(), number(Errno::kFBig));
-  EXPECT_EQ(guest.write(4, "ab").value(), 0u);
+  EXPECT_EQ(guest.write(4, "abc").value(), 0u);
+  EXPECT_EQ(guest.result(), 2u);  // as much as there is room for
+  EXPECT_EQ(guest.write(4, "c").value(), number(Errno::kFBig));
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   EXPECT_EQ(test::file_content(folder_.path() / "text"), "0123456789ab");
 }
@@ -514,7 +515,71 @@ TEST_F(WasiTest, ImpossibleDescriptorsAreRefused) {
   refused([](Descriptors& all) { all[4].path = std::string("a\0b", 3); });
 }
 
+// Regular files of /proc are this process's memory and secrets.
+TEST_F(WasiTest, NoGuestSeesTheKernelsViewOfItsHost) {
+  EXPECT_EQ(WasiConfig::create({.directories = {{"/proc", "/d"}}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(WasiConfig::create({.directories = {{"/sys", "/d"}}}).code(), Code::kInvalidArgument);
+  Guest guest(WasiConfig::create({.directories = {{"/", "/d"}}}).value());
+  for (const std::string_view path : {"proc/self/environ", "proc/self/maps", "proc/self/mem"}) {
+    ASSERT_EQ(guest.open(path).value(), 0u) << path;
+    EXPECT_EQ(guest.read(4, 1), fmt::format("errno {}", number(Errno::kBadF))) << path;
+    ASSERT_EQ(guest.call("close", 4u).value(), 0u);
+  }
+  EXPECT_EQ(guest.open("proc/self/root/etc/passwd").value(), number(Errno::kLoop));
+}
+
+TEST_F(WasiTest, WhatIsMadeCountsAsAFewBytes) {
+  Guest guest(config(true), {.io_bytes_max = 4096});
+  EXPECT_EQ(guest.open("made", kReadsAndWrites, wasi::kOpenCreate).value(), 0u);
+  Guest other(config(true), {.io_bytes_max = 4095});
+  expect_error(other.open("another", kReadsAndWrites, wasi::kOpenCreate).status(), Code::kLimitExceeded,
+               "(io_bytes_max=4095)");
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "another"));
+}
+
+// A directory's reader is a descriptor of the host's, too.
+TEST_F(WasiTest, RestoringIsHeldToTheLimitOfOpenFiles) {
+  Guest guest(config());
+  ASSERT_EQ(guest.open("text").value(), 0u);
+  ASSERT_EQ(guest.open("text").value(), 0u);
+  const std::vector<uint8_t> bytes = guest.wasi().save().value();
+  expect_error(guest.wasi().restore(bytes, 1).status(), Code::kLimitExceeded,
+               "2 open files (open_files_max=1)");
+  EXPECT_TRUE(guest.wasi().restore(bytes, 2).ok());
+}
+
+TEST_F(WasiTest, AnExitOfAStartFunctionTellsItsCode) {
+  HostFunctions host;
+  define_wasi(host);
+  const auto engine =
+      engine::Engine::create(engine::EngineOptions{}, std::make_shared<engine::Ticker>()).value();
+  const auto code = engine
+                        ->compile(test::wasm(R"((module
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (func $start (call $exit (i32.const 7))) (start $start)))"))
+                        .value();
+  const auto binding = engine::Binding::create(code, host.freeze()).value();
+  const Result<Instance> instance =
+      Instance::create(binding, Limits(), nullptr, std::make_unique<Wasi>(WasiConfig::create({}).value()));
+  EXPECT_EQ(instance.code(), Code::kExited);
+  EXPECT_EQ(exit_code(instance.status()), 7u);
+  EXPECT_EQ(exit_code(Status::not_found("x")), std::nullopt);
+}
+
+// The clock never shows what is not a multiple of its resolution, and time has an end: neither holds the
+// guest.
+TEST_F(WasiTest, ASleepUntilTheEndOfTimeEnds) {
+  for (const uint64_t resolution : {uint64_t{1}, uint64_t{1'000}, uint64_t{1} << 62}) {
+    Guest guest({.wasi = {.clock = WasiClock(), .clock_resolution_ns = resolution}});
+    EXPECT_EQ(guest.call("sleep", UINT64_MAX, 0u).value(), 0u);
+    EXPECT_EQ(guest.call("sleep", UINT64_MAX, 0u).value(), 0u);
+  }
+}
+
 TEST_F(WasiTest, WorldsAreCheckedWhenTheyAreMade) {
+  const std::string here = folder_.path().native();
+  EXPECT_EQ(WasiConfig::create({.directories = {{here, "/d", true}, {here, "/d"}}}).code(),
+            Code::kInvalidArgument);
   EXPECT_EQ(WasiConfig::create({.directories = {{"/no/such/place", "/d"}}}).code(), Code::kNotFound);
   EXPECT_EQ(WasiConfig::create({.directories = {{folder_.path().native() + "/text", "/d"}}}).code(),
             Code::kIo);

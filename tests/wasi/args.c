@@ -12,7 +12,8 @@ static uint32_t count_of_arguments(void) {
 
 // Run as: args.wasm arguments "" "two words" "\xc3\xbc\"\n" -x --dir
 static void arguments(void) {
-  static const char* const expected[] = {"args.wasm", "arguments", "", "two words", "\xc3\xbc\"\n", "-x", "--dir"};
+  static const char* const expected[] = {"args.wasm",    "arguments", "",     "two words",
+                                         "\xc3\xbc\"\n", "-x",        "--dir"};
   __wasi_size_t count = 0;
   __wasi_size_t size = 0;
   OK(__wasi_args_sizes_get(&count, &size));

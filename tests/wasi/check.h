@@ -2,8 +2,9 @@
 
 // What the guests of this folder share: checks that name their line, and cases that a test picks by name.
 //
-// A guest is run as 'NAME.wasm CASE'; without a case it prints those it has, one a line, so that tests/wasi_test.cc
-// can see that it forgot none.  A check that fails prints its place and ends the guest with 1.
+// A guest is run as 'NAME.wasm CASE'; without a case it prints those it has, one a line, so that
+// tests/wasi_test.cc can see that it forgot none.  A check that fails prints its place and ends the guest
+// with 1.
 
 #include <stdint.h>
 #include <stdio.h>
@@ -46,19 +47,22 @@ enum {
 
 static inline const char* errno_name(unsigned error) {
   static const char* const names[] = {
-      "SUCCESS",    "2BIG",           "ACCES",        "ADDRINUSE",    "ADDRNOTAVAIL", "AFNOSUPPORT",
-      "AGAIN",      "ALREADY",        "BADF",         "BADMSG",       "BUSY",         "CANCELED",
-      "CHILD",      "CONNABORTED",    "CONNREFUSED",  "CONNRESET",    "DEADLK",       "DESTADDRREQ",
-      "DOM",        "DQUOT",          "EXIST",        "FAULT",        "FBIG",         "HOSTUNREACH",
-      "IDRM",       "ILSEQ",          "INPROGRESS",   "INTR",         "INVAL",        "IO",
-      "ISCONN",     "ISDIR",          "LOOP",         "MFILE",        "MLINK",        "MSGSIZE",
-      "MULTIHOP",   "NAMETOOLONG",    "NETDOWN",      "NETRESET",     "NETUNREACH",   "NFILE",
-      "NOBUFS",     "NODEV",          "NOENT",        "NOEXEC",       "NOLCK",        "NOLINK",
-      "NOMEM",      "NOMSG",          "NOPROTOOPT",   "NOSPC",        "NOSYS",        "NOTCONN",
-      "NOTDIR",     "NOTEMPTY",       "NOTRECOVERABLE", "NOTSOCK",    "NOTSUP",       "NOTTY",
-      "NXIO",       "OVERFLOW",       "OWNERDEAD",    "PERM",         "PIPE",         "PROTO",
-      "PROTONOSUPPORT", "PROTOTYPE",  "RANGE",        "ROFS",         "SPIPE",        "SRCH",
-      "STALE",      "TIMEDOUT",       "TXTBSY",       "XDEV",         "NOTCAPABLE"};
+      "SUCCESS",     "2BIG",           "ACCES",       "ADDRINUSE",   "ADDRNOTAVAIL",
+      "AFNOSUPPORT", "AGAIN",          "ALREADY",     "BADF",        "BADMSG",
+      "BUSY",        "CANCELED",       "CHILD",       "CONNABORTED", "CONNREFUSED",
+      "CONNRESET",   "DEADLK",         "DESTADDRREQ", "DOM",         "DQUOT",
+      "EXIST",       "FAULT",          "FBIG",        "HOSTUNREACH", "IDRM",
+      "ILSEQ",       "INPROGRESS",     "INTR",        "INVAL",       "IO",
+      "ISCONN",      "ISDIR",          "LOOP",        "MFILE",       "MLINK",
+      "MSGSIZE",     "MULTIHOP",       "NAMETOOLONG", "NETDOWN",     "NETRESET",
+      "NETUNREACH",  "NFILE",          "NOBUFS",      "NODEV",       "NOENT",
+      "NOEXEC",      "NOLCK",          "NOLINK",      "NOMEM",       "NOMSG",
+      "NOPROTOOPT",  "NOSPC",          "NOSYS",       "NOTCONN",     "NOTDIR",
+      "NOTEMPTY",    "NOTRECOVERABLE", "NOTSOCK",     "NOTSUP",      "NOTTY",
+      "NXIO",        "OVERFLOW",       "OWNERDEAD",   "PERM",        "PIPE",
+      "PROTO",       "PROTONOSUPPORT", "PROTOTYPE",   "RANGE",       "ROFS",
+      "SPIPE",       "SRCH",           "STALE",       "TIMEDOUT",    "TXTBSY",
+      "XDEV",        "NOTCAPABLE"};
   return error < sizeof names / sizeof names[0] ? names[error] : "no errno at all";
 }
 
@@ -70,7 +74,7 @@ _Noreturn static inline void check_failed(const char* file, int line, const char
 }
 
 // The call gives one of these errors: GIVES(__wasi_fd_close(99), BADF).
-#define GIVES(call, ...)                                                              \
+#define GIVES(call, ...)                                                     \
   check_errno(__FILE__, __LINE__, #call, (call), (const int[]){__VA_ARGS__}, \
               sizeof((const int[]){__VA_ARGS__}) / sizeof(int))
 #define OK(call) GIVES(call, SUCCESS)
@@ -115,26 +119,24 @@ static inline int run_cases(const struct test_case* cases, size_t count, int arg
   return 1;
 }
 
-#define CASES_MAIN(...)                                                       \
-  static const struct test_case cases[] = {__VA_ARGS__};                      \
-  int main(int argc, char** argv) {                                           \
-    return run_cases(cases, sizeof cases / sizeof cases[0], argc, argv);      \
-  }
+#define CASES_MAIN(...)                                  \
+  static const struct test_case cases[] = {__VA_ARGS__}; \
+  int main(int argc, char** argv) { return run_cases(cases, sizeof cases / sizeof cases[0], argc, argv); }
 
 // --- files ----------------------------------------------------------------------------------------------
 
 // The directories that the test gives: /rw, empty and writable, and /ro, neither.
 enum { STDIN = 0, STDOUT = 1, STDERR = 2, RW = 3, RO = 4, NOT_OPEN = 97 };
 
-#define FILE_RIGHTS                                                                               \
-  (__WASI_RIGHTS_FD_DATASYNC | __WASI_RIGHTS_FD_READ | __WASI_RIGHTS_FD_SEEK |                    \
-   __WASI_RIGHTS_FD_FDSTAT_SET_FLAGS | __WASI_RIGHTS_FD_SYNC | __WASI_RIGHTS_FD_TELL |            \
-   __WASI_RIGHTS_FD_WRITE | __WASI_RIGHTS_FD_ADVISE | __WASI_RIGHTS_FD_ALLOCATE |                 \
-   __WASI_RIGHTS_FD_FILESTAT_GET | __WASI_RIGHTS_FD_FILESTAT_SET_SIZE |                           \
+#define FILE_RIGHTS                                                                    \
+  (__WASI_RIGHTS_FD_DATASYNC | __WASI_RIGHTS_FD_READ | __WASI_RIGHTS_FD_SEEK |         \
+   __WASI_RIGHTS_FD_FDSTAT_SET_FLAGS | __WASI_RIGHTS_FD_SYNC | __WASI_RIGHTS_FD_TELL | \
+   __WASI_RIGHTS_FD_WRITE | __WASI_RIGHTS_FD_ADVISE | __WASI_RIGHTS_FD_ALLOCATE |      \
+   __WASI_RIGHTS_FD_FILESTAT_GET | __WASI_RIGHTS_FD_FILESTAT_SET_SIZE |                \
    __WASI_RIGHTS_FD_FILESTAT_SET_TIMES | __WASI_RIGHTS_POLL_FD_READWRITE)
-#define READ_RIGHTS                                                                               \
-  (__WASI_RIGHTS_FD_READ | __WASI_RIGHTS_FD_SEEK | __WASI_RIGHTS_FD_TELL |                        \
-   __WASI_RIGHTS_FD_FILESTAT_GET | __WASI_RIGHTS_POLL_FD_READWRITE)
+#define READ_RIGHTS                                                                                        \
+  (__WASI_RIGHTS_FD_READ | __WASI_RIGHTS_FD_SEEK | __WASI_RIGHTS_FD_TELL | __WASI_RIGHTS_FD_FILESTAT_GET | \
+   __WASI_RIGHTS_POLL_FD_READWRITE)
 
 #define FOLLOW __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW
 #define O_CREATE __WASI_OFLAGS_CREAT
@@ -156,8 +158,8 @@ static inline __wasi_rights_t inheriting_rights(int fd) {
 // Opens what must be openable, with all rights that there are for files.
 static inline int open_flags(const char* path, int oflags, int fdflags) {
   int fd = -1;
-  const __wasi_errno_t error = __wasi_path_open(RW, 0, path, (__wasi_oflags_t)oflags, FILE_RIGHTS, FILE_RIGHTS,
-                                                (__wasi_fdflags_t)fdflags, &fd);
+  const __wasi_errno_t error = __wasi_path_open(RW, 0, path, (__wasi_oflags_t)oflags, FILE_RIGHTS,
+                                                FILE_RIGHTS, (__wasi_fdflags_t)fdflags, &fd);
   if (error != SUCCESS) fprintf(stderr, "opening %s\n", path);
   OK(error);
   CHECK(fd > 2);
@@ -173,8 +175,8 @@ static inline int open_directory(int parent, const char* path) {
 static inline __wasi_errno_t try_open_at(int parent, const char* path, int lookup, int oflags,
                                          __wasi_rights_t rights) {
   int fd = -1;
-  const __wasi_errno_t error =
-      __wasi_path_open(parent, (__wasi_lookupflags_t)lookup, path, (__wasi_oflags_t)oflags, rights, 0, 0, &fd);
+  const __wasi_errno_t error = __wasi_path_open(parent, (__wasi_lookupflags_t)lookup, path,
+                                                (__wasi_oflags_t)oflags, rights, 0, 0, &fd);
   if (error == SUCCESS) OK(__wasi_fd_close(fd));
   return error;
 }
@@ -188,7 +190,9 @@ static inline size_t write_bytes(int fd, const void* bytes, size_t size) {
   OK(__wasi_fd_write(fd, &buffer, 1, &done));
   return done;
 }
-static inline void write_text(int fd, const char* text) { CHECK(write_bytes(fd, text, strlen(text)) == strlen(text)); }
+static inline void write_text(int fd, const char* text) {
+  CHECK(write_bytes(fd, text, strlen(text)) == strlen(text));
+}
 static inline size_t read_bytes(int fd, void* bytes, size_t size) {
   const __wasi_iovec_t buffer = {(uint8_t*)bytes, size};
   __wasi_size_t done = 0;

@@ -79,5 +79,5 @@ static void pointers(void) {
   OK(raw_clock_time_get(1, 0, end - 8));
 }
 
-CASES_MAIN(CASE(resolutions), CASE(realtime), CASE(monotonic), CASE(precisions), CASE(processor), CASE(unknown),
-           CASE(pointers))
+CASES_MAIN(CASE(resolutions), CASE(realtime), CASE(monotonic), CASE(precisions), CASE(processor),
+           CASE(unknown), CASE(pointers))

@@ -16,14 +16,17 @@ static void spellings(void) {
   OK(__wasi_path_create_directory(RW, "a"));
   OK(__wasi_path_create_directory(RW, "a/b"));
   create_file("a/b/file", "abc");
-  const char* const good[] = {"a/b/file",       "./a/b/file",      "a//b///file",   "a/./b/./file",
-                              "a/b/../b/file",  "a/../a/b/file",   "a/b/../../a/b/file",
-                              "./././a/b/file", "a/b/./../b/file", "./a/.//b/../../a/b/../b///./file"};
+  const char* const good[] = {"a/b/file",           "./a/b/file",
+                              "a//b///file",        "a/./b/./file",
+                              "a/b/../b/file",      "a/../a/b/file",
+                              "a/b/../../a/b/file", "./././a/b/file",
+                              "a/b/./../b/file",    "./a/.//b/../../a/b/../b///./file"};
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
     OK(try_open(good[i], 0, 0));
     OK(try_stat(good[i], 0));
   }
-  const char* const directories[] = {".", "./", "a", "a/", "a//", "a/.", "a/..", "a/b/../..", "a/b/../../", "././."};
+  const char* const directories[] = {".",   "./",   "a",         "a/",         "a//",
+                                     "a/.", "a/..", "a/b/../..", "a/b/../../", "././."};
   for (size_t i = 0; i < sizeof directories / sizeof directories[0]; i++) {
     OK(try_open(directories[i], 0, O_DIR));
     CHECK(stat_path(directories[i], 0).filetype == __WASI_FILETYPE_DIRECTORY);
@@ -142,8 +145,21 @@ static void zero_bytes(void) {
 
 // Names are bytes to the kernel, text to the specification; what is text must work.
 static void text(void) {
-  const char* const names[] = {"\xc3\xa4\xc3\xb6\xc3\xbc", "\xf0\x9f\x8d\x84", " ", "a b", "\n", "\\", "c:", "-", "~",
-                               "...", "..a", "a..", ".hidden", "*", "'\"$(x)"};
+  const char* const names[] = {"\xc3\xa4\xc3\xb6\xc3\xbc",
+                               "\xf0\x9f\x8d\x84",
+                               " ",
+                               "a b",
+                               "\n",
+                               "\\",
+                               "c:",
+                               "-",
+                               "~",
+                               "...",
+                               "..a",
+                               "a..",
+                               ".hidden",
+                               "*",
+                               "'\"$(x)"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     create_file(names[i], names[i]);
     CHECK(has_content(names[i], names[i]));
@@ -195,7 +211,8 @@ static void set_times(void) {
 
   OK(__wasi_path_filestat_set_times(RW, 0, "file", 1, 1, __WASI_FSTFLAGS_ATIM_NOW));
   CHECK(stat_path("file", 0).atim > 1700000000 * second && stat_path("file", 0).mtim == 15 * second);
-  OK(__wasi_path_filestat_set_times(RW, 0, "file", 17 * second, 1, __WASI_FSTFLAGS_ATIM | __WASI_FSTFLAGS_MTIM_NOW));
+  OK(__wasi_path_filestat_set_times(RW, 0, "file", 17 * second, 1,
+                                    __WASI_FSTFLAGS_ATIM | __WASI_FSTFLAGS_MTIM_NOW));
   CHECK(stat_path("file", 0).atim == 17 * second && stat_path("file", 0).mtim > 1700000000 * second);
 
   OK(__wasi_path_filestat_set_times(RW, 0, "file", second, second, both));
@@ -282,5 +299,6 @@ static void rename_directories(void) {
   CHECK(has_content("full/new/file", "y"));
 }
 
-CASES_MAIN(CASE(spellings), CASE(trailing_slashes), CASE(empty), CASE(long_paths), CASE(zero_bytes), CASE(text),
-           CASE(filestat), CASE(set_times), CASE(unlink_files), CASE(rename_files), CASE(rename_directories))
+CASES_MAIN(CASE(spellings), CASE(trailing_slashes), CASE(empty), CASE(long_paths), CASE(zero_bytes),
+           CASE(text), CASE(filestat), CASE(set_times), CASE(unlink_files), CASE(rename_files),
+           CASE(rename_directories))

@@ -3,7 +3,8 @@
 #include "check.h"
 #include "raw.h"
 
-_Static_assert(sizeof(__wasi_subscription_t) == 48 && sizeof(__wasi_event_t) == 32, "as the specification has it");
+_Static_assert(sizeof(__wasi_subscription_t) == 48 && sizeof(__wasi_event_t) == 32,
+               "as the specification has it");
 
 static const uint64_t kMillisecond = 1000000;
 static const uint64_t kSecond = 1000000000;
@@ -148,7 +149,8 @@ static void files(void) {
 }
 
 static void streams(void) {
-  const __wasi_subscription_t in[] = {writable(1, STDOUT), writable(2, STDERR), clock(3, 1, 3600 * kSecond, 0)};
+  const __wasi_subscription_t in[] = {writable(1, STDOUT), writable(2, STDERR),
+                                      clock(3, 1, 3600 * kSecond, 0)};
   __wasi_event_t events[3];
   __wasi_size_t count = 0;
   OK(__wasi_poll_oneoff(in, events, 3, &count));
@@ -181,7 +183,8 @@ static void silent_input(void) {
 static void bad_descriptors(void) {
   const int fds[] = {NOT_OPEN, -1, INT32_MAX};
   for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
-    const __wasi_subscription_t in[] = {readable(1, fds[i]), writable(2, fds[i]), clock(3, 1, 3600 * kSecond, 0)};
+    const __wasi_subscription_t in[] = {readable(1, fds[i]), writable(2, fds[i]),
+                                        clock(3, 1, 3600 * kSecond, 0)};
     __wasi_event_t events[3];
     __wasi_size_t count = 0;
     OK(__wasi_poll_oneoff(in, events, 3, &count));
@@ -292,7 +295,8 @@ static void wait_for_input(void) {
   OK(__wasi_poll_oneoff(&in, &event, 1, &count));
 }
 
-CASES_MAIN(CASE(relative), CASE(absolute), CASE(the_earliest), CASE(unknown_clocks), CASE(clocks_of_the_processor),
-           CASE(far_away), CASE(files), CASE(streams), CASE(ended_input), CASE(silent_input), CASE(bad_descriptors),
-           CASE(directories), CASE(nothing_to_wait_for), CASE(unknown_kinds), CASE(many), CASE(too_many),
-           CASE(pointers), CASE(sleep_long), CASE(sleep_until), CASE(wait_for_input))
+CASES_MAIN(CASE(relative), CASE(absolute), CASE(the_earliest), CASE(unknown_clocks),
+           CASE(clocks_of_the_processor), CASE(far_away), CASE(files), CASE(streams), CASE(ended_input),
+           CASE(silent_input), CASE(bad_descriptors), CASE(directories), CASE(nothing_to_wait_for),
+           CASE(unknown_kinds), CASE(many), CASE(too_many), CASE(pointers), CASE(sleep_long),
+           CASE(sleep_until), CASE(wait_for_input))

@@ -65,7 +65,12 @@ thread_local! {
 /// # Safety
 /// `old` is null or was given by this function for `old_bytes` and `alignment`.
 #[no_mangle]
-pub unsafe extern "C" fn cabi_realloc(old: *mut u8, old_bytes: usize, alignment: usize, bytes: usize) -> *mut u8 {
+pub unsafe extern "C" fn cabi_realloc(
+    old: *mut u8,
+    old_bytes: usize,
+    alignment: usize,
+    bytes: usize,
+) -> *mut u8 {
     if bytes == 0 {
         return alignment as *mut u8;
     }

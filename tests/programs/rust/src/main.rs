@@ -241,7 +241,9 @@ fn run(program: &str, command: &str, words: &[String]) -> io::Result<ExitCode> {
             return Ok(ExitCode::from(code.parse::<u8>().unwrap_or(1)));
         }
         _ => {
-            eprintln!("usage: args | env | lines | files FOLDER | cat PATH | machine | fail CODE WORDS | crash");
+            eprintln!(
+                "usage: args | env | lines | files FOLDER | cat PATH | machine | fail CODE WORDS | crash"
+            );
             return Ok(ExitCode::from(2));
         }
     }
