@@ -1050,7 +1050,7 @@ const std::vector<Attempt> kMiddleLink{
 };
 INSTANTIATE_TEST_SUITE_P(MiddleLink, WasiEscapeTest, testing::ValuesIn(kMiddleLink), attempt_name);
 
-// Descriptor 5 is /, and in it /proc, where links lead wherever a process is, whatever their text says.  /proc
+// Descriptor 5 is /, and in it /proc, where links lead wherever a process is, whatever their text says. /proc
 // itself is not to be had: NoGuestSeesTheKernelsViewOfItsHost.
 const std::vector<Attempt> kProc{
     {"open", {"5:proc/version"}, "SUCCESS"},

@@ -138,9 +138,9 @@ std::string reopen(const WasiConfig& config, const FileMark& mark, Descriptor& d
   if (error == Errno::kNotDir && is_directory) return "it is no directory any more";
   if (error != Errno::kSuccess) return fmt::format("it cannot be opened (WASI error {})", int(error));
   type = wasi::usable_type(*descriptor.file, config.directory_device(index));
-  if (type == FileType::kUnknown || (descriptor.type != FileType::kUnknown && type != descriptor.type)) {
+  if (type == FileType::kUnknown) return "it is neither a file nor a directory";
+  if (descriptor.type != FileType::kUnknown && type != descriptor.type)
     return "it is another type of file now";
-  }
   const Result<FileMark> now = mark_of(*descriptor.file);
   if (!now.ok()) return std::string(now.status().message());
   if (now.value() != mark) {

@@ -690,7 +690,7 @@ class Run {
     SPORE_ASSERT(decode_wasi(other.save().value()).ok(), "a restored state cannot be saved");
   }
 
-  // Whether a descriptor's path still leads to its file.
+  // Whether a descriptor's path still leads to its file; what is neither file nor directory is lost anyway.
   bool is_there(const Descriptor& descriptor) const {
     UniqueFd node;
     if (wasi::open_beneath(config_->directory(descriptor.directory), descriptor.path.c_str(), O_PATH, 0,
@@ -701,7 +701,8 @@ class Run {
     struct stat then{};
     SPORE_ASSERT(::fstat(node.get(), &now) == 0 && ::fstat(descriptor.file->fd.get(), &then) == 0,
                  "open files");
-    return now.st_dev == then.st_dev && now.st_ino == then.st_ino;
+    const bool usable = S_ISREG(then.st_mode) || S_ISDIR(then.st_mode);
+    return usable && now.st_dev == then.st_dev && now.st_ino == then.st_ino;
   }
 
   Fuzzer& fuzzer_;
