@@ -26,8 +26,9 @@
 #include <thread>
 #include <vector>
 
+#include "spore/host/instance.h"
 #include "spore/host/wasi_files.h"
-#include "spore/runtime/runtime.h"
+#include "tests/wasi_binding.h"
 
 namespace spore::host {
 namespace {
@@ -334,15 +335,14 @@ std::shared_ptr<const WasiConfig> make_config(const World& world, size_t bits) {
   return WasiConfig::create(std::move(options)).value();
 }
 
-runtime::RuntimeOptions small_options() {
-  runtime::RuntimeOptions options;
-  options.limits.deadline_ms = kDeadlineMs;
-  options.limits.memory_bytes_max = kMemoryBytes;
-  options.limits.io_bytes_max = 1 << 20;
-  options.limits.host_calls_max = 1'000;
-  options.limits.open_files_max = 16;
-  options.module_bytes_max = 64 * 1024;
-  return options;
+engine::Limits small_limits() {
+  engine::Limits limits;
+  limits.deadline_ms = kDeadlineMs;
+  limits.memory_bytes_max = kMemoryBytes;
+  limits.io_bytes_max = 1 << 20;
+  limits.host_calls_max = 1'000;
+  limits.open_files_max = 16;
+  return limits;
 }
 
 // Ends the process when a call does: what cannot be interrupted cannot report itself.
@@ -373,16 +373,12 @@ class Watchdog {
 struct Fuzzer {
   World world;
   std::array<std::shared_ptr<const WasiConfig>, 8> configs;
-  std::unique_ptr<runtime::Runtime> runtime = runtime::Runtime::create(small_options()).value();
-  std::shared_ptr<const runtime::Module> module = load("memory", true);
-  std::shared_ptr<const runtime::Module> bare = load("bare", false);
+  std::shared_ptr<const engine::Binding> module = test::wasi_binding(module_text(true));
+  std::shared_ptr<const engine::Binding> bare = test::wasi_binding(module_text(false));
   Watchdog watchdog;
 
   Fuzzer() {
     for (size_t i = 0; i < configs.size(); i++) configs[i] = make_config(world, i);
-  }
-  std::shared_ptr<const runtime::Module> load(std::string_view name, bool with_memory) const {
-    return runtime->load_module(name, engine::text_to_wasm(module_text(with_memory)).value()).value();
   }
 };
 
@@ -461,10 +457,9 @@ class Run {
     if (choice_.own_output) wasi->set_output(make_output([](std::span<const std::byte>) {}));
     wasi->set_state(state);
     SPORE_ASSERT(wasi->state() == state, "a state that was set is another");
-    Instance instance =
-        fuzzer_.runtime
-            ->instantiate(choice_.without_memory ? *fuzzer_.bare : *fuzzer_.module, {.wasi = std::move(wasi)})
-            .value();
+    Instance instance = Instance::create(choice_.without_memory ? fuzzer_.bare : fuzzer_.module,
+                                         small_limits(), nullptr, std::move(wasi))
+                            .value();
     if (!choice_.without_memory) {
       for (uint32_t i = 0; i < kPaths.size(); i++) {
         poke(instance, kDictionaryAt + i * kPathRoom, kPaths[i]);

@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "spore/runtime/runtime.h"
+#include "spore/host/instance.h"
+#include "tests/wasi_binding.h"
 
 namespace spore::host {
 namespace {
@@ -69,12 +70,12 @@ constexpr std::string_view kGuest = R"((module
     (drop (call $random (i32.const 128) (i32.const 9)))
     (drop (call $close (local.get 0))))))";
 
-runtime::RuntimeOptions small_options() {
-  runtime::RuntimeOptions options;
-  options.limits.deadline_ms = 1'000;
-  options.limits.io_bytes_max = 1 << 20;
-  options.limits.open_files_max = 16;
-  return options;
+engine::Limits small_limits() {
+  engine::Limits limits;
+  limits.deadline_ms = 1'000;
+  limits.io_bytes_max = 1 << 20;
+  limits.open_files_max = 16;
+  return limits;
 }
 
 // In memory where that can be: guests sync, and a disk may take seconds for that.
@@ -86,9 +87,7 @@ fs::path folder_for_worlds() {
 struct Fuzzer {
   fs::path root;
   std::vector<std::shared_ptr<const WasiConfig>> configs;
-  std::unique_ptr<runtime::Runtime> runtime = runtime::Runtime::create(small_options()).value();
-  std::shared_ptr<const runtime::Module> module =
-      runtime->load_module("m", engine::text_to_wasm(kGuest).value()).value();
+  std::shared_ptr<const engine::Binding> module = test::wasi_binding(kGuest);
 
   Fuzzer() {
     std::string text = folder_for_worlds() / "spore_wasi_state_fuzz_XXXXXX";
@@ -125,7 +124,7 @@ void use(Fuzzer& fuzzer, const std::shared_ptr<const WasiConfig>& config, std::s
     return;
   }
   const size_t count = wasi->state().descriptors.size();
-  const Instance instance = fuzzer.runtime->instantiate(*fuzzer.module, {.wasi = std::move(wasi)}).value();
+  const Instance instance = Instance::create(fuzzer.module, small_limits(), nullptr, std::move(wasi)).value();
   for (const char* name : {"use", "finish"}) {
     const auto function = instance.function<void(uint32_t)>(name).value();
     for (uint32_t i = 0; i < count && !instance.retired(); i++) {

@@ -19,6 +19,7 @@
 #include "spore/host/wasi_streams.h"
 #include "tests/host_guest.h"
 #include "tests/process.h"
+#include "tests/wasi_binding.h"
 
 namespace spore::host {
 namespace {
@@ -127,13 +128,8 @@ class Guest {
 
  private:
   static Instance make(const std::shared_ptr<const WasiConfig>& config, const Limits& limits) {
-    const auto engine =
-        engine::Engine::create(engine::EngineOptions{}, std::make_shared<engine::Ticker>()).value();
-    const auto code = engine->compile(test::wasm(kGuest)).value();
-    HostFunctions host;
-    define_wasi(host);
-    const auto binding = engine::Binding::create(code, host.freeze()).value();
-    return Instance::create(binding, limits, nullptr, std::make_unique<Wasi>(config)).value();
+    return Instance::create(test::wasi_binding(kGuest), limits, nullptr, std::make_unique<Wasi>(config))
+        .value();
   }
 
   Instance instance_;
@@ -549,16 +545,9 @@ TEST_F(WasiTest, RestoringIsHeldToTheLimitOfOpenFiles) {
 }
 
 TEST_F(WasiTest, AnExitOfAStartFunctionTellsItsCode) {
-  HostFunctions host;
-  define_wasi(host);
-  const auto engine =
-      engine::Engine::create(engine::EngineOptions{}, std::make_shared<engine::Ticker>()).value();
-  const auto code = engine
-                        ->compile(test::wasm(R"((module
+  const auto binding = test::wasi_binding(R"((module
     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-    (func $start (call $exit (i32.const 7))) (start $start)))"))
-                        .value();
-  const auto binding = engine::Binding::create(code, host.freeze()).value();
+    (func $start (call $exit (i32.const 7))) (start $start)))");
   const Result<Instance> instance =
       Instance::create(binding, Limits(), nullptr, std::make_unique<Wasi>(WasiConfig::create({}).value()));
   EXPECT_EQ(instance.code(), Code::kExited);
