@@ -364,7 +364,7 @@ Errno DirectoryReader::fill(int directory, uint64_t cookie) {
     const Errno error = open_beneath(directory, ".", O_RDONLY | O_DIRECTORY, 0, stream_);
     if (error != Errno::kSuccess) return error;
     struct stat stat{};
-    if (::fstat(stream_.get(), &stat) != 0) return to_errno(errno);
+    if (!stream_.valid() || ::fstat(stream_.get(), &stat) != 0) return to_errno(errno);
     inode_ = stat.st_ino;
     buffer_.resize(kBufferBytes);
   }

@@ -54,6 +54,14 @@ bool read_switch(ByteReader& reader) {
   return value == 1;
 }
 
+template <typename Enum>
+Enum read_enum(ByteReader& reader, Enum last, std::string_view complaint) {
+  const uint8_t value = reader.u8();
+  if (value <= static_cast<uint8_t>(last)) return static_cast<Enum>(value);
+  reader.fail(complaint);
+  return Enum{};
+}
+
 // What the kind of a descriptor says about the rest of it.
 void check_kind(ByteReader& reader, const Descriptor& descriptor, size_t directories) {
   const bool is_file =
@@ -93,13 +101,9 @@ void check_kind(ByteReader& reader, const Descriptor& descriptor, size_t directo
 
 Descriptor read_descriptor(ByteReader& reader, size_t directories, FileMark& mark) {
   Descriptor descriptor;
-  const uint8_t kind = reader.u8();
-  if (kind > static_cast<uint8_t>(DescriptorKind::kLost)) reader.fail("no such kind of descriptor");
-  descriptor.kind = static_cast<DescriptorKind>(kind);
+  descriptor.kind = read_enum(reader, DescriptorKind::kLost, "no such kind of descriptor");
   if (!reader.ok() || descriptor.kind == DescriptorKind::kClosed) return {};
-  const uint8_t type = reader.u8();
-  if (type > static_cast<uint8_t>(wasi::FileType::kSymbolicLink)) reader.fail("no such type of file");
-  descriptor.type = static_cast<wasi::FileType>(type);
+  descriptor.type = read_enum(reader, wasi::FileType::kSymbolicLink, "no such type of file");
   descriptor.directory = reader.u16();
   descriptor.flags = reader.u16();
   if ((descriptor.flags & ~wasi::kFdFlagsAll) != 0) reader.fail("unknown flags");
