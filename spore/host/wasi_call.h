@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -48,11 +49,10 @@ inline bool is_stream(DescriptorKind kind) {
 
 struct WasiCall {
   WasiCall(Caller& the_caller, Wasi& the_wasi)
-      : caller(the_caller), state(the_wasi.state_), memory(the_caller.memory()), wasi_(the_wasi) {}
+      : caller(the_caller), state(the_wasi.state_), wasi_(the_wasi) {}
 
   Caller& caller;
   WasiState& state;
-  GuestMemory memory;
   Status ended;  // not ok: the guest's call ends with it
 
   Errno end(Status status) {
@@ -63,7 +63,8 @@ struct WasiCall {
   // --- guest memory -----------------------------------------------------------------------------------
 
   bool find(uint32_t address, uint64_t length, std::span<std::byte>& bytes) const {
-    Result<std::span<std::byte>> found = memory.span(GuestPtr{address}, length);
+    if (!memory_) memory_ = caller.memory();  // once a call, and not for those that need none
+    Result<std::span<std::byte>> found = memory_->span(GuestPtr{address}, length);
     if (!found.ok()) return false;
     bytes = found.value();
     return true;
@@ -243,6 +244,7 @@ struct WasiCall {
   }
 
   Wasi& wasi_;
+  mutable std::optional<GuestMemory> memory_;
 };
 
 // What utimensat(2) is given for the times of WASI; kInval: flags that contradict each other.

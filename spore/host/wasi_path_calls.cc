@@ -9,6 +9,11 @@ namespace {
 // `path` below `base`, without what stands for the directory itself: a guest that opens "." again and again
 // does not make it longer.  `..` stays, as what comes before it may be a symlink.
 Errno join(std::string_view base, std::string_view path, std::string& joined) {
+  const bool plain = base.empty() && path.find('/') == std::string_view::npos && path != ".";
+  if (plain) {  // the usual case
+    joined = path;
+    return Errno::kSuccess;
+  }
   joined = base;
   while (!path.empty()) {
     const std::string_view part = path.substr(0, path.find('/'));
