@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 resolved() {
   "${CARGO:-cargo}" tree --locked --manifest-path rust/Cargo.toml --target x86_64-unknown-linux-gnu \
     --features wat --edges normal --no-dedupe --prefix none --format '{p} features: {f}' |
-    grep -E '^(wasmtime|wasmtime-c-api-impl|wasmparser|cranelift-codegen|wasmi|wasmi_core) v' | sort -u
+    grep -E '^(wasmtime|wasmtime-c-api-impl|wasmparser|cranelift-codegen|wasm-encoder|wasmi|wasmi_core) v' | sort -u
 }
 # Crates that no build of ours may contain: 28 of Wasmtime's 41 advisories of 2026 were in such parts.
 forbidden() {

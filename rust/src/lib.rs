@@ -5,3 +5,6 @@ pub use wasmtime_c_api::*;
 
 mod fence;
 mod inspect;
+mod prepare;
+mod rewrite;
+mod scan;

@@ -1,0 +1,173 @@
+#include "spore/wasm/prepare.h"
+
+#include <cstring>
+#include <utility>
+
+#include "spore/base/utf8.h"
+
+extern "C" {
+
+// rust/src/prepare.rs has the other half of these.
+struct SporePreparedFacts {
+  uint8_t memory_grow;
+  uint32_t bodies_rewritten;
+  uint32_t functions_added;
+};
+
+struct SporeMemoryFact {
+  uint32_t index;
+  uint8_t wide;
+  uint8_t shared;
+  uint8_t bounded;
+  uint8_t page_bytes_log2;
+  uint64_t pages_min;
+  uint64_t pages_max;
+};
+
+struct SporeTableFact {
+  uint32_t index;
+  uint8_t wide;
+  uint8_t bounded;
+  uint8_t changes;
+  uint8_t grows;
+  uint64_t elements_min;
+  uint64_t elements_max;
+};
+
+struct SporeGlobalFact {
+  uint32_t index;
+  uint8_t kind;
+  uint8_t known;
+  uint8_t initial[16];
+};
+
+struct SporePrepareSink {
+  void* env;
+  void (*wasm)(void* env, const uint8_t* data, size_t bytes);
+  void (*reset_reason)(void* env, const char* text, size_t text_bytes);
+  void (*memory)(void* env, const SporeMemoryFact* fact);
+  void (*table)(void* env, const SporeTableFact* fact);
+  void (*global)(void* env, const SporeGlobalFact* fact);
+  void (*drop_flag)(void* env, uint8_t of_elements, uint32_t segment);
+  void (*lifted)(void* env, uint32_t memory, uint64_t offset, const uint8_t* data, size_t bytes);
+  void (*not_lifted)(void* env, const char* reason, size_t reason_bytes);
+  void (*error)(void* env, const char* text, size_t text_bytes);
+};
+
+uint8_t spore_prepare(const uint8_t* data, size_t bytes, const SporePrepareSink* sink,
+                      SporePreparedFacts* facts);
+
+}  // extern "C"
+
+namespace spore::wasm {
+namespace {
+
+enum PrepareStatus : uint8_t { kOk, kInvalid, kReservedName, kTooLarge, kPanic };
+
+// Collects what the preparer says.  Called from Rust frames: nothing may be thrown, so running out of memory
+// here ends the process (noexcept), as it does in Rust.
+struct Collector {
+  PreparedModule module;
+  std::string error;
+
+  static Collector& of(void* env) noexcept { return *static_cast<Collector*>(env); }
+
+  static void wasm(void* env, const uint8_t* data, size_t bytes) noexcept {
+    of(env).module.wasm.assign(data, data + bytes);
+  }
+  static void reset_reason(void* env, const char* text, size_t text_bytes) noexcept {
+    of(env).module.reset_reasons.emplace_back(text, text_bytes);
+  }
+  static void memory(void* env, const SporeMemoryFact* fact) noexcept {
+    of(env).module.memories.push_back({
+        .index = fact->index,
+        .is_64 = fact->wide != 0,
+        .shared = fact->shared != 0,
+        .page_bytes = uint32_t{1} << fact->page_bytes_log2,
+        .pages_min = fact->pages_min,
+        .pages_max = fact->bounded != 0 ? std::optional(fact->pages_max) : std::nullopt,
+    });
+  }
+  static void table(void* env, const SporeTableFact* fact) noexcept {
+    of(env).module.tables.push_back({
+        .index = fact->index,
+        .is_64 = fact->wide != 0,
+        .changes = fact->changes != 0,
+        .grows = fact->grows != 0,
+        .elements_min = fact->elements_min,
+        .elements_max = fact->bounded != 0 ? std::optional(fact->elements_max) : std::nullopt,
+    });
+  }
+  static void global(void* env, const SporeGlobalFact* fact) noexcept {
+    PreparedModule::Global global{.index = fact->index,
+                                  .kind = static_cast<PreparedModule::GlobalKind>(fact->kind)};
+    if (fact->known != 0) std::memcpy(global.initial.emplace().data(), fact->initial, sizeof(fact->initial));
+    of(env).module.globals.push_back(global);
+  }
+  static void drop_flag(void* env, uint8_t of_elements, uint32_t segment) noexcept {
+    PreparedModule& module = of(env).module;
+    (of_elements != 0 ? module.element_flags : module.data_flags).push_back(segment);
+  }
+  static void lifted(void* env, uint32_t memory, uint64_t offset, const uint8_t* data,
+                     size_t bytes) noexcept {
+    of(env).module.lifted.push_back({.memory = memory, .offset = offset, .bytes = {data, data + bytes}});
+  }
+  static void not_lifted(void* env, const char* reason, size_t reason_bytes) noexcept {
+    of(env).module.not_lifted.assign(reason, reason_bytes);
+  }
+  static void error_text(void* env, const char* text, size_t text_bytes) noexcept {
+    constexpr size_t kMessageBytesMax = 1000;
+    of(env).error = printable({text, text_bytes}, kMessageBytesMax);  // a name of the module, perhaps
+  }
+};
+
+Status failure(uint8_t status, std::string_view error) {
+  switch (status) {
+    case kReservedName:
+      return Status::invalid_module(
+          "the module imports or exports '{}': names that begin with '{}' are the preparer's (was it "
+          "prepared "
+          "before?)",
+          error, kReservedPrefix);
+    case kTooLarge: return Status::limit_exceeded("the prepared module would not be valid: {}", error);
+    case kInvalid: return Status::internal("the preparer cannot read a valid module: {}", error);
+    default: return Status::internal("the preparer panicked; please report the module");
+  }
+}
+
+std::string numbered(char kind, uint32_t index) {
+  return fmt::format("{}{}{}", kReservedPrefix, kind, index);
+}
+
+}  // namespace
+
+std::string_view reset_mode_name(ResetMode mode) {
+  return mode == ResetMode::kInPlace ? "in_place" : "reinstantiate";
+}
+
+std::string PreparedModule::Memory::export_name() const { return numbered('m', index); }
+std::string PreparedModule::Table::export_name() const { return numbered('t', index); }
+std::string PreparedModule::Global::export_name() const { return numbered('g', index); }
+
+Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max) {
+  ModuleFacts facts = SPORE_TRY(inspect(wasm, bytes_max));
+  SPORE_TRY(check_proposals(facts, kProposalsPreparable));
+
+  Collector collector;
+  const SporePrepareSink sink{&collector,           Collector::wasm,   Collector::reset_reason,
+                              Collector::memory,    Collector::table,  Collector::global,
+                              Collector::drop_flag, Collector::lifted, Collector::not_lifted,
+                              Collector::error_text};
+  SporePreparedFacts counts{};
+  const uint8_t status = spore_prepare(wasm.data(), wasm.size(), &sink, &counts);
+  if (status != kOk) return failure(status, collector.error);
+
+  PreparedModule& module = collector.module;
+  module.facts = std::move(facts);
+  module.has_memory_grow = counts.memory_grow != 0;
+  module.functions_rewritten = counts.bodies_rewritten;
+  module.functions_added = counts.functions_added;
+  return std::move(module);
+}
+
+}  // namespace spore::wasm
