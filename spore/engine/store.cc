@@ -389,6 +389,16 @@ bool Store::has_memory(const InstanceHandle& instance) const { return member(ins
 
 GuestMemory Store::memory(const InstanceHandle& instance) { return member_memory(member(instance)); }
 
+Result<GuestMemory> Store::memory(const InstanceHandle& instance, std::string_view name) {
+  wasmtime_extern_t item;
+  if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item) ||
+      item.kind != WASMTIME_EXTERN_MEMORY) {
+    return Status::not_found("no exported memory '{}' (there are: {})", printable(name),
+                             export_names(*member(instance).code, ExternKind::kMemory));
+  }
+  return memory_of(context_, item.of.memory);
+}
+
 GuestMemory Store::member_memory(const Member& member) {
   if (!member.has_memory) return {};
   return memory_of(context_, *reinterpret_cast<const wasmtime_memory_t*>(member.memory.data()));

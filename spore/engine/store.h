@@ -135,6 +135,8 @@ class Store {
   Result<GlobalValue> global(const InstanceHandle& instance, std::string_view name);
   // The memory exported as "memory"; empty if there is none.
   GuestMemory memory(const InstanceHandle& instance);
+  // The one exported under another name.  kNotFound names what there is instead.
+  Result<GuestMemory> memory(const InstanceHandle& instance, std::string_view name);
   bool has_memory(const InstanceHandle& instance) const;
 
   // Counts against copy_bytes_max, log_bytes_max or io_bytes_max of the running call; kLimitExceeded names

@@ -60,6 +60,8 @@ class Instance {
 
   // Bytes of the exported memory "memory"; 0 if there is none.
   size_t memory_bytes() const { return store_->memory(handle_).size(); }
+  // The exported memory of that name, such as one of a prepared module.  kNotFound.
+  Result<engine::GuestMemory> memory(std::string_view name) const { return store_->memory(handle_, name); }
   // Copies out of and into guest memory.  kInvalidArgument: not inside the memory.
   Result<std::string> read_string(engine::GuestPtr pointer, uint64_t length) const;
   Result<std::vector<std::byte>> read_bytes(engine::GuestPtr pointer, uint64_t length) const;

@@ -137,6 +137,9 @@ Winch needs for SIMD.  **No directive fails.**
 A directive is one statement of a test file, such as `(assert_return ...)`.  A file is *whole* if nothing
 in it was skipped.  *Text only* are tests of the text format: the extractor, which reads it, sees to them,
 and they are not counted as passed.
+
+Everything runs twice, the modules as they are and prepared ([decision](decisions/0007-preparer.md)), and the counts
+are the same.
 )";
 
 constexpr std::string_view kReasons = R"(

@@ -9,22 +9,30 @@
 #include <string>
 
 #include "spore/spore.h"
+#include "spore/wasm/prepare.h"
 
 namespace spore::spec {
 
+// A module of a script.  `prepared`: if it was prepared before it was loaded.
+struct SpecModule {
+  std::shared_ptr<const Module> module;
+  std::optional<wasm::PreparedModule> prepared;
+};
+
 class SpecHost {
  public:
-  static Result<SpecHost> create(Tier tier);
+  // How the modules of scripts are loaded: as they are, or after wasm::prepare().
+  enum class Mode : uint8_t { kPlain, kPrepared };
+  static Result<SpecHost> create(Tier tier, Mode mode = Mode::kPlain);
 
   Tier tier() const { return tier_; }
-  // What Runtime::load_module says.
-  Result<std::shared_ptr<const Module>> load(std::span<const uint8_t> wasm) const;
+  // What wasm::prepare(), in its mode, and Runtime::load_module say.
+  Result<std::shared_ptr<const SpecModule>> load(std::span<const uint8_t> wasm) const;
   // spectest in a store of its own: the first instance of a script, the company of all others.
   Result<Instance> new_spectest() const { return runtime_->instantiate(*spectest_); }
-  Result<Instance> instantiate(const Module& module, Instance& spectest,
-                               std::span<const Instance::Link> links) const {
-    return runtime_->instantiate_linked(module, spectest, links);
-  }
+  // Also does what a prepared module leaves to its host.
+  Result<Instance> instantiate(const SpecModule& module, Instance& spectest,
+                               std::span<const Instance::Link> links) const;
 
   // Why load() refused a valid module; nothing if `refusal` says that it is not valid, or another thing.
   // "externref": proposals that this build leaves out.
@@ -33,9 +41,11 @@ class SpecHost {
   std::optional<std::string> compiler_lacks(std::span<const uint8_t> wasm, const Status& refusal) const;
 
  private:
-  SpecHost(Tier tier, std::unique_ptr<Runtime> runtime) : tier_(tier), runtime_(std::move(runtime)) {}
+  SpecHost(Tier tier, Mode mode, std::unique_ptr<Runtime> runtime)
+      : tier_(tier), mode_(mode), runtime_(std::move(runtime)) {}
 
   Tier tier_;
+  Mode mode_;
   std::unique_ptr<Runtime> runtime_;
   std::shared_ptr<const Module> spectest_;
 };

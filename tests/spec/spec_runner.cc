@@ -1,10 +1,11 @@
 // Runs the official WebAssembly test suite on one tier and holds the counts to what is expected of it.
 //
 //   spec_runner --tier baseline|optimised [--scripts DIR] [--expected FILE] [--doc FILE]
-//               [--only GROUP | --only GROUP/FILE] [--update] [--verbose]
+//               [--prepared] [--only GROUP | --only GROUP/FILE] [--update] [--verbose]
 //
 // Fails if a directive fails that skips.txt (beside FILE) does not list, if a listed one passes, if the
-// counts are not the expected ones, or if the document does not say so.  --update rewrites both.
+// counts are not the expected ones, or if the document does not say so.  --update rewrites both.  With
+// --prepared every module goes through wasm::prepare() first; what is expected stays the same.
 //
 // Exit: 0 done, 1 failed, 2 misused.
 
@@ -39,6 +40,7 @@ struct Options {
   fs::path expected;  // of this tier; the other tier's and skips.txt lie beside it
   fs::path document = SPORE_SOURCE_DIR "/docs/spec-suite.md";
   std::string only;
+  bool prepared = false;
   bool update = false;
   bool verbose = false;
 
@@ -53,6 +55,7 @@ constexpr cli::Flag kFlags[] = {
     {"--scripts", "DIR", "what spore-spec-extract wrote"},
     {"--expected", "FILE", "tests/spec/expected-TIER.txt"},
     {"--doc", "FILE", "docs/spec-suite.md"},
+    {"--prepared", "", "prepare every module before it is loaded"},
     {"--only", "GROUP[/FILE]", "run this alone; counts are then not compared"},
     {"--update", "", "rewrite the expected counts and the document"},
     {"--verbose", "", "print what is skipped, too"},
@@ -72,8 +75,12 @@ Result<Options> parse_options(std::span<const std::string_view> words) {
   if (const auto value = args.value_of("--expected")) options.expected = *value;
   if (const auto value = args.value_of("--doc")) options.document = *value;
   options.only = args.value_of("--only").value_or("");
+  options.prepared = args.has("--prepared");
   options.update = args.has("--update");
   options.verbose = args.has("--verbose");
+  if (options.update && options.prepared) {
+    return Status::invalid_argument("--update counts modules as they are, not --prepared");
+  }
   if (options.update && !options.only.empty()) {
     return Status::invalid_argument("--update needs the whole suite, not --only {}", options.only);
   }
@@ -160,7 +167,8 @@ Status compare(const Options& options, const GroupCounts& found) {
 
 Status run(const Options& options) {
   const auto begin = std::chrono::steady_clock::now();
-  const SpecHost host = SPORE_TRY(SpecHost::create(options.tier));
+  const auto mode = options.prepared ? SpecHost::Mode::kPrepared : SpecHost::Mode::kPlain;
+  const SpecHost host = SPORE_TRY(SpecHost::create(options.tier, mode));
   SkipList skips = SPORE_TRY(SkipList::read(options.expected.parent_path() / "skips.txt", options.tier));
   GroupCounts found;
   size_t failed = 0;
@@ -170,8 +178,9 @@ Status run(const Options& options) {
     failed += counts.failed;
   }
   const auto elapsed = std::chrono::steady_clock::now() - begin;
-  fmt::print("{}{} tier, Wasmtime {}, {:.1f} s\n", table_text(found), engine::tier_name(options.tier),
-             engine::engine_version(), std::chrono::duration<double>(elapsed).count());
+  fmt::print("{}{} tier{}, Wasmtime {}, {:.1f} s\n", table_text(found), engine::tier_name(options.tier),
+             options.prepared ? ", modules prepared" : "", engine::engine_version(),
+             std::chrono::duration<double>(elapsed).count());
 
   if (failed > 0) return Status::invalid_argument("{} directives failed", failed);
   const std::vector<std::string> stale = skips.stale(options.only);

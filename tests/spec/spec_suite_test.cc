@@ -95,11 +95,12 @@ class SpecRunnerTest : public testing::TestWithParam<Tier> {
   }
 
   // What becomes of each line of `script`.
-  std::vector<Outcome> run(const std::string& script, std::string_view skips = "") {
+  std::vector<Outcome> run(const std::string& script, std::string_view skips = "",
+                           SpecHost::Mode mode = SpecHost::Mode::kPlain) {
     write("t.script", script);
     write("t.wasm-blob", blob_);
     write("skips.txt", skips);
-    const SpecHost host = SpecHost::create(GetParam()).value();
+    const SpecHost host = SpecHost::create(GetParam(), mode).value();
     skips_ = SkipList::read(folder_ / "skips.txt", GetParam()).value();
     const Script parsed = Script::read(folder_ / "t.script");
     ScriptRunner runner(host, parsed, skips_, "g/t");
@@ -187,6 +188,24 @@ TEST_P(SpecRunnerTest, AModuleThatIsMissingIsMissed) {
   using enum OutcomeKind;
   expect_kinds(outcomes, {kPassed, kSkipped, kSkipped, kSkipped, kSkipped, kPassed, kFailed, kFailed});
   EXPECT_EQ(outcomes[2].reason, "externref");
+}
+
+// That prepared modules are used at all shows in what only they are refused for.
+TEST_P(SpecRunnerTest, PreparedModulesAreFinishedByTheHost) {
+  const std::string started = module(R"((module (memory 1) (data (i32.const 4) "\07")
+    (func $start (i32.store (i32.const 8) (i32.add (i32.load (i32.const 4)) (i32.const 1)))) (start $start)
+    (func (export "f") (result i32) (i32.load (i32.const 8)))))");
+  const std::string trapping = module("(module (func unreachable) (start 0))");
+  const std::string outside = module("(module (memory 1) (data (i32.const 65536) \"x\"))");
+  const std::string reserved = module("(module (func (export \"spore:f\")))");
+  const std::string script = "1\tmodule\t-\t" + started +
+                             "\n2\tassert_return\tinvoke\t-\tf\t=>\ti32:00000008"
+                             "\n3\tassert_trap\tmodule\t" +
+                             trapping + "\tunreachable\n4\tassert_trap\tmodule\t" + outside +
+                             "\tout of bounds memory access\n5\tmodule\t-\t" + reserved + "\n";
+  using enum OutcomeKind;
+  expect_kinds(run(script), {kPassed, kPassed, kPassed, kPassed, kPassed});
+  expect_kinds(run(script, "", SpecHost::Mode::kPrepared), {kPassed, kPassed, kPassed, kPassed, kFailed});
 }
 
 TEST_P(SpecRunnerTest, ListedFailuresAreSkippedAndStaleEntriesAreTold) {
