@@ -328,6 +328,27 @@ TEST_F(CliTest, InspectTellsWhatDoesNotRun) {
   EXPECT_TRUE(has(output({"inspect", tail}), "runs on        optimised\n"));
 }
 
+TEST_F(CliTest, InspectTellsHowAModuleIsReset) {
+  const std::string own = folder_.write("own.wat", "(module (memory 1) (global (mut i32) (i32.const 0)))");
+  EXPECT_TRUE(has(output({"inspect", own}), "reset          in_place\n"));
+  EXPECT_TRUE(has(output({"inspect", own, "--json"}), "\"reset\": \"in_place\""));
+  const std::string shared =
+      folder_.write("m.wat", R"((module (import "a" "m" (memory 1)) (import "a" "t" (table 1 funcref))))");
+  EXPECT_TRUE(has(output({"inspect", shared}),
+                  "reset          reinstantiate\nreset reason   imports a memory\n"
+                  "reset reason   imports a table\n"));
+  const std::string json = output({"inspect", shared, "--json"});
+  EXPECT_TRUE(is_json(json)) << json;
+  EXPECT_TRUE(has(json, "\"reset_reasons\": [\n    \"imports a memory\",\n    \"imports a table\"\n  ]"))
+      << json;
+  // What cannot be prepared is told, too.
+  const std::string gc = folder_.write("gc.wat", "(module (type (struct)))");
+  EXPECT_TRUE(has(output({"inspect", gc}), "reset          refused\nreset reason   the module uses "));
+  const std::string named = folder_.write("n.wat", R"((module (func (export "spore:x\1b"))))");
+  EXPECT_TRUE(has(output({"inspect", named}), "reset          refused\n"));
+  EXPECT_EQ(output({"inspect", named}).find('\x1b'), std::string::npos);
+}
+
 // Names may hold what moves the cursor of a terminal or forges lines.
 TEST_F(CliTest, InspectPrintsNamesSafely) {
   const std::string file =

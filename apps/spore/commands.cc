@@ -10,6 +10,7 @@
 #include "spore/engine/ticker.h"
 #include "spore/runtime/machine.h"
 #include "spore/runtime/runtime.h"
+#include "spore/wasm/prepare.h"
 
 namespace spore::cli {
 namespace {
@@ -43,7 +44,29 @@ std::span<const Flag> option_flags() {
 
 // --- inspect ------------------------------------------------------------------------------------------
 
-void print_facts(const wasm::ModuleFacts& facts) {
+struct Inspected {
+  wasm::ModuleFacts facts;
+  std::string reset;  // a reset mode, or "refused": by the preparer
+  std::vector<std::string> reset_reasons;
+};
+
+Result<Inspected> inspect(std::span<const uint8_t> bytes, size_t module_bytes_max) {
+  Result<wasm::PreparedModule> prepared = wasm::prepare(bytes, module_bytes_max);
+  Inspected inspected;
+  if (prepared.ok()) {
+    inspected.facts = std::move(prepared->facts);
+    inspected.reset = wasm::reset_mode_name(prepared->reset());
+    inspected.reset_reasons = std::move(prepared->reset_reasons);
+  } else {
+    inspected.facts = SPORE_TRY(wasm::inspect(bytes, module_bytes_max));
+    inspected.reset = "refused";
+    inspected.reset_reasons.emplace_back(prepared.status().message());
+  }
+  return inspected;
+}
+
+void print_facts(const Inspected& inspected) {
+  const wasm::ModuleFacts& facts = inspected.facts;
   const auto row = [](std::string_view label, std::string_view value) {
     print(fmt::format("{:14} {}\n", label, value));
   };
@@ -62,6 +85,8 @@ void print_facts(const wasm::ModuleFacts& facts) {
   row("runs on", baseline.ok()    ? "baseline, optimised"
                  : optimised.ok() ? "optimised"
                                   : fmt::format("nothing: {}", optimised.message()));
+  row("reset", inspected.reset);
+  for (const std::string& reason : inspected.reset_reasons) row("reset reason", reason);
   for (const std::string& memory : facts.memory_types) row("memory", memory);
   for (const auto& import : facts.imports) {
     row("import", fmt::format("{}.{} {}", printable(import.module), printable(import.name), import.type));
@@ -74,7 +99,8 @@ void print_facts(const wasm::ModuleFacts& facts) {
   }
 }
 
-void print_facts_json(const wasm::ModuleFacts& facts) {
+void print_facts_json(const Inspected& inspected) {
+  const wasm::ModuleFacts& facts = inspected.facts;
   JsonWriter json;
   json.begin_object()
       .field("hash", facts.hash.hex())
@@ -93,8 +119,11 @@ void print_facts_json(const wasm::ModuleFacts& facts) {
       .field("start", facts.has_start)
       .field("proposals", wasm::proposal_names(facts.proposals))
       .field("runs_on_baseline", wasm::check_proposals(facts, wasm::kProposalsBaseline).ok())
-      .field("runs_on_optimised", wasm::check_proposals(facts, wasm::kProposalsOptimised).ok());
-  json.begin_array("memories");
+      .field("runs_on_optimised", wasm::check_proposals(facts, wasm::kProposalsOptimised).ok())
+      .field("reset", inspected.reset);
+  json.begin_array("reset_reasons");
+  for (const std::string& reason : inspected.reset_reasons) json.element(reason);
+  json.end_array().begin_array("memories");
   for (const std::string& memory : facts.memory_types) json.element(memory);
   json.end_array().begin_array("imports");
   for (const auto& import : facts.imports) {
@@ -118,9 +147,9 @@ Result<int> inspect_module(Args& args) {
   SPORE_TRY(args.finish());
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
   const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
-  Result<wasm::ModuleFacts> facts = wasm::inspect(bytes, options.module_bytes_max);
-  if (!facts.ok()) return std::move(facts).status().with_context(file);
-  args.has("--json") ? print_facts_json(facts.value()) : print_facts(facts.value());
+  Result<Inspected> inspected = inspect(bytes, options.module_bytes_max);
+  if (!inspected.ok()) return std::move(inspected).status().with_context(file);
+  args.has("--json") ? print_facts_json(inspected.value()) : print_facts(inspected.value());
   return kDone;
 }
 
