@@ -309,6 +309,31 @@ TEST_F(WasiTest, TornAndDamagedStatesAreRefused) {
   EXPECT_EQ(guest.wasi().state(), before);
 }
 
+// A file as version 1 was, made by hand from docs/formats/wasi.md; later versions must go on reading it.
+TEST_F(WasiTest, VersionOneIsReadForEver) {
+  const std::vector<uint8_t> bytes = read_file(SPORE_SOURCE_DIR "/tests/data/wasi-state-1.bin", 4096).value();
+  const SavedWasi saved = decode_wasi(bytes).value();
+  EXPECT_EQ(encode(saved), bytes);
+  const WasiState& state = saved.state;
+  EXPECT_EQ(state.exit_code, 7u);
+  EXPECT_EQ(state.input_position, 3u);
+  EXPECT_EQ(state.random_counter, 4u);
+  EXPECT_EQ(state.clock_ns, 5u);
+  EXPECT_EQ(saved.monotonic_ns, 6u);
+  EXPECT_EQ(state.args, (std::vector<std::string>{"prog", "arg"}));
+  EXPECT_EQ(state.env, std::vector<std::string>{"A=1"});
+  EXPECT_EQ(saved.directories, (std::vector<std::string>{"/data", "/tmp"}));
+  ASSERT_EQ(state.descriptors.size(), 6u);
+  const Descriptor& file = state.descriptors[4];
+  EXPECT_EQ(state.descriptors[2].kind, DescriptorKind::kClosed);
+  EXPECT_EQ(file.kind, DescriptorKind::kOpened);
+  EXPECT_EQ(file.path, "a/b");
+  EXPECT_EQ(file.position, 10u);
+  EXPECT_EQ(file.flags, wasi::kAppend);
+  EXPECT_EQ(saved.marks[4], (FileMark{.size = 100, .modify_ns = 1'000}));
+  EXPECT_EQ(state.descriptors[5].kind, DescriptorKind::kLost);
+}
+
 TEST_F(WasiTest, TheMonotonicClockGoesOnAfterRestoring) {
   Guest guest;
   const uint64_t then = guest.clock(1);
