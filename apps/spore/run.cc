@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -62,12 +61,6 @@ std::string function_names(const engine::CompiledCode& code) {
     if (names.size() > 400) return names + ", ...";
   }
   return names.empty() ? "no functions" : names;
-}
-
-bool is_program(const engine::CompiledCode& code) {
-  return std::ranges::any_of(code.exports(), [](const auto& exported) {
-    return exported.kind == engine::ExternKind::kFunction && exported.name == "_start";
-  });
 }
 
 Result<std::vector<Value>> parse_values(const Signature& signature, std::span<const std::string_view> words) {
@@ -226,7 +219,7 @@ Result<int> run_module(Args& args) {
       SPORE_TRY(options_of(args, function ? runtime::RuntimeOptions() : program_defaults()));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   const std::shared_ptr<const runtime::Module> module = SPORE_TRY(load(args, file, *runtime));
-  if (!function && !is_program(module->code())) {
+  if (!function && module->code().exported_function("_start") == nullptr) {
     return Status::invalid_argument("this is a library, say what to call with --invoke NAME: {}",
                                     function_names(module->code()));
   }

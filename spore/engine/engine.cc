@@ -126,6 +126,11 @@ void CompiledCode::DeleteModule::operator()(wasmtime_module* module) const noexc
   wasmtime_module_delete(module);
 }
 
+const CompiledCode::Export* CompiledCode::exported_function(std::string_view name) const {
+  const auto found = std::ranges::find(exports_, name, &Export::name);  // names are unique
+  return found == exports_.end() || found->kind != ExternKind::kFunction ? nullptr : &*found;
+}
+
 CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash)
     : engine_(std::move(engine)), handle_(std::move(handle)), module_hash_(module_hash) {
   ImportTypes imports;

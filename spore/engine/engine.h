@@ -57,6 +57,8 @@ class CompiledCode {
   const Digest& module_hash() const { return module_hash_; }
   const std::vector<Import>& imports() const { return imports_; }
   const std::vector<Export>& exports() const { return exports_; }
+  // The exported function of that name; null if there is none.
+  const Export* exported_function(std::string_view name) const;
   const class Engine& engine() const { return *engine_; }
   // Bytes of native code and its tables, as mapped.
   size_t native_bytes() const;

@@ -341,9 +341,8 @@ const Store::Member& Store::member(const InstanceHandle& instance) const {
 
 Result<RawFunction> Store::function(const InstanceHandle& instance, std::string_view name) {
   const Member& owner = member(instance);
-  const auto& exports = owner.code->exports();
-  const auto found = std::ranges::find(exports, name, &CompiledCode::Export::name);
-  if (found == exports.end() || found->kind != ExternKind::kFunction) {
+  const CompiledCode::Export* found = owner.code->exported_function(name);
+  if (found == nullptr) {
     return Status::not_found("no exported function '{}' (there are: {})", printable(name),
                              export_names(*owner.code, ExternKind::kFunction));
   }

@@ -1,6 +1,5 @@
 #include "spore/host/instance.h"
 
-#include <algorithm>
 #include <cstring>
 
 namespace spore::host {
@@ -12,13 +11,6 @@ namespace {
 
 constexpr std::string_view kInitialize = "_initialize";
 constexpr std::string_view kStart = "_start";
-
-bool exports_plain_function(const engine::CompiledCode& code, std::string_view name) {
-  return std::ranges::any_of(code.exports(), [&](const engine::CompiledCode::Export& exported) {
-    return exported.kind == engine::ExternKind::kFunction && exported.name == name &&
-           exported.type == engine::FuncType();
-  });
-}
 
 }  // namespace
 
@@ -48,7 +40,8 @@ Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledC
 }
 
 Status Instance::initialize() {
-  if (!exports_plain_function(*code_, kInitialize)) return {};
+  const engine::CompiledCode::Export* exported = code_->exported_function(kInitialize);
+  if (exported == nullptr || exported->type != engine::FuncType()) return {};
   const Function<void()> initialize = SPORE_TRY(function<void()>(kInitialize));
   return initialize().with_context(kInitialize);
 }

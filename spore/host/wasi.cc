@@ -79,8 +79,7 @@ Result<UniqueFd> open_directory(const std::string& path) {
   if (wasi::is_kernel_interface(directory.get())) {
     return Status::invalid_argument(
         "directory '{}': what is there are not files but the kernel's view of this process, which no guest "
-        "may "
-        "have",
+        "may have",
         path);
   }
   return directory;
@@ -105,15 +104,7 @@ Descriptor preopen(size_t index) {
   return descriptor;
 }
 
-uint64_t host_monotonic_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
-Result<FileMark> mark_of(const wasi::OpenFile& file) {
-  struct stat stat{};
-  if (::fstat(file.fd.get(), &stat) != 0) return Status::from_errno(errno, "an open file");
+FileMark mark_of(const struct stat& stat) {
   if (S_ISDIR(stat.st_mode)) return FileMark{};
   const wasi::Filestat facts = wasi::to_filestat(stat);
   return FileMark{.size = facts.size, .modify_ns = facts.modify_ns};
@@ -132,22 +123,19 @@ std::string reopen(const WasiConfig& config, const FileMark& mark, Descriptor& d
       .read = descriptor.readable || !descriptor.writable,
       .write = descriptor.writable,
   };
-  FileType type = FileType::kUnknown;
-  const Errno error = wasi::open_file(config.directory(index), path, request, descriptor.file, type);
+  const Errno error = wasi::open_file(config.directory(index), path, request, descriptor.file);
   if (error == Errno::kNoEnt) return "it is gone";
   if (error == Errno::kNotDir && is_directory) return "it is no directory any more";
   if (error != Errno::kSuccess) return fmt::format("it cannot be opened (WASI error {})", int(error));
-  type = wasi::usable_type(*descriptor.file, config.directory_device(index));
+  struct stat stat{};
+  const FileType type = wasi::usable_type(*descriptor.file, config.directory_device(index), stat);
   if (type == FileType::kUnknown) return "it is neither a file nor a directory";
   if (descriptor.type != FileType::kUnknown && type != descriptor.type)
     return "it is another type of file now";
-  const Result<FileMark> now = mark_of(*descriptor.file);
-  if (!now.ok()) return std::string(now.status().message());
-  if (now.value() != mark) {
-    return fmt::format("it has changed: {} bytes then, {} now{}", mark.size, now->size,
-                       mark.size == now->size ? ", and a later time" : "");
-  }
-  return {};
+  const FileMark now = mark_of(stat);
+  if (now == mark) return {};
+  return fmt::format("it has changed: {} bytes then, {} now{}", mark.size, now.size,
+                     mark.size == now.size ? ", and a later time" : "");
 }
 
 }  // namespace
@@ -202,12 +190,15 @@ Result<std::vector<uint8_t>> Wasi::save() const {
     saved.directories.push_back(directory.guest);
   }
   for (const Descriptor& descriptor : state_.descriptors) {
-    FileMark mark;
-    if (descriptor.file != nullptr) mark = SPORE_TRY(mark_of(*descriptor.file));
-    saved.marks.push_back(mark);
+    FileMark& mark = saved.marks.emplace_back();
+    if (descriptor.file == nullptr) continue;
+    struct stat stat{};
+    if (::fstat(descriptor.file->fd.get(), &stat) != 0) return Status::from_errno(errno, "an open file");
+    mark = mark_of(stat);
   }
   const bool own_clock = config_->options().clock.has_value();
-  saved.monotonic_ns = own_clock || state_.clock_ns == 0 ? 0 : host_monotonic_ns() - state_.clock_ns;
+  saved.monotonic_ns =
+      own_clock || state_.clock_ns == 0 ? 0 : wasi::host_clock_ns(CLOCK_MONOTONIC) - state_.clock_ns;
   return encode(saved);
 }
 
@@ -243,7 +234,7 @@ Result<std::vector<Wasi::Lost>> Wasi::restore(std::span<const uint8_t> bytes, ui
     descriptor.file = nullptr;
   }
   if (!config_->options().clock.has_value() && state.clock_ns != 0) {
-    state.clock_ns = host_monotonic_ns() - saved.monotonic_ns;
+    state.clock_ns = wasi::host_clock_ns(CLOCK_MONOTONIC) - saved.monotonic_ns;
   }
   set_state(state);
   return lost;

@@ -126,7 +126,8 @@ struct WasiCall {
 
   // Finds out what was opened, at its first use.  False for what no guest may use: it is lost.
   [[gnu::noinline]] bool settle(Descriptor& opened) const {
-    opened.type = wasi::usable_type(*opened.file, config().directory_device(opened.directory));
+    struct stat stat{};
+    opened.type = wasi::usable_type(*opened.file, config().directory_device(opened.directory), stat);
     switch (opened.type) {
       case FileType::kRegularFile: opened.rights_base &= wasi::kFileRights; return true;
       case FileType::kDirectory:
@@ -145,10 +146,13 @@ struct WasiCall {
   }
   bool changeable(const Descriptor& descriptor) const { return config().writable(descriptor.directory); }
 
+  static Errno check_rights(const Descriptor& descriptor, Rights rights) {
+    return (descriptor.rights_base & rights) == rights ? Errno::kSuccess : Errno::kNotCapable;
+  }
+
   Errno get(uint32_t fd, Rights rights, Descriptor*& found) const {
     found = descriptor(fd);
-    if (found == nullptr) return Errno::kBadF;
-    return (found->rights_base & rights) == rights ? Errno::kSuccess : Errno::kNotCapable;
+    return found == nullptr ? Errno::kBadF : check_rights(*found, rights);
   }
   // A regular file, with the rights.
   Errno get_file(uint32_t fd, Rights rights, Descriptor*& found) const {
@@ -156,13 +160,13 @@ struct WasiCall {
     if (found == nullptr) return Errno::kBadF;
     if (found->type == FileType::kDirectory) return Errno::kIsDir;
     if (is_stream(found->kind)) return Errno::kSPipe;
-    return get(fd, rights, found);
+    return check_rights(*found, rights);
   }
   Errno get_directory(uint32_t fd, Rights rights, Descriptor*& found) const {
     found = descriptor(fd);
     if (found == nullptr) return Errno::kBadF;
     if (found->type != FileType::kDirectory) return Errno::kNotDir;
-    return get(fd, rights, found);
+    return check_rights(*found, rights);
   }
   // A directory in which things may be changed.
   Errno get_changeable(uint32_t fd, Rights rights, Descriptor*& found) const {
@@ -225,11 +229,11 @@ struct WasiCall {
       const uint64_t start = id == ClockId::kRealtime ? options.clock->start_ns : 0;
       now = start + std::min(state.clock_ns, UINT64_MAX - start);
     } else if (id == ClockId::kRealtime) {
-      now = host_clock(CLOCK_REALTIME);
+      now = wasi::host_clock_ns(CLOCK_REALTIME);
     } else {
       // Begins at one second when it is first looked at: 0 would be taken for "unset" by some.
       constexpr uint64_t kFirst = 1'000'000'000;
-      const uint64_t host = host_clock(CLOCK_MONOTONIC);
+      const uint64_t host = wasi::host_clock_ns(CLOCK_MONOTONIC);
       if (state.clock_ns == 0) state.clock_ns = host - std::min(host - 1, kFirst);
       now = host - state.clock_ns;
     }
@@ -237,12 +241,6 @@ struct WasiCall {
   }
 
  private:
-  static uint64_t host_clock(clockid_t id) {
-    timespec now{};
-    ::clock_gettime(id, &now);
-    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-  }
-
   Wasi& wasi_;
   mutable std::optional<GuestMemory> memory_;
 };

@@ -173,28 +173,29 @@ struct FileCalls : WasiCall {
     return Errno::kSuccess;
   }
 
-  // A descriptor that bytes can be read from, or written to.
-  Errno get_readable(uint32_t fd, Rights rights, Descriptor*& found) const {
-    found = descriptor(fd);
-    if (found == nullptr) return Errno::kBadF;
-    if (found->type == FileType::kDirectory) return Errno::kIsDir;
-    return found->readable ? get(fd, rights, found) : Errno::kBadF;
-  }
-  Errno get_writable(uint32_t fd, Rights rights, Descriptor*& found) const {
-    found = descriptor(fd);
-    if (found == nullptr) return Errno::kBadF;
-    if (found->type == FileType::kDirectory) return Errno::kIsDir;
-    return found->writable ? get(fd, rights, found) : Errno::kBadF;
+  enum class Direction : uint8_t { kRead, kWrite };
+
+  // What reads and writes begin with: a descriptor that was opened for that, room for the count, the buffers.
+  Errno begin_transfer(Direction direction, uint32_t fd, Rights rights, uint32_t iovecs, uint32_t count,
+                       uint32_t result, Descriptor*& file, Buffers& buffers,
+                       Out<uint32_t>& bytes_done) const {
+    file = descriptor(fd);
+    if (file == nullptr) return Errno::kBadF;
+    if (file->type == FileType::kDirectory) return Errno::kIsDir;
+    if (!(direction == Direction::kRead ? file->readable : file->writable)) return Errno::kBadF;
+    if (const Errno error = check_rights(*file, rights); error != Errno::kSuccess) return error;
+    // Only files have positions to be given.
+    if ((rights & wasi::kFdSeek) != 0 && is_stream(file->kind)) return Errno::kSPipe;
+    if (!out(result, bytes_done)) return Errno::kFault;
+    return get_buffers(iovecs, count, buffers);
   }
 
   Errno fd_read(uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result) {
     Descriptor* file = nullptr;
-    Errno error = get_readable(fd, wasi::kFdRead, file);
-    if (error != Errno::kSuccess) return error;
-    Out<uint32_t> bytes_read;
-    if (!out(result, bytes_read)) return Errno::kFault;
     Buffers buffers;
-    error = get_buffers(iovecs, count, buffers);
+    Out<uint32_t> bytes_read;
+    Errno error =
+        begin_transfer(Direction::kRead, fd, wasi::kFdRead, iovecs, count, result, file, buffers, bytes_read);
     if (error != Errno::kSuccess) return error;
     uint64_t done = 0;
     if (file->kind == DescriptorKind::kInput) {
@@ -212,13 +213,10 @@ struct FileCalls : WasiCall {
 
   Errno fd_pread(uint32_t fd, uint32_t iovecs, uint32_t count, uint64_t offset, uint32_t result) {
     Descriptor* file = nullptr;
-    Errno error = get_readable(fd, wasi::kFdRead | wasi::kFdSeek, file);
-    if (error != Errno::kSuccess) return error;
-    if (is_stream(file->kind)) return Errno::kSPipe;
-    Out<uint32_t> bytes_read;
-    if (!out(result, bytes_read)) return Errno::kFault;
     Buffers buffers;
-    error = get_buffers(iovecs, count, buffers);
+    Out<uint32_t> bytes_read;
+    Errno error = begin_transfer(Direction::kRead, fd, wasi::kFdRead | wasi::kFdSeek, iovecs, count, result,
+                                 file, buffers, bytes_read);
     if (error != Errno::kSuccess) return error;
     if (offset > static_cast<uint64_t>(INT64_MAX) - buffers.bytes) return Errno::kInval;
     uint64_t done = 0;
@@ -229,12 +227,10 @@ struct FileCalls : WasiCall {
 
   Errno fd_write(uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result) {
     Descriptor* file = nullptr;
-    Errno error = get_writable(fd, wasi::kFdWrite, file);
-    if (error != Errno::kSuccess) return error;
-    Out<uint32_t> bytes_written;
-    if (!out(result, bytes_written)) return Errno::kFault;
     Buffers buffers;
-    error = get_buffers(iovecs, count, buffers);
+    Out<uint32_t> bytes_written;
+    Errno error = begin_transfer(Direction::kWrite, fd, wasi::kFdWrite, iovecs, count, result, file, buffers,
+                                 bytes_written);
     if (error != Errno::kSuccess) return error;
     uint64_t done = 0;
     if (is_stream(file->kind)) {
@@ -259,13 +255,10 @@ struct FileCalls : WasiCall {
 
   Errno fd_pwrite(uint32_t fd, uint32_t iovecs, uint32_t count, uint64_t offset, uint32_t result) {
     Descriptor* file = nullptr;
-    Errno error = get_writable(fd, wasi::kFdWrite | wasi::kFdSeek, file);
-    if (error != Errno::kSuccess) return error;
-    if (is_stream(file->kind)) return Errno::kSPipe;
-    Out<uint32_t> bytes_written;
-    if (!out(result, bytes_written)) return Errno::kFault;
     Buffers buffers;
-    error = get_buffers(iovecs, count, buffers);
+    Out<uint32_t> bytes_written;
+    Errno error = begin_transfer(Direction::kWrite, fd, wasi::kFdWrite | wasi::kFdSeek, iovecs, count, result,
+                                 file, buffers, bytes_written);
     if (error != Errno::kSuccess) return error;
     if (offset > static_cast<uint64_t>(INT64_MAX) - buffers.bytes) return Errno::kInval;
     uint64_t done = 0;

@@ -34,6 +34,13 @@ Errno open_node(int directory, const char* path, LookupFlags lookup, UniqueFd& o
   return open_beneath(directory, path, O_PATH | nofollow, 0, opened);
 }
 
+// The directories of two paths.
+Errno resolve_both(int from_directory, Path& from, Parent& source, int to_directory, Path& to,
+                   Parent& target) {
+  const Errno error = source.resolve(from_directory, from);
+  return error != Errno::kSuccess ? error : target.resolve(to_directory, to);
+}
+
 }  // namespace
 
 Errno to_errno(int error) {
@@ -103,6 +110,12 @@ Filestat to_filestat(const struct stat& stat) {
           .change_ns = nanoseconds(stat.st_ctim)};
 }
 
+uint64_t host_clock_ns(clockid_t clock) {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return nanoseconds(now);
+}
+
 // --- paths --------------------------------------------------------------------------------------------
 
 Errno Path::set(std::string_view text) {
@@ -152,7 +165,7 @@ Errno open_beneath(int directory, const char* path, int flags, mode_t mode, Uniq
 }
 
 Errno open_file(int directory, const Path& path, const OpenRequest& request,
-                std::shared_ptr<const OpenFile>& opened, FileType& type) {
+                std::shared_ptr<const OpenFile>& opened) {
   const bool is_directory = (request.open & kOpenDirectory) != 0;
   // Nonblocking: a fifo must not hold us here.
   int flags = O_NONBLOCK | O_NOCTTY;
@@ -170,12 +183,10 @@ Errno open_file(int directory, const Path& path, const OpenRequest& request,
   const Errno error = open_beneath(directory, path.text(), flags, mode, file->fd);
   if (error != Errno::kSuccess) return error;
   opened = std::move(file);
-  type = is_directory ? FileType::kDirectory : FileType::kUnknown;
   return Errno::kSuccess;
 }
 
-FileType usable_type(const OpenFile& file, dev_t device) {
-  struct stat stat{};
+FileType usable_type(const OpenFile& file, dev_t device, struct stat& stat) {
   if (::fstat(file.fd.get(), &stat) != 0) return FileType::kUnknown;
   if (!S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode)) return FileType::kUnknown;
   if (stat.st_dev != device && is_kernel_interface(file.fd.get())) return FileType::kUnknown;
@@ -241,9 +252,7 @@ Errno unlink_file(int directory, Path& path) {
 Errno link(int from_directory, Path& from, int to_directory, Path& to) {
   Parent source;
   Parent target;
-  Errno error = source.resolve(from_directory, from);
-  if (error != Errno::kSuccess) return error;
-  error = target.resolve(to_directory, to);
+  Errno error = resolve_both(from_directory, from, source, to_directory, to, target);
   if (error != Errno::kSuccess) return error;
   // With a slash at its end the kernel would follow a symlink, out of the directory too.  What such a path
   // names is a directory or nothing, and directories have no links.
@@ -258,9 +267,7 @@ Errno link(int from_directory, Path& from, int to_directory, Path& to) {
 Errno rename(int from_directory, Path& from, int to_directory, Path& to) {
   Parent source;
   Parent target;
-  Errno error = source.resolve(from_directory, from);
-  if (error != Errno::kSuccess) return error;
-  error = target.resolve(to_directory, to);
+  const Errno error = resolve_both(from_directory, from, source, to_directory, to, target);
   if (error != Errno::kSuccess) return error;
   return check(::renameat(source.fd(), source.name(), target.fd(), target.name()));
 }
@@ -324,10 +331,7 @@ Errno DirectoryReader::read(int directory, uint64_t cookie, Entry& entry, bool& 
   end = false;
   // A start from the beginning shows what there is now.  Any other place is, as a rule, where the last call
   // stopped, or an entry that did not fit into the guest's buffer then.
-  if (cookie == 0 || !find_buffered(cookie)) {
-    const Errno error = fill(directory, cookie);
-    if (error != Errno::kSuccess) return error;
-  } else if (next_ == filled_) {
+  if (cookie == 0 || !find_buffered(cookie) || next_ == filled_) {
     const Errno error = fill(directory, cookie);
     if (error != Errno::kSuccess) return error;
   }

@@ -11,6 +11,7 @@
 
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include <array>
 #include <cstddef>
@@ -30,6 +31,7 @@ namespace spore::host::wasi {
 Errno to_errno(int error);
 FileType to_file_type(mode_t mode);
 Filestat to_filestat(const struct stat& stat);
+uint64_t host_clock_ns(clockid_t clock);
 
 // An open file or directory.  Immutable: its position and flags are the guest's own business, so that any
 // number of guests, and copies of their states, share one.
@@ -76,18 +78,17 @@ Errno open_beneath(int directory, const char* path, int flags, mode_t mode, Uniq
 struct OpenRequest {
   LookupFlags lookup = 0;
   OpenFlags open = 0;
-  FdFlags flags = 0;
   bool read = true;
   bool write = false;
 };
-// Does not block, not even at a fifo.  What was opened must not be used before its type is known to be a
-// regular file or a directory; `type` is kUnknown where that takes a look of its own, which is half as dear
-// as the opening: type_of_file().
+// Does not block, not even at a fifo.  What was opened without kOpenDirectory must not be used before
+// usable_type() was asked, which is half as dear as the opening.
 Errno open_file(int directory, const Path& path, const OpenRequest& request,
-                std::shared_ptr<const OpenFile>& opened, FileType& type);
-// kRegularFile or kDirectory; kUnknown: what no guest may use.  `device` is that of the directory that the
-// host gave: on another one there may be /proc, whose regular files are this process's memory and secrets.
-FileType usable_type(const OpenFile& file, dev_t device);
+                std::shared_ptr<const OpenFile>& opened);
+// kRegularFile or kDirectory, and all else in `stat`; kUnknown: what no guest may use.  `device` is that of
+// the directory that the host gave: on another one there may be /proc, whose regular files are this process's
+// memory and secrets.
+FileType usable_type(const OpenFile& file, dev_t device, struct stat& stat);
 // /proc, /sys and others that are no files.
 bool is_kernel_interface(int fd);
 

@@ -70,13 +70,14 @@ struct PathCalls : WasiCall {
     if ((request.open & wasi::kOpenCreate) != 0 && !charge_node()) return Errno::kCanceled;
     error = join(directory->path, {path.text(), path.size()}, made.path);
     if (error != Errno::kSuccess) return error;
-    error = wasi::open_file(host_fd(*directory), path, request, made.file, made.type);
+    error = wasi::open_file(host_fd(*directory), path, request, made.file);
     if (error == Errno::kNoEnt && creates && !changeable_there) return Errno::kRoFs;
     if (error != Errno::kSuccess) return error;
     const bool exclusive = creates && (open_flags & wasi::kOpenExclusive) != 0;
     if (exclusive && !changeable_there) return Errno::kExist;
 
     made.kind = DescriptorKind::kOpened;
+    if (is_directory) made.type = FileType::kDirectory;
     made.directory = directory->directory;
     made.flags = static_cast<FdFlags>(fd_flags);
     made.readable = !is_directory && request.read;

@@ -44,6 +44,16 @@ UniqueFd reopen_nonblocking(int fd, int mode) {
   return UniqueFd(::open(path.c_str(), mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 }
 
+// A descriptor of the host's that a guest's standard stream goes through.
+struct HostStream {
+  HostStream(int given, int mode)
+      : own(reopen_nonblocking(given, mode)), fd(own.valid() ? own.get() : given), kind(kind_of(given)) {}
+
+  UniqueFd own;
+  int fd;
+  Kind kind;
+};
+
 bool poll_one(int fd, short events, uint64_t at_most_ms) {
   pollfd waiting{fd, events, 0};
   return ::poll(&waiting, 1, static_cast<int>(std::min<uint64_t>(at_most_ms, INT_MAX))) > 0;
@@ -87,23 +97,20 @@ class FunctionInput final : public Input {
 
 class FdInput final : public Input {
  public:
-  explicit FdInput(int fd)
-      : own_(reopen_nonblocking(fd, O_RDONLY)), fd_(own_.valid() ? own_.get() : fd), kind_(kind_of(fd)) {}
+  explicit FdInput(int fd) : stream_(fd, O_RDONLY) {}
 
   Read read(std::span<std::byte> into) override {
-    if (kind_ != Kind::kFile && !wait(0)) return {Outcome::kWait};
-    const ssize_t n = ::read(fd_, into.data(), into.size());
+    if (stream_.kind != Kind::kFile && !wait(0)) return {Outcome::kWait};
+    const ssize_t n = ::read(stream_.fd, into.data(), into.size());
     if (n > 0) return {Outcome::kData, static_cast<size_t>(n)};
     if (n == 0) return {Outcome::kEnd};
     return {errno == EAGAIN || errno == EINTR ? Outcome::kWait : Outcome::kFailed};
   }
-  bool wait(uint64_t at_most_ms) override { return poll_one(fd_, POLLIN, at_most_ms); }
-  FileType type() const override { return type_of(kind_); }
+  bool wait(uint64_t at_most_ms) override { return poll_one(stream_.fd, POLLIN, at_most_ms); }
+  FileType type() const override { return type_of(stream_.kind); }
 
  private:
-  UniqueFd own_;
-  int fd_;
-  Kind kind_;
+  HostStream stream_;
 };
 
 class FunctionOutput final : public Output {
@@ -123,30 +130,27 @@ class FunctionOutput final : public Output {
 
 class FdOutput final : public Output {
  public:
-  explicit FdOutput(int fd)
-      : own_(reopen_nonblocking(fd, O_WRONLY)), fd_(own_.valid() ? own_.get() : fd), kind_(kind_of(fd)) {}
+  explicit FdOutput(int fd) : stream_(fd, O_WRONLY) {}
 
   Errno write(std::span<const std::byte> bytes, size_t& taken) override {
     taken = 0;
-    if (kind_ != Kind::kFile && !own_.valid()) {
+    if (stream_.kind != Kind::kFile && !stream_.own.valid()) {
       // What is writable takes something at once; more might block beyond the deadline.
       if (!wait(0)) return Errno::kSuccess;
       constexpr size_t kTerminalBytes = 1;
-      const size_t sure = kind_ == Kind::kTerminal ? kTerminalBytes : PIPE_BUF;
+      const size_t sure = stream_.kind == Kind::kTerminal ? kTerminalBytes : PIPE_BUF;
       bytes = bytes.first(std::min(bytes.size(), sure));
     }
-    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    const ssize_t n = ::write(stream_.fd, bytes.data(), bytes.size());
     if (n < 0) return errno == EAGAIN || errno == EINTR ? Errno::kSuccess : wasi::to_errno(errno);
     taken = static_cast<size_t>(n);
     return Errno::kSuccess;
   }
-  bool wait(uint64_t at_most_ms) override { return poll_one(fd_, POLLOUT, at_most_ms); }
-  FileType type() const override { return type_of(kind_); }
+  bool wait(uint64_t at_most_ms) override { return poll_one(stream_.fd, POLLOUT, at_most_ms); }
+  FileType type() const override { return type_of(stream_.kind); }
 
  private:
-  UniqueFd own_;
-  int fd_;
-  Kind kind_;
+  HostStream stream_;
 };
 
 }  // namespace

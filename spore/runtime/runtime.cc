@@ -49,11 +49,12 @@ Result<Instance> initialized(Result<Instance> instance) {
   return instance;
 }
 
-std::shared_ptr<const engine::HostFunctions> merge(const engine::HostFunctions& base,
+std::shared_ptr<const engine::HostFunctions> merge(std::shared_ptr<const engine::HostFunctions> base,
                                                    const host::HostFunctions& more) {
   const std::shared_ptr<const engine::HostFunctions> added = more.freeze();
+  if (added->empty()) return base;  // as of most modules: shared
   host::HostFunctions merged;
-  for (const engine::HostFunction& function : base) merged.define_raw(function);
+  for (const engine::HostFunction& function : *base) merged.define_raw(function);
   for (const engine::HostFunction& function : *added) merged.define_raw(function);
   return merged.freeze();
 }
@@ -89,7 +90,7 @@ Runtime::Runtime(RuntimeOptions options)
   host::HostFunctions own;
   define_log(own, options_.log);
   host::define_wasi(own);
-  host_ = merge(*own.freeze(), options_.host);
+  host_ = merge(own.freeze(), options_.host);
 }
 
 Runtime::~Runtime() = default;
@@ -130,7 +131,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
     module->compile_ns_ = timing.elapsed_ns();
   }
-  module->functions_ = merge(*host_, options.host);
+  module->functions_ = merge(host_, options.host);
   module->needs_wasi_ = host::needs_wasi(*module->code_);
   if (engine::check_imports(*module->code_, *module->functions_).ok()) {
     module->binding_ = SPORE_TRY(engine::Binding::create(module->code_, module->functions_));
