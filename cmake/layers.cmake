@@ -3,6 +3,7 @@
 set(SPORE_LAYERS
     base
     wasm
+    memory
     engine
     host
     runtime)

@@ -69,17 +69,18 @@ Result<DynamicFunction> Instance::dynamic_function(std::string_view name, Signat
 }
 
 Result<std::string> Instance::read_string(GuestPtr pointer, uint64_t length) const {
-  const std::string_view text = SPORE_TRY(store_->memory(handle_).string(pointer, length));
+  const std::string_view text = SPORE_TRY(store_->memory_of_this_thread(handle_).string(pointer, length));
   return std::string(text);
 }
 
 Result<std::vector<std::byte>> Instance::read_bytes(GuestPtr pointer, uint64_t length) const {
-  const std::span<std::byte> bytes = SPORE_TRY(store_->memory(handle_).span(pointer, length));
+  const std::span<std::byte> bytes = SPORE_TRY(store_->memory_of_this_thread(handle_).span(pointer, length));
   return std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
 Status Instance::write_bytes(GuestPtr pointer, std::span<const std::byte> bytes) {
-  const std::span<std::byte> target = SPORE_TRY(store_->memory(handle_).span(pointer, bytes.size()));
+  const std::span<std::byte> target =
+      SPORE_TRY(store_->memory_of_this_thread(handle_).span(pointer, bytes.size()));
   if (!bytes.empty()) std::memcpy(target.data(), bytes.data(), bytes.size());
   return {};
 }

@@ -59,7 +59,7 @@ class Instance {
   }
 
   // Bytes of the exported memory "memory"; 0 if there is none.
-  size_t memory_bytes() const { return store_->memory(handle_).size(); }
+  size_t memory_bytes() const { return store_->memory_of_this_thread(handle_).size(); }
   // The exported memory of that name, such as one of a prepared module.  kNotFound.
   Result<engine::GuestMemory> memory(std::string_view name) const { return store_->memory(handle_, name); }
   // Copies out of and into guest memory.  kInvalidArgument: not inside the memory.
