@@ -6,4 +6,5 @@ set(SPORE_LAYERS
     memory
     engine
     host
+    cell
     runtime)

@@ -17,6 +17,7 @@ class Counter {
   }
 
   void add(uint64_t count = 1) { value_.store(value() + count, std::memory_order_relaxed); }
+  void set(uint64_t value) { value_.store(value, std::memory_order_relaxed); }
   uint64_t value() const { return value_.load(std::memory_order_relaxed); }
 
  private:

@@ -12,6 +12,7 @@
 #include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
+#include "spore/wasm/prepare.h"
 
 namespace spore::engine {
 
@@ -103,7 +104,7 @@ int64_t to_signed(uint64_t value) {
 std::string export_names(const CompiledCode& code, ExternKind kind) {
   std::string names;
   for (const CompiledCode::Export& exported : code.exports()) {
-    if (exported.kind != kind) continue;
+    if (exported.kind != kind || exported.name.starts_with(wasm::kReservedPrefix)) continue;
     if (names.size() > 300) return names + ", ...";
     names += fmt::format("{}'{}'", names.empty() ? "" : ", ", printable(exported.name));
   }
@@ -252,6 +253,7 @@ Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* u
       cancel_(std::make_shared<Canceller::State>()),
       ticker_(engine->ticker()),
       user_data_(user_data),
+      first_deadline_ms_(limits.deadline_ms),
       counts_fuel_(engine->options().fuel),
       engine_(std::move(engine)),
       handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
@@ -336,7 +338,11 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
 Result<memory::Slot*> Store::add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
                                       size_t index) {
   memory::SlotPool::Handle slot = SPORE_TRY(engine_->slots().take(shape));
-  SPORE_TRY(slot->open(bytes, index < plan.images.size() ? plan.images[index] : nullptr, plan.reset));
+  std::shared_ptr<const memory::PageImage> image;
+  if (index < plan.images.size()) image = plan.images[index];
+  // An image may be of a memory that grew while it was made.
+  if (image != nullptr) bytes = std::max(bytes, image->bytes());
+  SPORE_TRY(slot->open(bytes, std::move(image), plan.reset));
   slots_.push_back(std::move(slot));
   return slots_.back().get();
 }
@@ -473,6 +479,9 @@ Status Store::enter() {
     return Status::unavailable(
         "this instance was stopped in the middle of an earlier call and is retired: make a new one");
   }
+  if (parked_) {
+    return Status::unavailable("this instance was given back to its pool: take another");
+  }
   if (depth() >= limits_.nesting_max) {
     return Status::limit_exceeded(
         "calls from host functions back into the guest are {} deep "
@@ -554,6 +563,22 @@ Status Store::set_deadline_ms(uint64_t deadline_ms) {
   return {};
 }
 
+void Store::take_back(uint64_t fuel) {
+  SPORE_ASSERT(open_ == 0, "an instance is given back in the middle of a call");
+  limits_.deadline_ms = first_deadline_ms_;
+  user_data_ = nullptr;
+  parked_ = true;
+  plain_ = false;
+  trapped_ = false;
+  if (!failure_.ok()) failure_ = Status();
+  if (cancel_.use_count() > 1) [[unlikely]]
+    cancel_ = std::make_shared<Canceller::State>();
+  if (counts_fuel_) {
+    const ErrorHandle error(wasmtime_context_set_fuel(context_, fuel));
+    SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");
+  }
+}
+
 uint64_t Store::fuel_left() const {
   uint64_t fuel = 0;
   if (counts_fuel_) ErrorHandle(wasmtime_context_get_fuel(context_, &fuel)).reset();
@@ -569,6 +594,7 @@ Status Store::failure_of(wasmtime_error* raw_error, wasm_trap_t* raw_trap) {
 }
 
 Status Store::describe_trap(wasm_trap_t* trap) {
+  trapped_ = true;
   const TrapKind kind = trap_kind(trap);
   Frames frames;
   wasm_trap_trace(trap, &frames.value);

@@ -182,6 +182,8 @@ class Store {
   Status set_deadline_ms(uint64_t deadline_ms);
   Canceller canceller() const { return Canceller(cancel_); }
   bool retired() const { return retired_; }
+  // A call trapped since it was made or taken back: what it was in the middle of is not finished.
+  bool trapped() const { return trapped_; }
   // What is left of the fuel; 0 if it is not counted.
   uint64_t fuel_left() const;
   void* user_data() const { return user_data_; }
@@ -189,6 +191,16 @@ class Store {
   // What the layer above gives to all instances of this store: the state of WASI.  Before the first of them.
   void set_system(std::shared_ptr<void> system) { system_ = std::move(system); }
   void* system() const { return system_.get(); }
+
+  // For pools.  Between take_back() and hand_out() every call is refused: somebody kept a function that he
+  // had given back.  take_back() makes as new what is neither memory, global nor table: deadline, user data,
+  // fuel, what a failure left, and cancellers, whose holders cannot reach later calls.  No call may be open.
+  void hand_out(void* user_data) {
+    user_data_ = user_data;
+    parked_ = false;
+    plain_ = !retired_ && !counts_fuel_;
+  }
+  void take_back(uint64_t fuel);
 
   // For the engine's own callback: a slot for the memory that comes next.
   Result<memory::Slot*> add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
@@ -244,7 +256,7 @@ class Store {
   wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
   uint64_t deadline_tick_ = 0;
   uint32_t open_ = 0;
-  bool plain_ = true;  // neither retired nor counting fuel: nothing but the usual checks
+  bool plain_ = true;  // neither retired, parked nor counting fuel: nothing but the usual checks
   size_t wasm_stack_bytes_ = 0;
   Limits limits_;
   std::shared_ptr<Canceller::State> cancel_;
@@ -260,6 +272,9 @@ class Store {
   uint64_t io_bytes_ = 0;
   uint64_t host_calls_ = 0;
   bool retired_ = false;
+  bool trapped_ = false;
+  bool parked_ = false;
+  uint64_t first_deadline_ms_;
   bool exited_ = false;  // retired by its own wish
   bool counts_fuel_ = false;
   Status failure_;

@@ -15,12 +15,13 @@ constexpr std::string_view kStart = "_start";
 }  // namespace
 
 Result<Instance> Instance::create(const std::shared_ptr<const engine::Binding>& binding,
-                                  const engine::Limits& limits, void* user_data, std::unique_ptr<Wasi> wasi) {
+                                  const engine::Limits& limits, void* user_data, std::unique_ptr<Wasi> wasi,
+                                  const engine::MemoryPlan& plan) {
   std::shared_ptr<const engine::CompiledCode> code = binding->code();
   std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
   std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));
   store->set_system(std::move(wasi));
-  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding));
+  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding, plan));
   return Instance(std::move(store), handle, std::move(code));
 }
 

@@ -203,8 +203,12 @@ void Slot::make_refills() {
     }
     refills_.push_back({base_ + offset, from, kPageBytes});
   }
-  counters_.pages = Counter();
-  counters_.pages.add(pages_.size());
+  counters_.pages.set(pages_.size());
+  count_quiet();
+}
+
+void Slot::count_quiet() {
+  counters_.quiet_pages.set(static_cast<uint64_t>(std::ranges::count(pages_, kQuietLooks, &Page::quiet)));
 }
 
 void Slot::look_at_pages() {
@@ -215,6 +219,7 @@ void Slot::look_at_pages() {
     const bool quiet = std::memcmp(base_ + offset, clean == nullptr ? kZeros : clean, kPageBytes) == 0;
     page.quiet = quiet ? static_cast<uint8_t>(std::min(page.quiet + 1, int{kQuietLooks})) : uint8_t{0};
   }
+  count_quiet();
 }
 
 inline void Slot::refill() {

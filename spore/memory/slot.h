@@ -44,6 +44,7 @@ struct ResetCounters {
   Counter drops;           // of all pages, by MADV_DONTNEED
   Counter pages_refilled;  // in all
   Counter pages;           // in the write set now
+  Counter quiet_pages;     // of those, what trim() would give back
 };
 
 // Bound to one thread at a time.  Moves between threads under its owner's lock.
@@ -101,6 +102,7 @@ class Slot {
 
   // Off the path of calls: gives back pages of the write set that calls have stopped writing to.
   void trim();
+  bool can_trim() const { return counters_.quiet_pages.value() > 0; }
 
   const ResetCounters& counters() const { return counters_; }
   // Bytes of memory that are this slot's own; the image's are everybody's.
@@ -128,6 +130,7 @@ class Slot {
   void take_pages(const std::vector<PageRun>& runs);
   void make_refills();
   void look_at_pages();
+  void count_quiet();
   void refill();
   size_t image_bytes() const { return image_ == nullptr ? 0 : image_->mapped_bytes(); }
 
