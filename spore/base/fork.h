@@ -59,10 +59,10 @@ class ForkAware {
 // An object's place in the list of those that fork() locks.  Make it the object's last member: it enters the
 // list when all else is there, and leaves it first.
 //
-// Order of locks: the list's, then the objects' in order of registration.  So an object is neither made nor
-// destroyed, and nobody forks, while such a lock is held.  fork() only: a bare clone() runs no handlers, and
-// its child has these objects as they happened to be.  The list is global, as pthread_atfork takes no
-// argument; its handlers stay for the life of the process.
+// Order of locks: the list's, then the objects' in order of registration.  So none is taken under the lock of
+// an object that registered later, no object is made or destroyed under any, and nobody forks there.  fork()
+// only: a bare clone() or _Fork() runs no handlers, and its child has these objects as they happened to be.
+// The list is global, as pthread_atfork takes no argument; its handlers stay for the life of the process.
 class ForkRegistration {
  public:
   explicit ForkRegistration(ForkAware& object);
