@@ -10,6 +10,8 @@
 #include <cstring>
 #include <memory>
 
+#include "spore/base/fd.h"
+
 namespace spore::memory {
 namespace {
 
@@ -76,14 +78,14 @@ bool ThreadFaults::open_event() {
   attributes.sample_period = 1;
   attributes.exclude_kernel = 1;  // what perf_event_paranoid=2 allows everybody
   attributes.exclude_hv = 1;
-  event_ = static_cast<int>(::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
-  if (event_ < 0) return false;
+  // The mapping keeps the event; no descriptor is kept, which a thread could lack, and a child close and
+  // reuse.
+  const UniqueFd event(
+      static_cast<int>(::syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC)));
+  if (!event.valid()) return false;
   // Read-only: the kernel overwrites the oldest record, nobody consumes.
-  void* ring = ::mmap(nullptr, kHeaderBytes + kRingBytes, PROT_READ, MAP_SHARED, event_, 0);
-  if (ring == MAP_FAILED) {
-    close_event();
-    return false;
-  }
+  void* ring = ::mmap(nullptr, kHeaderBytes + kRingBytes, PROT_READ, MAP_SHARED, event.get(), 0);
+  if (ring == MAP_FAILED) return false;
   ring_ = static_cast<perf_event_mmap_page*>(ring);
   head_ = reinterpret_cast<const uint64_t*>(reinterpret_cast<const std::byte*>(ring) +
                                             offsetof(perf_event_mmap_page, data_head));
@@ -97,9 +99,7 @@ bool ThreadFaults::open_event() {
 
 void ThreadFaults::close_event() {
   if (ring_ != nullptr) ::munmap(ring_, kHeaderBytes + kRingBytes);
-  if (event_ >= 0) ::close(event_);
   ring_ = nullptr;
-  event_ = -1;
   head_ = nullptr;
 }
 

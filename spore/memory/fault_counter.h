@@ -46,6 +46,9 @@ struct FaultMark {
 //     seen, or records were overwritten before they could be looked at, the event is closed and opened anew:
 //     a new one is not throttled.  If that is refused, faults are counted by system call from then on.
 //     (Kernels do not throttle software events of period 1; this does not rely on it.)
+//   - the event is disabled.  Nobody has a descriptor of it.  But prctl(PR_TASK_PERF_EVENTS_DISABLE) stops
+//     all events that a thread opened, and nothing tells us: no code of this process may call it on a thread
+//     that runs guests, or else kSystemCall is to be chosen.
 //   - the process forked.  The ring is not copied into the child (VM_DONTCOPY), whose counters are made anew:
 //     process_generation() differs there, also after a fork that runs no handlers.
 //   - the event was opened by another thread: counters are thread-local, and a mark names its thread by a
@@ -106,7 +109,6 @@ class ThreadFaults {
   uint64_t seen_ = 0;
   uint64_t mapped_faults_ = 0;  // looks that found the head moved; never goes back
   perf_event_mmap_page* ring_ = nullptr;
-  int event_ = -1;
   bool tried_ = false;
 };
 

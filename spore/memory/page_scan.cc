@@ -50,7 +50,8 @@ Result<std::unique_ptr<PageScanner>> PageScanner::create() {
   alignas(kPageBytes) volatile std::byte page[kPageBytes];
   page[0] = std::byte{1};
   std::vector<PageRun> runs;
-  SPORE_TRY(scanner->private_pages(const_cast<const std::byte*>(page), kPageBytes, 0, runs));
+  const Status scanned = scanner->private_pages(const_cast<const std::byte*>(page), kPageBytes, 0, runs);
+  if (!scanned.ok()) return Status::unavailable("{}", scanned.message());
   if (runs.size() != 1) return Status::unavailable("PAGEMAP_SCAN does not find a page that was written");
   return scanner;
 }
