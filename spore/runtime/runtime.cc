@@ -122,9 +122,10 @@ Result<std::shared_ptr<const engine::CompiledCode>> Runtime::make_code(std::span
                                                                        const ModuleOptions& options) {
   const engine::Engine& engine =
       options.tier.value_or(options_.tier) == Tier::kBaseline ? *baseline_ : *optimised_;
-  if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash);
+  const uint32_t preparer = options.prepare ? wasm::kPreparerVersion : 0;
+  if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash, preparer);
   modules_compiled_.fetch_add(1, std::memory_order_relaxed);
-  return engine.compile(bytes, hash);
+  return engine.compile(bytes, hash, preparer);
 }
 
 Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
@@ -144,8 +145,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   SPORE_TRY(check_tier(module->facts_, tier));
   {
     const Timing timing(options_.metrics, compile_ns_);
-    const Digest hash = options.prepare ? wasm::prepared_hash(module->facts_.hash) : module->facts_.hash;
-    module->code_ = SPORE_TRY(make_code(bytes, hash, options));
+    module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
     module->compile_ns_ = timing.elapsed_ns();
   }
   module->functions_ = merge(host_, options.host);

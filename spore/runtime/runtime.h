@@ -56,8 +56,6 @@ class Module {
   const engine::Limits& limits() const { return limits_; }
   // Null if it was loaded as it is.
   const wasm::PreparedModule* prepared() const { return prepared_.get(); }
-  // What its code is known by: saved code fits no other.
-  const Digest& code_hash() const { return code_->module_hash(); }
   engine::Tier tier() const { return code_->engine().options().tier; }
   uint64_t compile_ns() const { return compile_ns_; }
 
