@@ -13,6 +13,7 @@
 
 #include "spore/base/json.h"
 #include "spore/base/mutex.h"
+#include "spore/base/scratch.h"
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
 #include "spore/cell/clean_function.h"
@@ -99,8 +100,11 @@ struct RuntimeStatistics {
   uint64_t instantiate_ns = 0;
   cell::PoolStatistics pool;
   memory::SlotPoolStatistics slots;
+  ScratchStatistics scratch;
 
   void write_json(JsonWriter& json) const;
+  // In Prometheus' text format.
+  std::string metrics_text() const;
 };
 
 // Loads modules and makes instances.  Thread-safe.  Modules and instances may outlive it.
