@@ -218,7 +218,8 @@ size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// What a person may have meant: a name a letter off, one that holds the word, or one a few letters off; or nothing.
+// What a person may have meant: a name a letter off, one that holds the word, or one a few letters off; or
+// nothing.
 std::string_view nearest_option(std::string_view name) {
   constexpr size_t kHoldsMin = 4;
   constexpr size_t kTypo = 1;
