@@ -8,7 +8,7 @@ std::shared_ptr<SlotPool> SlotPool::create(size_t kept_max) {
   return std::shared_ptr<SlotPool>(new SlotPool(kept_max));
 }
 
-SlotPool::SlotPool(size_t kept_max) : kept_max_(kept_max) {
+SlotPool::SlotPool(size_t kept_max) : kept_max_(kept_max), registration_(*this) {
   Result<std::unique_ptr<PageScanner>> scanner = PageScanner::create();
   if (scanner.ok()) scanner_ = std::move(scanner).value();
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "spore/base/fork.h"
 #include "spore/base/mutex.h"
 #include "spore/base/status.h"
 #include "spore/memory/slot.h"
@@ -21,10 +22,13 @@ struct SlotPoolStatistics {
 };
 
 // Thread-safe.  Slots may outlive their user's interest in it: each keeps it alive.
-class SlotPool : public std::enable_shared_from_this<SlotPool> {
+class SlotPool : public std::enable_shared_from_this<SlotPool>, private ForkAware {
  public:
   // `kept_max` cleared slots are kept, of all shapes together.
   static std::shared_ptr<SlotPool> create(size_t kept_max);
+  virtual ~SlotPool() = default;
+  SlotPool(const SlotPool&) = delete;
+  SlotPool& operator=(const SlotPool&) = delete;
 
   struct GiveBack {
     void operator()(Slot* slot) const noexcept;
@@ -41,12 +45,16 @@ class SlotPool : public std::enable_shared_from_this<SlotPool> {
  private:
   explicit SlotPool(size_t kept_max);
   void give_back(std::unique_ptr<Slot> slot) noexcept SPORE_EXCLUDES(mutex_);
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+  void repair_in_child() override {}  // what is free here is free in the child
 
   size_t kept_max_;
   std::shared_ptr<const PageScanner> scanner_;
   mutable Mutex mutex_;
   std::map<SlotShape, std::vector<std::unique_ptr<Slot>>> free_ SPORE_GUARDED_BY(mutex_);
   SlotPoolStatistics statistics_ SPORE_GUARDED_BY(mutex_);
+  ForkRegistration registration_;
 };
 
 }  // namespace spore::memory
