@@ -60,8 +60,12 @@ struct ResetCounters {
 //      writable without a fault: after a growth there is a scan.
 //   4. The kernel makes no clean page private by itself, except that it collapses small pages into a huge
 //   one:
-//      slots are MADV_NOHUGEPAGE, which also refuses MADV_COLLAPSE.
-//   5. After a fork, or on another thread than the mark's, marks differ: a scan.
+//      slots are MADV_NOHUGEPAGE, which also refuses MADV_COLLAPSE.  What it is asked for is of clause 2:
+//      MADV_POPULATE_WRITE, and mlock() or mlockall(), which make all pages of a slot private and writable.
+//      A process that locks its memory does it before the first slot is opened, or calls touched().
+//   5. The mark is of the thread that called begin() or, since then, reset(), and whoever calls the guest on
+//      another one calls begin() there first.  After a fork, or on another thread than the mark's, marks
+//      differ: a scan.
 // Swapped pages are still private; the scan finds them, and refilling brings them in.
 class Slot {
  public:
@@ -89,7 +93,12 @@ class Slot {
 
   // This thread will use it from now on.  Nobody wrote to it since it was opened or reset.
   void begin() {
-    if (mark_.mapped()) mark_ = ThreadFaults::here().mark(options_.fault_counter);
+    ThreadFaults& faults = ThreadFaults::here();
+    if (mark_.mapped()) {
+      mark_ = faults.mark(options_.fault_counter);
+    } else if (!faults.made(mark_)) {
+      mark_ = {};  // another thread's: its faults tell nothing of this one's
+    }
   }
   // Somebody may write to it in a way that this thread's counter does not show.
   void touched() {
