@@ -53,13 +53,13 @@ struct ResetCounters {
 // set, which each reset refills.  A scan is skipped if none can have joined since begin() or the last reset:
 //   1. The guest, Wasmtime's own copies and fills, and host code on this thread write in user mode: the first
 //      write to a clean page is a page fault of this thread, which its counter shows (ThreadFaults).
-//   2. Whoever lets something else write calls touched() first: a host function that passes the memory to a
-//      system call, to another thread or to io_uring.  Everything that hands out the memory's bytes to host
-//      functions does (engine::Caller::memory).
+//   2. Whoever lets something else write calls touched() first, and has it end before reset(): a host
+//   function
+//      that passes the memory to a system call, to another thread or to io_uring.  Everything that hands out
+//      the memory's bytes to host functions does (engine::Caller::memory).
 //   3. Pages that are closed by a shrinking reset and opened by a later growth may be private already, and
 //      writable without a fault: after a growth there is a scan.
-//   4. The kernel makes no clean page private by itself, except that it collapses small pages into a huge
-//   one:
+//   4. By itself the kernel makes no clean page private, but where it collapses small pages into a huge one:
 //      slots are MADV_NOHUGEPAGE, which also refuses MADV_COLLAPSE.  What it is asked for is of clause 2:
 //      MADV_POPULATE_WRITE, and mlock() or mlockall(), which make all pages of a slot private and writable.
 //      A process that locks its memory does it before the first slot is opened, or calls touched().
