@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -80,35 +81,40 @@ inline std::string guards_differ(const memory::Slot& slot) {
 class Start {
  public:
   // `data` and then zeros.  Without data there is no image.
-  Start(std::vector<std::byte> data, size_t bytes) : all_(std::move(data)), now_(bytes) {
-    if (!all_.empty()) {
-      std::vector<std::byte> pages = all_;
-      pages.resize((pages.size() + kPage - 1) / kPage * kPage);
-      image_ = memory::PageImage::create(pages).value();
-    }
-    all_.resize(bytes);
+  Start(std::vector<std::byte> data, size_t bytes) : bytes_(bytes), data_(std::move(data)), now_(kWasmPage) {
+    std::vector<std::byte> pages = data_;
+    pages.resize((pages.size() + kPage - 1) / kPage * kPage);
+    if (!pages.empty()) image_ = memory::PageImage::create(pages).value();
+    data_.resize((data_.size() + kWasmPage - 1) / kWasmPage * kWasmPage);
   }
 
-  size_t bytes() const { return all_.size(); }
+  size_t bytes() const { return bytes_; }
   const std::shared_ptr<const memory::PageImage>& image() const { return image_; }
   Status open(memory::Slot& slot, const memory::ResetOptions& options = {}) const {
-    return slot.open(bytes(), image_, options);
+    return slot.open(bytes_, image_, options);
   }
 
   // The first byte that is not as it was; "" if there is none.  Takes no page fault in user mode.
   std::string differs(const memory::Slot& slot) {
-    if (slot.bytes() != bytes()) return "it has " + std::to_string(slot.bytes()) + " bytes";
-    if (!copy_from(slot.base(), now_)) return "it cannot be read";
-    const auto [is, was] = std::ranges::mismatch(now_, all_);
-    if (is == now_.end()) return "";
-    const auto at = static_cast<size_t>(is - now_.begin());
-    return "byte " + std::to_string(at) + " of page " + std::to_string(at / kPage) + " is " +
-           std::to_string(static_cast<int>(*is)) + ", not " + std::to_string(static_cast<int>(*was));
+    static constexpr std::array<std::byte, kWasmPage> kZeros{};
+    if (slot.bytes() != bytes_) return "it has " + std::to_string(slot.bytes()) + " bytes";
+    for (size_t offset = 0; offset < bytes_; offset += kWasmPage) {
+      if (!copy_from(slot.base() + offset, now_)) return "it cannot be read";
+      const std::byte* was = offset < data_.size() ? &data_[offset] : kZeros.data();
+      if (std::memcmp(now_.data(), was, kWasmPage) == 0) continue;
+      size_t at = 0;
+      while (now_[at] == was[at]) at++;
+      return "byte " + std::to_string(offset + at) + " of page " + std::to_string((offset + at) / kPage) +
+             " is " + std::to_string(static_cast<int>(now_[at])) + ", not " +
+             std::to_string(static_cast<int>(was[at]));
+    }
+    return "";
   }
 
  private:
-  std::vector<std::byte> all_;
-  std::vector<std::byte> now_;  // made once: the first use of memory is a page fault
+  size_t bytes_;
+  std::vector<std::byte> data_;  // and zeros, to a multiple of kWasmPage
+  std::vector<std::byte> now_;   // made once: the first use of memory is a page fault
   std::shared_ptr<const memory::PageImage> image_;
 };
 

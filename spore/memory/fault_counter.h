@@ -74,8 +74,8 @@ class ThreadFaults {
     return kind == FaultCounterKind::kNone ? FaultMark{} : system_call_mark();
   }
 
-  // A number for the calling thread that no other thread of this process ever has; not 0.
-  uint64_t thread() const { return thread_; }
+  // It is one of this thread's.
+  bool made(const FaultMark& mark) const { return mark.counter / 2 == thread_; }
 
   ThreadFaults(const ThreadFaults&) = delete;
   ThreadFaults& operator=(const ThreadFaults&) = delete;
@@ -104,7 +104,7 @@ class ThreadFaults {
   static constinit thread_local ThreadFaults* mine_;
 
   uint64_t generation_;
-  uint64_t thread_;
+  uint64_t thread_;                 // that no other thread of this process ever has; not 0
   const uint64_t* head_ = nullptr;  // the ring's
   uint64_t seen_ = 0;
   uint64_t mapped_faults_ = 0;  // looks that found the head moved; never goes back

@@ -54,15 +54,19 @@ struct ResetCounters {
 // set, which each reset refills.  A scan is skipped if none can have joined since begin() or the last reset:
 //   1. The guest, Wasmtime's own copies and fills, and host code on this thread write in user mode: the first
 //      write to a clean page is a page fault of this thread, which its counter shows (ThreadFaults).
-//   2. Whoever lets something else write calls touched() first: a host function that passes the memory to a
-//      system call, to another thread or to io_uring.  Everything that hands out the memory's bytes to host
-//      functions does (engine::Caller::memory).
+//   2. Whoever lets something else write calls touched() first, and has it end before reset(): a host
+//   function
+//      that passes the memory to a system call, to another thread or to io_uring.  Everything that hands out
+//      the memory's bytes to host functions does (engine::Caller::memory).
 //   3. Pages that are closed by a shrinking reset and opened by a later growth may be private already, and
 //      writable without a fault: after a growth there is a scan.
-//   4. The kernel makes no clean page private by itself, except that it collapses small pages into a huge
-//   one:
-//      slots are MADV_NOHUGEPAGE, which also refuses MADV_COLLAPSE.
-//   5. After a fork, or on another thread than the mark's, marks differ: a scan.
+//   4. By itself the kernel makes no clean page private, but where it collapses small pages into a huge one:
+//      slots are MADV_NOHUGEPAGE, which also refuses MADV_COLLAPSE.  What it is asked for is of clause 2:
+//      MADV_POPULATE_WRITE, and mlock() or mlockall(), which make all pages of a slot private and writable.
+//      A process that locks its memory does it before the first slot is opened, or calls touched().
+//   5. The mark is of the thread that called begin() or, since then, reset(), and whoever calls the guest on
+//      another one calls begin() there first.  After a fork, or on another thread than the mark's, marks
+//      differ: a scan.
 // Swapped pages are still private; the scan finds them, and refilling brings them in.
 class Slot {
  public:
@@ -90,7 +94,12 @@ class Slot {
 
   // This thread will use it from now on.  Nobody wrote to it since it was opened or reset.
   void begin() {
-    if (mark_.mapped()) mark_ = ThreadFaults::here().mark(options_.fault_counter);
+    ThreadFaults& faults = ThreadFaults::here();
+    if (mark_.mapped()) {
+      mark_ = faults.mark(options_.fault_counter);
+    } else if (!faults.made(mark_)) {
+      mark_ = {};  // another thread's: its faults tell nothing of this one's
+    }
   }
   // Somebody may write to it in a way that this thread's counter does not show.
   void touched() {

@@ -314,7 +314,7 @@ TEST_P(WriteSetTest, RandomLivesLeaveNoTrace) {
   };
   std::array<Used, 2> slots;
   for (Used& used : slots) used.slot = new_slot({.capacity = 8 * kWasmPage, .guard = kWasmPage});
-  for (int call = 0; call < 1500; call++) {
+  for (int call = 0; call < 1000; call++) {
     auto& [used, start] = slots[random(2)];
     if (start == nullptr || random(100) == 0) {
       ASSERT_TRUE(used->clear().ok());
