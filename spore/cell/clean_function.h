@@ -26,11 +26,9 @@ class CleanFunction<R(Args...)> {
   // Also looks the function up: what acquire() and Instance::function say.
   static Result<CleanFunction> create(std::shared_ptr<PoolEntry> entry, std::string_view name,
                                       void* user_data = nullptr) {
-    CleanFunction made(std::move(entry), std::string(name), user_data);
-    const Lease lease = SPORE_TRY(made.entry_->acquire(user_data));
-    Status why;
-    if (made.find(lease, why) == nullptr) return why;
-    return made;
+    const Lease lease = SPORE_TRY(entry->acquire(user_data));
+    SPORE_TRY(lease->function<R(Args...)>(name));
+    return CleanFunction(std::move(entry), std::string(name), user_data);
   }
 
   std::conditional_t<std::is_void_v<R>, Status, Result<R>> operator()(Args... args) const {

@@ -60,7 +60,8 @@ Status CleanInstance::make() {
 }
 
 Result<CleanInstance::Outcome> CleanInstance::reset() {
-  if (state_) [[likely]] {
+  // What somebody linked to it may still be used by him: he keeps that store, and this gets another.
+  if (state_ && instance_->store().alone()) [[likely]] {
     const Status status = state_->restore();
     if (status.ok()) [[likely]] {
       host::Wasi* wasi = instance_->wasi();

@@ -52,12 +52,18 @@ PoolEntry::PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint
 
 Result<Lease> PoolEntry::acquire_slowly(void* user_data) {
   PooledInstance* pooled = SPORE_TRY(pool_->take(*this));
-  return hand_out(pooled, user_data);
+  return hand_out(pooled, memory::ThreadFaults::here().thread(), user_data);
 }
 
 Result<std::vector<host::Value>> PoolEntry::call(std::string_view name, std::span<const host::Value> args,
                                                  void* user_data) {
   const Lease lease = SPORE_TRY(acquire(user_data));
+  return call_in(lease, name, args);
+}
+
+Result<std::vector<host::Value>> PoolEntry::call_in(const Lease& lease, std::string_view name,
+                                                    std::span<const host::Value> args) {
+  if (lease->code().exported_function(name) == nullptr) return lease->dynamic_function(name).status().copy();
   Status why;
   const size_t number = function_number(name, typeid(host::DynamicFunction));
   const auto* found = function<host::DynamicFunction>(
@@ -70,16 +76,16 @@ Status PoolEntry::warm_up(uint32_t instances) {
   for (;;) {
     {
       const MutexLock lock(pool_->mutex_);
+      if (state_.closed) return Status::unavailable("{} was closed", pool_name(*this));
       if (state_.live() >= instances) return {};
-      Pool::Room room = pool_->find_room(*this);
-      if (!room.yes) return std::move(room.full);
-      state_.being_made++;
-      pool_->live_++;
+      const Pool::Room room = pool_->find_room(*this);
+      if (!room.yes()) {
+        return Status::limit_exceeded("{}: no room for {} instances made ahead ({}={})", pool_name(*this),
+                                      instances, room.option, room.limit);
+      }
+      pool_->enter(*this);
     }
-    Result<Pool::Owned> made = pool_->make(*this);
-    const MutexLock lock(pool_->mutex_);
-    PooledInstance* pooled = SPORE_TRY(pool_->finish(*this, std::move(made)));
-    state_.idle.push_back(pooled);
+    pool_->put_back(SPORE_TRY(pool_->make_entered(*this, true)));
   }
 }
 
@@ -106,13 +112,12 @@ void PoolEntry::give_back(PooledInstance* pooled, bool discard) {
   if (!make_clean(*pooled)) [[unlikely]]
     return pool_->remove(pooled, &PoolCounts::retired);
   pooled->last_use_ms.store(coarse_ms(), std::memory_order_relaxed);
-  // Sequentially consistent, and before the look at attention_: whoever begins to wait, or closes, raises
-  // that first and looks into the shards then.  One of the two sees the other.
-  PooledInstance* other = shard().parked.exchange(pooled);
-  if (other != nullptr) [[unlikely]]
-    pool_->put_idle(other);
-  if (pool_->attention_.load() != 0) [[unlikely]]
-    pool_->attend(*this);
+  pooled->user.store(0, std::memory_order_relaxed);
+  PooledInstance* none = nullptr;
+  Shard& shard = shards_[memory::ThreadFaults::here().thread() % kShards];
+  if (!shard.parked.compare_exchange_strong(none, pooled, std::memory_order_release)) [[unlikely]] {
+    pool_->put_back(pooled);
+  }
 }
 
 bool PoolEntry::make_clean(PooledInstance& pooled) {
@@ -180,82 +185,104 @@ Result<Lease> Pool::acquire(const std::shared_ptr<const Blueprint>& blueprint,
 }
 
 Result<PooledInstance*> Pool::take(PoolEntry& entry) {
-  for (;;) {
-    Attempt attempt = try_take(entry);
-    if (attempt.kind == Attempt::kFull) attempt = wait_for_room(entry);
-    if (attempt.kind == Attempt::kIdle) return attempt.idle;
-    if (attempt.kind == Attempt::kFull || attempt.kind == Attempt::kClosed) return std::move(attempt.why);
-    if (attempt.kind == Attempt::kEvicted) continue;  // the victim goes here, without the lock
-    Result<Owned> made = make(entry);
+  Attempt attempt;
+  {
+    std::vector<Owned> evicted;  // go after the lock
     const MutexLock lock(mutex_);
-    entry.state_.counts.misses += made.ok() ? 1 : 0;
-    return finish(entry, std::move(made));
+    attempt = try_take(entry, evicted);
+    if (attempt.kind == Attempt::kFull) attempt = wait_for_room(entry, evicted);
+    if (attempt.kind == Attempt::kFull) return full(entry, attempt.room);
   }
+  if (attempt.kind == Attempt::kIdle) return attempt.idle;
+  if (attempt.kind == Attempt::kMake) return make_entered(entry, false);
+  return Status::unavailable("{} was closed, or its module unloaded", pool_name(entry));
 }
 
-Pool::Attempt Pool::try_take(PoolEntry& entry) {
-  const MutexLock lock(mutex_);
-  return try_take_locked(entry);
-}
-
-// The condition variable takes the mutex by itself, which the analysis cannot follow.
-Pool::Attempt Pool::wait_for_room(PoolEntry& entry) SPORE_NO_THREAD_SAFETY_ANALYSIS {
-  attention_.fetch_add(1);  // before the look at the shards: see give_back()
-  std::unique_lock<std::mutex> lock(mutex_.native());
-  PoolCounts& counts = entry.state_.counts;
-  counts.waits++;
+// The condition variable lets the mutex go and takes it again by itself, which the analysis cannot follow.
+Pool::Attempt Pool::wait_for_room(PoolEntry& entry,
+                                  std::vector<Owned>& evicted) SPORE_NO_THREAD_SAFETY_ANALYSIS {
   const Clock::time_point begin = Clock::now();
   const Clock::time_point end = begin + std::chrono::milliseconds(options_.wait_timeout_ms);
-  Attempt attempt = try_take_locked(entry);
-  while (attempt.kind == Attempt::kFull && Clock::now() < end) {
-    waiting().changed.wait_until(lock, end);
-    attempt = try_take_locked(entry);
-  }
-  counts.wait_ns += static_cast<uint64_t>((Clock::now() - begin).count());
-  counts.timeouts += attempt.kind == Attempt::kFull ? 1 : 0;
-  attention_.fetch_sub(1);
-  return attempt;
-}
-
-Pool::Attempt Pool::try_take_locked(PoolEntry& entry) {
+  std::unique_lock<std::mutex> lock(mutex_.native(), std::adopt_lock);
+  PoolEntry::State& state = entry.state_;
+  state.counts.waits++;
+  state.waiting++;
+  bar(entry);
+  bool for_any = false;
   Attempt attempt;
-  if (entry.state_.closed) {
-    attempt.kind = Attempt::kClosed;
-    attempt.why = Status::unavailable("{} was closed, or its module unloaded", pool_name(entry));
-    return attempt;
+  for (;;) {
+    attempt = try_take(entry, evicted);
+    if (attempt.kind != Attempt::kFull) break;
+    if (!attempt.room.own && !for_any) {
+      // What keeps it out may go by whatever another entry gives back.  Look again when all of them tell.
+      for_any = true;
+      waiting_for_any_++;
+      for (const auto& [key, other] : entries_) bar(*other);
+      continue;
+    }
+    if (Clock::now() >= end) break;
+    if (!evicted.empty()) {
+      lock.unlock();
+      evicted.clear();
+      lock.lock();
+    } else {
+      waiting().changed.wait_until(lock, end);
+    }
   }
-  attempt.idle = claim_idle(entry);
-  if (attempt.idle != nullptr) return attempt;
-  Room room = find_room(entry);
-  if (room.yes) {
-    attempt.kind = Attempt::kMake;
-    entry.state_.being_made++;
-    live_++;
-  } else if (room.victim != nullptr) {
-    attempt.kind = Attempt::kEvicted;
-    room.victim->entry->state_.counts.evicted++;
-    attempt.evicted = take_out(room.victim);
-  } else {
-    attempt.kind = Attempt::kFull;
-    attempt.why = std::move(room.full);
-  }
+  state.waiting--;
+  if (for_any) waiting_for_any_--;
+  state.counts.wait_ns += static_cast<uint64_t>((Clock::now() - begin).count());
+  state.counts.timeouts += attempt.kind == Attempt::kFull ? 1 : 0;
+  lock.release();
   return attempt;
 }
 
-// Enters into the books what make() made; the caller owns it.
-Result<PooledInstance*> Pool::finish(PoolEntry& entry, Result<Owned> made) {
-  entry.state_.being_made--;
+Pool::Attempt Pool::try_take(PoolEntry& entry, std::vector<Owned>& evicted) {
+  if (entry.state_.closed) return {.kind = Attempt::kClosed};
+  PooledInstance* idle = claim_idle(entry);
+  if (idle != nullptr) return {.kind = Attempt::kIdle, .idle = idle};
+  for (;;) {
+    Room room = find_room(entry);
+    if (room.yes()) {
+      enter(entry);
+      return {.kind = Attempt::kMake};
+    }
+    PooledInstance* victim = find_victim(room);
+    if (victim == nullptr) return {.kind = Attempt::kFull, .room = std::move(room)};
+    if (victim->entry.get() == &entry) return {.kind = Attempt::kIdle, .idle = victim};  // back just now
+    victim->entry->state_.counts.evicted++;
+    evicted.push_back(take_out(victim));
+  }
+}
+
+void Pool::enter(PoolEntry& entry) {
+  entry.state_.being_made++;
+  live_++;
+}
+
+Result<PooledInstance*> Pool::make_entered(PoolEntry& entry, bool ahead) {
+  const uint64_t generation = process_generation();
+  Result<Owned> made = make(entry);
+  const MutexLock lock(mutex_);
+  // A guest's start forked, and this is the child, which took it for another thread's.
+  if (generation != process_generation()) enter(entry);
+  PoolEntry::State& state = entry.state_;
+  state.being_made--;
   waiting().changed.notify_all();
   if (!made.ok()) {
     live_--;
-    entry.state_.counts.failed++;
+    state.counts.failed++;
     return std::move(made).status();
   }
-  entry.state_.counts.created++;
+  state.counts.created++;
+  state.counts.misses += ahead ? 0 : 1;
   PooledInstance* pooled = made.value().get();
   pooled->last_use_ms.store(coarse_ms());
-  if (entry.state_.closed) pooled->unwanted.store(true);  // closed meanwhile: it serves this once
-  entry.state_.instances.push_back(std::move(made).value());
+  if (state.closed) pooled->unwanted.store(true);  // closed meanwhile: it serves this once
+  state.instances.push_back(std::move(made).value());
+  state.idle.reserve(state.instances.capacity());  // whatever is put back later finds its place
+  // Somebody who waits did not see it.
+  if (state.waiting > 0 || waiting_for_any_ > 0) bar(entry);
   return pooled;
 }
 
@@ -288,9 +315,32 @@ Result<std::shared_ptr<const Image>> Pool::image_of(PoolEntry& entry) SPORE_NO_T
 
 // --- idle instances ------------------------------------------------------------------------------------
 
+// From now on nothing is parked in its shards, nor taken from there: what is idle is in the one list, and
+// whoever gives back finds out under the mutex who waits and what is unwanted.  Who waits bars first and
+// looks then: so none is parked behind his back.
+void Pool::bar(PoolEntry& entry) {
+  if (std::exchange(entry.state_.barred, true)) return;
+  for (PoolEntry::Shard& shard : entry.shards_) {
+    PooledInstance* parked = shard.parked.exchange(PoolEntry::barred(), std::memory_order_acquire);
+    if (parked != nullptr) entry.state_.idle.push_back(parked);
+  }
+}
+
+// If there is no reason for it any more.
+void Pool::unbar(PoolEntry& entry) {
+  PoolEntry::State& state = entry.state_;
+  if (!state.barred || state.closed || state.waiting > 0 || waiting_for_any_ > 0) return;
+  // One that is still out may be on its way back, past the question whether it is unwanted.
+  const auto unwanted = [](const Owned& pooled) { return pooled->unwanted.load() && !pooled->lost; };
+  if (std::ranges::any_of(state.instances, unwanted)) return;
+  for (PoolEntry::Shard& shard : entry.shards_) shard.parked.store(nullptr, std::memory_order_release);
+  state.barred = false;
+}
+
 // All that are idle now.  Between this and claim() one may be taken: then claim() says no.
 std::vector<PooledInstance*> Pool::idle_of(PoolEntry& entry) const {
   std::vector<PooledInstance*> idle = entry.state_.idle;
+  if (entry.state_.barred) return idle;
   for (const PoolEntry::Shard& shard : entry.shards_) {
     PooledInstance* parked = shard.parked.load(std::memory_order_acquire);
     if (parked != nullptr) idle.push_back(parked);
@@ -303,7 +353,7 @@ bool Pool::claim(PooledInstance* pooled) {
   if (std::erase(pooled->entry->state_.idle, pooled) > 0) return true;
   return std::ranges::any_of(pooled->entry->shards_, [&](PoolEntry::Shard& shard) {
     PooledInstance* expected = pooled;
-    return shard.parked.compare_exchange_strong(expected, nullptr);
+    return shard.parked.compare_exchange_strong(expected, nullptr, std::memory_order_acquire);
   });
 }
 
@@ -313,37 +363,32 @@ PooledInstance* Pool::claim_idle(PoolEntry& entry) {
     entry.state_.idle.pop_back();
     return last;
   }
+  if (entry.state_.barred) return nullptr;
   for (PoolEntry::Shard& shard : entry.shards_) {
-    PooledInstance* parked = shard.parked.exchange(nullptr);
+    PooledInstance* parked = shard.parked.exchange(nullptr, std::memory_order_acquire);
     if (parked != nullptr) return parked;
   }
   return nullptr;
 }
 
-void Pool::put_idle(PooledInstance* pooled) {
-  const MutexLock lock(mutex_);
-  pooled->entry->state_.idle.push_back(pooled);
-}
-
-// Out of line: only while somebody waits or an entry is closed.
-void Pool::attend(PoolEntry& entry) {
-  std::vector<Owned> removed;
+// It is clean, or new.
+void Pool::put_back(PooledInstance* pooled) {
+  const std::shared_ptr<PoolEntry> entry = pooled->entry;  // goes after the lock
   std::vector<std::shared_ptr<PoolEntry>> dropped;
+  Owned out;
   const MutexLock lock(mutex_);
+  if (pooled->unwanted.load()) {
+    entry->state_.counts.cleared++;
+    out = take_out(pooled);
+  } else {
+    entry->state_.idle.push_back(pooled);
+  }
   waiting().changed.notify_all();
-  if (entry.state_.closed) close_entry(entry, removed);
-  drop_empty_entries(dropped);
+  unbar(*entry);
+  if (entry->state_.closed) drop_empty_entries(dropped);
 }
 
 // --- room ----------------------------------------------------------------------------------------------
-
-uint32_t Pool::live_of(std::string_view domain) const {
-  uint32_t live = 0;
-  for (const auto& [key, entry] : entries_) {
-    if (entry->domain_ == domain) live += entry->state_.live();
-  }
-  return live;
-}
 
 uint64_t Pool::bytes_of(std::string_view domain) const {
   uint64_t bytes = 0;
@@ -354,72 +399,85 @@ uint64_t Pool::bytes_of(std::string_view domain) const {
   return bytes;
 }
 
-// The idle instance that was not used for the longest time, of `of` or, if that is null, of a domain.
-// Claimed.
-PooledInstance* Pool::find_victim(const std::string* domain, PoolEntry* of) {
+// When the whole pool is full, the room comes from the domain that has the most beyond its share: an equal
+// part of instances_max for each domain that has any.  A domain that has its share or more pays with its own:
+// so no tenant can drive out others.  If there are more domains than places, each may have one, in turn.
+Pool::Room Pool::find_room(const PoolEntry& entry) const {
+  const PoolOptions& options = options_;
+  // All of its own are in use, or they would have been taken.
+  const uint32_t own = entry.state_.live();
+  if (own >= options.instances_per_module_max) {
+    return {.option = "instances_per_module_max",
+            .limit = options.instances_per_module_max,
+            .used = own,
+            .own = true};
+  }
+  std::map<std::string_view, uint32_t> domains{{entry.domain_, 0}};
+  for (const auto& [key, other] : entries_) {
+    if (other->state_.live() > 0) domains[other->domain_] += other->state_.live();
+  }
+  const uint32_t in_domain = domains[entry.domain_];
+  if (options.instances_per_domain_max != 0 && in_domain >= options.instances_per_domain_max) {
+    return {.option = "instances_per_domain_max",
+            .limit = options.instances_per_domain_max,
+            .used = in_domain,
+            .of = ", its domain",
+            .domains = {entry.domain_}};
+  }
+  const uint64_t bytes = options.bytes_per_domain_max == 0 ? 0 : bytes_of(entry.domain_);
+  if (bytes > options.bytes_per_domain_max) {
+    return {.option = "bytes_per_domain_max",
+            .limit = options.bytes_per_domain_max,
+            .used = bytes,
+            .domains = {entry.domain_}};
+  }
+  if (live_ < options.instances_max) return {};
+
+  Room room{.option = "instances_max", .limit = options.instances_max, .used = live_, .of = ", all modules"};
+  const auto share = static_cast<uint32_t>(options.instances_max / domains.size());
+  room.any_domain = share == 0 && in_domain == 0;
+  std::vector<std::pair<uint32_t, std::string_view>> by_size;
+  for (const auto& [domain, live] : domains) {
+    if (domain == entry.domain_ || (in_domain < share && live > share)) by_size.emplace_back(live, domain);
+  }
+  std::ranges::sort(by_size, std::greater<>());
+  for (const auto& [live, domain] : by_size) room.domains.push_back(domain);
+  return room;
+}
+
+Status Pool::full(const PoolEntry& entry, const Room& room) const {
+  if (room.option == "bytes_per_domain_max") {
+    return Status::limit_exceeded(
+        "{}: the instances of its domain hold {} bytes and were busy for {} ms (bytes_per_domain_max={}, "
+        "wait_timeout_ms={})",
+        pool_name(entry), room.used, options_.wait_timeout_ms, room.limit, options_.wait_timeout_ms);
+  }
+  return Status::limit_exceeded("{}{}: {} of {} instances busy for {} ms ({}={}, wait_timeout_ms={})",
+                                pool_name(entry), room.of, room.used, room.limit, options_.wait_timeout_ms,
+                                room.option, room.limit, options_.wait_timeout_ms);
+}
+
+// An idle instance that is to go for another, claimed; null if there is none.
+PooledInstance* Pool::find_victim(const Room& room) {
+  for (const std::string_view domain : room.domains) {
+    PooledInstance* victim = claim_oldest(&domain);
+    if (victim != nullptr) return victim;
+  }
+  return room.any_domain ? claim_oldest(nullptr) : nullptr;
+}
+
+// The idle instance of a domain, or of all, that was not used for the longest time.
+PooledInstance* Pool::claim_oldest(const std::string_view* domain) {
   for (;;) {
     PooledInstance* oldest = nullptr;
     for (const auto& [key, entry] : entries_) {
-      if (of != nullptr ? entry.get() != of : entry->domain_ != *domain) continue;
+      if (domain != nullptr && entry->domain_ != *domain) continue;
       for (PooledInstance* idle : idle_of(*entry)) {
         if (oldest == nullptr || idle->last_use_ms.load() < oldest->last_use_ms.load()) oldest = idle;
       }
     }
     if (oldest == nullptr || claim(oldest)) return oldest;
   }
-}
-
-// May another instance be made for `entry`, or in the place of which, or which limit says no?
-//
-// When the whole pool is full, the room comes from the domain that has the most beyond its share: an equal
-// part of instances_max for each domain that has any.  A domain that has its share or more pays with its own:
-// so no tenant can drive out others.
-Pool::Room Pool::find_room(PoolEntry& entry) {
-  const PoolOptions& options = options_;
-  const auto full = [&](uint32_t busy, std::string_view option, uint64_t limit, std::string_view what) {
-    return Room{.full = Status::limit_exceeded(
-                    "{}{}: {} of {} instances busy for {} ms ({}={}, wait_timeout_ms={})", pool_name(entry),
-                    what, busy, limit, options.wait_timeout_ms, option, limit, options.wait_timeout_ms)};
-  };
-  // All of its own are in use, or they would have been taken.
-  const uint32_t own = entry.state_.live();
-  if (own >= options.instances_per_module_max) {
-    return full(own, "instances_per_module_max", options.instances_per_module_max, "");
-  }
-  const uint32_t in_domain = live_of(entry.domain_);
-  if (options.instances_per_domain_max != 0 && in_domain >= options.instances_per_domain_max) {
-    PooledInstance* victim = find_victim(&entry.domain_, nullptr);
-    if (victim != nullptr) return Room{.victim = victim};
-    return full(in_domain, "instances_per_domain_max", options.instances_per_domain_max, ", its domain");
-  }
-  const uint64_t bytes = options.bytes_per_domain_max == 0 ? 0 : bytes_of(entry.domain_);
-  if (bytes > options.bytes_per_domain_max) {
-    PooledInstance* victim = find_victim(&entry.domain_, nullptr);
-    if (victim != nullptr) return Room{.victim = victim};
-    return Room{.full = Status::limit_exceeded(
-                    "{}: the instances of its domain hold {} bytes and were busy for {} ms "
-                    "(bytes_per_domain_max={}, wait_timeout_ms={})",
-                    pool_name(entry), bytes, options.wait_timeout_ms, options.bytes_per_domain_max,
-                    options.wait_timeout_ms)};
-  }
-  if (live_ < options.instances_max) return Room{.yes = true};
-
-  std::map<std::string_view, uint32_t> domains;
-  domains[entry.domain_] = in_domain;
-  for (const auto& [key, other] : entries_) {
-    if (other->state_.live() > 0) domains[other->domain_] = live_of(other->domain_);
-  }
-  const auto share = static_cast<uint32_t>(options.instances_max / domains.size());
-  std::vector<std::pair<uint32_t, std::string>> by_size;
-  for (const auto& [domain, live] : domains) {
-    if (domain == entry.domain_ || (in_domain < share && live > share)) by_size.emplace_back(live, domain);
-  }
-  std::ranges::sort(by_size, std::greater<>());
-  for (const auto& [live, domain] : by_size) {
-    PooledInstance* victim = find_victim(&domain, nullptr);
-    if (victim != nullptr) return Room{.victim = victim};
-  }
-  return full(live_, "instances_max", options.instances_max, ", all modules");
 }
 
 // --- removing ------------------------------------------------------------------------------------------
@@ -433,7 +491,7 @@ Pool::Owned Pool::take_out(PooledInstance* pooled) {
   Owned out = std::move(*found);
   instances.erase(found);
   add_counts(*out, entry.state_.counts);
-  live_--;
+  (out->lost ? entry.state_.lost : live_)--;
   return out;
 }
 
@@ -444,20 +502,19 @@ void Pool::remove(PooledInstance* pooled, uint64_t PoolCounts::* reason) {
   const MutexLock lock(mutex_);
   entry->state_.counts.*reason += 1;
   out = take_out(pooled);
-  if (attention_.load() != 0) waiting().changed.notify_all();
+  waiting().changed.notify_all();
+  unbar(*entry);
   if (entry->state_.closed) drop_empty_entries(dropped);
 }
 
-void Pool::close_entry(PoolEntry& entry, std::vector<Owned>& removed) {
-  if (!entry.state_.closed) {
-    entry.state_.closed = true;
-    attention_.fetch_add(1);  // until it is empty; before the look at the shards: see give_back()
-  }
+void Pool::clear_entry(PoolEntry& entry, std::vector<Owned>& removed) {
+  bar(entry);
   for (const Owned& pooled : entry.state_.instances) pooled->unwanted.store(true);
   while (PooledInstance* idle = claim_idle(entry)) {
     entry.state_.counts.cleared++;
     removed.push_back(take_out(idle));
   }
+  unbar(entry);
 }
 
 // Closed ones without instances, and such as nobody knows but this pool.
@@ -469,7 +526,6 @@ void Pool::drop_empty_entries(std::vector<std::shared_ptr<PoolEntry>>& dropped) 
       ++at;
       continue;
     }
-    if (entry.state_.closed) attention_.fetch_sub(1);
     PoolCounts counts = entry.state_.counts;
     counts -= entry.state_.zero;
     past_ += counts;
@@ -482,13 +538,7 @@ void Pool::drop_empty_entries(std::vector<std::shared_ptr<PoolEntry>>& dropped) 
 void Pool::clear() {
   std::vector<Owned> removed;
   const MutexLock lock(mutex_);
-  for (const auto& [key, entry] : entries_) {
-    for (const Owned& pooled : entry->state_.instances) pooled->unwanted.store(true);
-    while (PooledInstance* idle = claim_idle(*entry)) {
-      entry->state_.counts.cleared++;
-      removed.push_back(take_out(idle));
-    }
-  }
+  for (const auto& [key, entry] : entries_) clear_entry(*entry, removed);
   waiting().changed.notify_all();
 }
 
@@ -497,7 +547,9 @@ void Pool::forget(const Blueprint& blueprint) {
   std::vector<std::shared_ptr<PoolEntry>> dropped;
   const MutexLock lock(mutex_);
   for (const auto& [key, entry] : entries_) {
-    if (key.first == &blueprint) close_entry(*entry, removed);
+    if (key.first != &blueprint) continue;
+    entry->state_.closed = true;
+    clear_entry(*entry, removed);
   }
   drop_empty_entries(dropped);
   waiting().changed.notify_all();
@@ -508,7 +560,10 @@ void Pool::close() {
   std::vector<std::shared_ptr<PoolEntry>> dropped;
   const MutexLock lock(mutex_);
   closed_ = true;
-  for (const auto& [key, entry] : entries_) close_entry(*entry, removed);
+  for (const auto& [key, entry] : entries_) {
+    entry->state_.closed = true;
+    clear_entry(*entry, removed);
+  }
   drop_empty_entries(dropped);
   waiting().changed.notify_all();
 }
@@ -522,12 +577,14 @@ void Pool::clean_up() {
   {
     const MutexLock lock(mutex_);
     const uint64_t now = coarse_ms();
+    const auto expired = [&](const PooledInstance* idle) {
+      const uint64_t last = idle->last_use_ms.load();
+      return now >= last && now - last >= options_.idle_expiry_ms;
+    };
     for (const auto& [key, entry] : entries_) {
       for (PooledInstance* idle : idle_of(*entry)) {
-        const uint64_t last = idle->last_use_ms.load();
-        const bool expired = now >= last && now - last >= options_.idle_expiry_ms;
-        if ((!expired && !idle->clean->can_trim()) || !claim(idle)) continue;
-        if (expired) {
+        if ((!expired(idle) && !idle->clean->can_trim()) || !claim(idle)) continue;
+        if (expired(idle)) {
           entry->state_.counts.expired++;
           removed.push_back(take_out(idle));
         } else {
@@ -536,14 +593,12 @@ void Pool::clean_up() {
       }
     }
     drop_empty_entries(dropped);
+    if (!removed.empty()) waiting().changed.notify_all();
   }
   for (PooledInstance* pooled : to_trim) {
     pooled->clean->trim();
-    put_idle(pooled);
+    put_back(pooled);
   }
-  if (attention_.load() == 0 || to_trim.empty()) return;
-  const MutexLock lock(mutex_);
-  waiting().changed.notify_all();
 }
 
 // The thread starts when it is first needed, and again in a forked child.
@@ -594,7 +649,28 @@ void Pool::keep_house(const std::weak_ptr<Pool>& pool, Waiting& waiting, std::ch
   }
 }
 
+// What other threads of the parent were doing does not go on here: who waits, who makes an instance, calls
+// that were submitted.  Instances that they had are nobody's.  They may be in the middle of a call and are
+// not touched any more, but they take no place.  (A lease that another thread took and gave to this one is
+// good; its instance just does not come back to the pool.)
 void Pool::repair_in_child() {
+  for (const auto& [key, entry] : entries_) {
+    PoolEntry::State& state = entry->state_;
+    state.waiting = 0;
+    live_ -= std::exchange(state.being_made, 0);
+    if (state.image_state == PoolEntry::ImageState::kMaking) state.image_state = PoolEntry::ImageState::kNone;
+    bar(*entry);  // also so that the next return comes by and starts the housekeeper
+    for (const Owned& pooled : state.instances) {
+      const bool idle = std::ranges::find(state.idle, pooled.get()) != state.idle.end();
+      if (idle || pooled->lost || pooled->user.load() == forker_) continue;
+      pooled->lost = true;
+      pooled->unwanted.store(true);
+      state.lost++;
+      live_--;
+    }
+  }
+  waiting_for_any_ = 0;
+  queued_.store(0);
   // Its thread is not here, nor are those that wait: nothing of it can be destroyed.
   [[maybe_unused]] const Waiting* abandoned = waiting_.release();
 }
@@ -618,10 +694,9 @@ PoolStatistics Pool::statistics() const {
   const uint64_t now = coarse_ms();
   statistics.counts = past_;
   statistics.queued = queued_.load();
-  statistics.waiting = attention_.load();
   for (const auto& [key, entry] : entries_) {
     const PoolEntry::State& state = entry->state_;
-    if (state.closed) statistics.waiting--;
+    statistics.waiting += state.waiting;
     PoolStatistics::Entry& of = statistics.entries.emplace_back();
     of.module = entry->module();
     of.domain = entry->domain();

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,6 +34,7 @@
 #include "spore/cell/pool_options.h"
 #include "spore/cell/pool_statistics.h"
 #include "spore/cell/pooled_instance.h"
+#include "spore/cell/submission.h"
 #include "spore/host/function.h"
 #include "spore/host/value.h"
 
@@ -83,50 +85,73 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   // kLimitExceeded: all are in use and none came free in wait_timeout_ms; the message names the option.
   // kUnavailable: the pool was closed, or the module unloaded.  How making an instance failed.
   Result<Lease> acquire(void* user_data = nullptr) {
-    PooledInstance* pooled = shard().parked.exchange(nullptr, std::memory_order_acq_rel);
-    if (pooled == nullptr) [[unlikely]]
+    const uint64_t thread = memory::ThreadFaults::here().thread();
+    std::atomic<PooledInstance*>& parked = shards_[thread % kShards].parked;
+    PooledInstance* pooled = parked.load(std::memory_order_relaxed);
+    if (pooled == nullptr || pooled == barred() ||
+        !parked.compare_exchange_strong(pooled, nullptr, std::memory_order_acquire)) [[unlikely]]
       return acquire_slowly(user_data);
-    return hand_out(pooled, user_data);
+    return hand_out(pooled, thread, user_data);
   }
 
   // One call in a clean instance.  What acquire() says, or DynamicFunction.
   Result<std::vector<host::Value>> call(std::string_view function, std::span<const host::Value> args,
                                         void* user_data = nullptr);
 
-  // Makes instances until there are so many.  kLimitExceeded: there is no room for more; how making one
-  // failed.
+  // The same, soon, by PoolOptions::executor.  `callback` is given what call() says, once: by the executor's
+  // thread, or by whoever cancels it; kUnavailable if the executor drops it or throws.  No lock is held then.
+  // kInvalidArgument: no executor, no callback; kLimitExceeded: queue_max.  Then there is no callback.
+  Result<Submission> submit(std::string function, std::vector<host::Value> args,
+                            Submission::Callback callback, void* user_data = nullptr);
+  // What the other says is in the future, too.
+  std::future<Submission::Answer> submit(std::string function, std::vector<host::Value> args,
+                                         void* user_data = nullptr);
+
+  // Makes instances until there are so many.  kLimitExceeded: there is no room for more; kUnavailable:
+  // closed; how making one failed.
   Status warm_up(uint32_t instances);
 
  private:
   friend class Pool;
   friend class Lease;
+  friend class Submission;
   template <typename Signature>
   friend class CleanFunction;
 
   // Where a thread leaves its instance for its own next call: it shares neither a lock nor a line with other
-  // threads.  Whoever exchanges the pointer for null owns the instance.
+  // threads.  Whoever exchanges the pointer for null owns the instance; who exchanges null for it gave it up,
+  // and with it all that kept this entry and the pool alive: nothing of them may be looked at after that.
   struct alignas(64) Shard {
-    std::atomic<PooledInstance*> parked{nullptr};
+    std::atomic<PooledInstance*> parked{nullptr};  // or barred()
   };
   static constexpr size_t kShards = 32;
+  // Stands in the shards of an entry while returns and requests must pass by the mutex, as somebody waits
+  // for an instance, or some are not to be had any more: see Pool::bar().
+  static PooledInstance* barred() {
+    static char place;
+    return reinterpret_cast<PooledInstance*>(&place);
+  }
 
   PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint> blueprint, std::string domain);
 
-  // The number by which its instances hold a function of this name and type.
+  // The number by which its instances hold a function of this name and type.  Only for names that the module
+  // exports: there are not more of them than that.
   size_t function_number(std::string_view name, std::type_index type);
   // The function, found in the instance at its first use.  Null, and `why`, if it is not there.
   template <typename F, typename Find>
   static const F* function(PooledInstance& pooled, size_t number, const Find& find, Status& why);
 
-  Shard& shard() { return shards_[memory::ThreadFaults::here().thread() % kShards]; }
   Result<Lease> acquire_slowly(void* user_data);
-  static Lease hand_out(PooledInstance* pooled, void* user_data) {
+  static Lease hand_out(PooledInstance* pooled, uint64_t thread, void* user_data) {
     pooled->uses.add();
+    pooled->user.store(thread, std::memory_order_relaxed);
     pooled->clean->begin(user_data);
     return Lease(pooled);
   }
   void give_back(PooledInstance* pooled, bool discard);
-  bool make_clean(PooledInstance& pooled);
+  static bool make_clean(PooledInstance& pooled);
+  Result<std::vector<host::Value>> call_in(const Lease& lease, std::string_view name,
+                                           std::span<const host::Value> args);
 
   std::shared_ptr<Pool> pool_;
   std::shared_ptr<const Blueprint> blueprint_;
@@ -139,6 +164,9 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
     std::vector<std::unique_ptr<PooledInstance>> instances;  // all, in use or not
     std::vector<PooledInstance*> idle;                       // those that are in no shard, last used last
     uint32_t being_made = 0;
+    uint32_t lost = 0;     // instances that are PooledInstance::lost
+    uint32_t waiting = 0;  // threads
+    bool barred = false;   // its shards are
     bool closed = false;
     ImageState image_state = ImageState::kNone;
     std::shared_ptr<const Image> image;  // null: this module is instantiated anew
@@ -146,7 +174,7 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
     PoolCounts counts;  // without those of living instances
     PoolCounts zero;    // what they were at the last reset_statistics()
 
-    uint32_t live() const { return static_cast<uint32_t>(instances.size()) + being_made; }
+    uint32_t live() const { return static_cast<uint32_t>(instances.size()) + being_made - lost; }
   };
   State state_;
 };
@@ -204,60 +232,74 @@ class Pool : public std::enable_shared_from_this<Pool>, private ForkAware {
     bool stop = false;
     bool needed = false;  // there is something to keep
   };
+  // Whether another instance may be made, and if not, which option says so and where room can come from.
   struct Room {
-    bool yes = false;
-    PooledInstance* victim = nullptr;
-    Status full;
+    std::string_view option;  // empty: yes
+    uint64_t limit = 0;
+    uint64_t used = 0;
+    std::string_view of;                    // of what: for the message
+    bool own = false;                       // only its own instances count
+    std::vector<std::string_view> domains;  // whose idle instances may go, the first one's first
+    bool any_domain = false;
+
+    bool yes() const { return option.empty(); }
   };
 
   // What came of looking for an instance: one that is idle, or leave to make one, entered into the books.
   struct Attempt {
-    enum Kind : uint8_t { kIdle, kMake, kEvicted, kFull, kClosed };
+    enum Kind : uint8_t { kIdle, kMake, kFull, kClosed };
     Kind kind = kIdle;
     PooledInstance* idle = nullptr;
-    Owned evicted;
-    Status why;
+    Room room;
   };
 
   explicit Pool(PoolOptions options);
 
   Result<PooledInstance*> take(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
-  Attempt try_take(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
-  Attempt try_take_locked(PoolEntry& entry) SPORE_REQUIRES(mutex_);
-  Attempt wait_for_room(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
+  // What was evicted for it is the caller's to let go, without the lock.
+  Attempt try_take(PoolEntry& entry, std::vector<Owned>& evicted) SPORE_REQUIRES(mutex_);
+  Attempt wait_for_room(PoolEntry& entry, std::vector<Owned>& evicted) SPORE_REQUIRES(mutex_);
+  void enter(PoolEntry& entry) SPORE_REQUIRES(mutex_);
+  // What was entered; `ahead`: not for somebody who asked for it.
+  Result<PooledInstance*> make_entered(PoolEntry& entry, bool ahead) SPORE_EXCLUDES(mutex_);
   Result<Owned> make(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
   Result<std::shared_ptr<const Image>> image_of(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
-  void put_idle(PooledInstance* pooled) SPORE_EXCLUDES(mutex_);
-  void attend(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
+  void put_back(PooledInstance* pooled) SPORE_EXCLUDES(mutex_);
   void remove(PooledInstance* pooled, uint64_t PoolCounts::* reason) SPORE_EXCLUDES(mutex_);
 
+  void bar(PoolEntry& entry) SPORE_REQUIRES(mutex_);
+  void unbar(PoolEntry& entry) SPORE_REQUIRES(mutex_);
   PooledInstance* claim_idle(PoolEntry& entry) SPORE_REQUIRES(mutex_);
   static bool claim(PooledInstance* pooled);
   std::vector<PooledInstance*> idle_of(PoolEntry& entry) const SPORE_REQUIRES(mutex_);
-  Room find_room(PoolEntry& entry) SPORE_REQUIRES(mutex_);
-  PooledInstance* find_victim(const std::string* domain, PoolEntry* of) SPORE_REQUIRES(mutex_);
+  Room find_room(const PoolEntry& entry) const SPORE_REQUIRES(mutex_);
+  Status full(const PoolEntry& entry, const Room& room) const;
+  PooledInstance* find_victim(const Room& room) SPORE_REQUIRES(mutex_);
+  PooledInstance* claim_oldest(const std::string_view* domain) SPORE_REQUIRES(mutex_);
   Owned take_out(PooledInstance* pooled) SPORE_REQUIRES(mutex_);
-  uint32_t live_of(std::string_view domain) const SPORE_REQUIRES(mutex_);
   uint64_t bytes_of(std::string_view domain) const SPORE_REQUIRES(mutex_);
-  void close_entry(PoolEntry& entry, std::vector<Owned>& removed) SPORE_REQUIRES(mutex_);
+  void clear_entry(PoolEntry& entry, std::vector<Owned>& removed) SPORE_REQUIRES(mutex_);
   void drop_empty_entries(std::vector<std::shared_ptr<PoolEntry>>& dropped) SPORE_REQUIRES(mutex_);
   Waiting& waiting() SPORE_REQUIRES(mutex_);
   static void keep_house(const std::weak_ptr<Pool>& pool, Waiting& waiting,
                          std::chrono::milliseconds interval);
-  Result<PooledInstance*> finish(PoolEntry& entry, Result<Owned> made) SPORE_REQUIRES(mutex_);
 
-  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS {
+    const uint64_t thread = memory::ThreadFaults::here().thread();
+    mutex_.lock();
+    forker_ = thread;
+  }
   void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
   void repair_in_child() override;
 
   const PoolOptions options_;
-  // How many threads wait and how many entries are closed: more than 0 calls for a look at each return.
-  std::atomic<uint32_t> attention_{0};
   std::atomic<uint32_t> queued_{0};  // calls that were submitted and did not begin
   mutable Mutex mutex_;
   std::map<std::pair<const Blueprint*, std::string>, std::shared_ptr<PoolEntry>, std::less<>> entries_
       SPORE_GUARDED_BY(mutex_);
-  uint32_t live_ SPORE_GUARDED_BY(mutex_) = 0;  // instances of all entries
+  uint32_t live_ SPORE_GUARDED_BY(mutex_) = 0;             // instances of all entries
+  uint32_t waiting_for_any_ SPORE_GUARDED_BY(mutex_) = 0;  // threads, for an instance of any entry to go
+  uint64_t forker_ SPORE_GUARDED_BY(mutex_) = 0;           // the thread that forks
   bool closed_ SPORE_GUARDED_BY(mutex_) = false;
   PoolCounts past_ SPORE_GUARDED_BY(mutex_);  // of entries that are gone
   std::unique_ptr<Waiting> waiting_ SPORE_GUARDED_BY(mutex_);

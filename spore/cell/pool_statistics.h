@@ -29,7 +29,8 @@ struct PoolCounts {
   uint64_t wait_ns = 0;
   uint64_t timeouts = 0;  // waits in vain
 
-  uint64_t hits() const { return acquired - misses; }
+  // A reader may see the miss first.
+  uint64_t hits() const { return acquired < misses ? 0 : acquired - misses; }
   double hit_rate() const;
   // Means; 0 of nothing.
   double pages_per_reset() const;

@@ -36,7 +36,10 @@ struct PooledInstance {
   Counter resets_timed;
   Counter reset_ns;
   std::atomic<uint64_t> last_use_ms{0};  // of CLOCK_MONOTONIC_COARSE
+  std::atomic<uint64_t> user{0};         // ThreadFaults::thread() of whoever took it; 0: it is idle
   std::atomic<bool> unwanted{false};     // to be removed when it comes back
+  // Under the pool's mutex: a forked child has it from a thread that it does not have.
+  bool lost = false;
 };
 
 }  // namespace spore::cell

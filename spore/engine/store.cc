@@ -571,8 +571,12 @@ void Store::take_back(uint64_t fuel) {
   plain_ = false;
   trapped_ = false;
   if (!failure_.ok()) failure_ = Status();
-  if (cancel_.use_count() > 1) [[unlikely]]
+  if (cancel_.use_count() > 1) [[unlikely]] {
+    // Numbers of calls go on: quotas and fuel tell calls apart by them.
+    const uint64_t number = call_number();
     cancel_ = std::make_shared<Canceller::State>();
+    cancel_->call.store(number, std::memory_order_relaxed);
+  }
   if (counts_fuel_) {
     const ErrorHandle error(wasmtime_context_set_fuel(context_, fuel));
     SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");

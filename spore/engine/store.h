@@ -201,6 +201,8 @@ class Store {
     plain_ = !retired_ && !counts_fuel_;
   }
   void take_back(uint64_t fuel);
+  // Nothing was ever instantiated here beside the first instance.
+  bool alone() const { return attempts_ == 1; }
 
   // For the engine's own callback: a slot for the memory that comes next.
   Result<memory::Slot*> add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
