@@ -185,6 +185,31 @@ TEST_P(PreparedTest, StateIsInSight) {
   EXPECT_EQ(other.status().message(), "no exported memory 'spore:m1' (there are: none)");
 }
 
+// Under its number each instance has a function of its own, and no other; the host's among them.
+TEST_P(PreparedTest, FunctionsThatTablesMayHoldAreCalledByNumber) {
+  Instance one = raw(R"((module (import "host" "log" (func $log (param i32)))
+    (global $calls (export "calls") (mut i32) (i32.const 0)) (table 4 funcref)
+    (func (result i32) (i32.const 1))
+    (func $two (result i32) (i32.const 2))
+    (func $count (global.set $calls (i32.add (global.get $calls) (i32.const 1))))
+    (func $four (result i32) (i32.const 4))
+    (func (table.init $e (i32.const 0) (i32.const 0) (i32.const 1))
+          (table.set (i32.const 1) (ref.func $four)))
+    (elem $e func $log $two) (elem declare funcref (ref.func $four)) (elem (i32.const 3) $count)))");
+  Instance other = make(prepared_.wasm).value();
+  EXPECT_EQ(prepared_.table_functions, (std::vector<uint32_t>{0, 2, 3, 4}));
+  for (Instance* instance : {&one, &other}) {
+    EXPECT_EQ(instance->function<int32_t()>("spore:f2").value()().value(), 2);
+    EXPECT_EQ(instance->function<int32_t()>("spore:f4").value()().value(), 4);
+  }
+  ASSERT_TRUE(one.function<void()>("spore:f3").value()().ok());
+  EXPECT_EQ(global_of(one, "calls"), 1);
+  EXPECT_EQ(global_of(other, "calls"), 0);
+  ASSERT_TRUE(other.function<void(int32_t)>("spore:f0").value()(7).ok());
+  EXPECT_EQ(logged_, std::vector<int32_t>{7});
+  EXPECT_EQ(one.function<int32_t()>("spore:f1").code(), Code::kNotFound);
+}
+
 INSTANTIATE_TEST_SUITE_P(Tiers, PreparedTest, testing::Values(Tier::kBaseline, Tier::kOptimised),
                          [](const auto& test) { return std::string(engine::tier_name(test.param)); });
 

@@ -48,6 +48,7 @@ struct Inspected {
   wasm::ModuleFacts facts;
   std::string reset;  // a reset mode, or "refused": by the preparer
   std::vector<std::string> reset_reasons;
+  size_t table_functions = 0;
 };
 
 Result<Inspected> inspect(std::span<const uint8_t> bytes, size_t module_bytes_max) {
@@ -57,6 +58,7 @@ Result<Inspected> inspect(std::span<const uint8_t> bytes, size_t module_bytes_ma
     inspected.facts = std::move(prepared->facts);
     inspected.reset = wasm::reset_mode_name(prepared->reset());
     inspected.reset_reasons = std::move(prepared->reset_reasons);
+    inspected.table_functions = prepared->table_functions.size();
   } else {
     inspected.facts = SPORE_TRY(wasm::inspect(bytes, module_bytes_max));
     inspected.reset = "refused";
@@ -87,6 +89,9 @@ void print_facts(const Inspected& inspected) {
                                   : fmt::format("nothing: {}", optimised.message()));
   row("reset", inspected.reset);
   for (const std::string& reason : inspected.reset_reasons) row("reset reason", reason);
+  if (inspected.table_functions > 0) {
+    row("table entries", fmt::format("any of {} functions, changed by code", inspected.table_functions));
+  }
   for (const std::string& memory : facts.memory_types) row("memory", memory);
   for (const auto& import : facts.imports) {
     row("import", fmt::format("{}.{} {}", printable(import.module), printable(import.name), import.type));
@@ -120,7 +125,8 @@ void print_facts_json(const Inspected& inspected) {
       .field("proposals", wasm::proposal_names(facts.proposals))
       .field("runs_on_baseline", wasm::check_proposals(facts, wasm::kProposalsBaseline).ok())
       .field("runs_on_optimised", wasm::check_proposals(facts, wasm::kProposalsOptimised).ok())
-      .field("reset", inspected.reset);
+      .field("reset", inspected.reset)
+      .field("table_functions", inspected.table_functions);
   json.begin_array("reset_reasons");
   for (const std::string& reason : inspected.reset_reasons) json.element(reason);
   json.end_array().begin_array("memories");

@@ -39,6 +39,7 @@ pub struct TableFact {
     wide: u8,
     bounded: u8,
     changes: u8,
+    written: u8,
     grows: u8,
     elements_min: u64,
     elements_max: u64,
@@ -62,6 +63,7 @@ pub struct PrepareSink {
     table: extern "C" fn(*mut c_void, *const TableFact),
     global: extern "C" fn(*mut c_void, *const GlobalFact),
     drop_flag: extern "C" fn(*mut c_void, u8, u32),
+    table_functions: extern "C" fn(*mut c_void, *const u32, usize),
     lifted: extern "C" fn(*mut c_void, u32, u64, *const u8, usize),
     not_lifted: extern "C" fn(*mut c_void, *const u8, usize),
     error: extern "C" fn(*mut c_void, *const u8, usize),
@@ -111,9 +113,13 @@ fn prepare(data: &[u8], sink: &PrepareSink) -> Result<PreparedFacts, Failure> {
         return Err(Failure { status: STATUS_RESERVED_NAME, text: name.to_string() });
     }
     let lifted = liftable(&scan).map_err(Failure::of(STATUS_INVALID))?;
-    let plan = Plan::new(&scan, lifted.is_ok());
-    let wasm = write(data, &scan, &plan).map_err(Failure::of(STATUS_INVALID))?;
-    check(&wasm, &scan).map_err(Failure::of(STATUS_TOO_LARGE))?;
+    let mut plan = Plan::new(&scan, lifted.is_ok());
+    let mut written = write_checked(data, &scan, &plan);
+    let too_large = matches!(&written, Err(failure) if failure.status == STATUS_TOO_LARGE);
+    if too_large && plan.leave_out_table_functions() {
+        written = write_checked(data, &scan, &plan);
+    }
+    let wasm = written?;
 
     (sink.wasm)(sink.env, wasm.as_ptr(), wasm.len());
     sink.report(&scan, &plan);
@@ -126,6 +132,12 @@ fn prepare(data: &[u8], sink: &PrepareSink) -> Result<PreparedFacts, Failure> {
         bodies_rewritten: if plan.flags() > 0 { scan.uses.bodies.len() as u32 } else { 0 },
         functions_added: plan.helpers.len() as u32,
     })
+}
+
+fn write_checked(data: &[u8], scan: &Scan, plan: &Plan) -> Result<Vec<u8>, Failure> {
+    let wasm = write(data, scan, plan).map_err(Failure::of(STATUS_INVALID))?;
+    check(&wasm, scan).map_err(Failure::of(STATUS_TOO_LARGE))?;
+    Ok(wasm)
 }
 
 // --- data segments ------------------------------------------------------------------------------------
@@ -180,7 +192,7 @@ fn kind_of(ty: ValType) -> u8 {
 
 impl Scan<'_> {
     /// Why a used instance cannot be made as new from outside.
-    fn reset_reasons(&self) -> Vec<&'static str> {
+    fn reset_reasons(&self, plan: &Plan) -> Vec<&'static str> {
         let imported_globals = &self.globals[..self.globals_imported as usize];
         let reasons = [
             (self.memories_imported > 0, "imports a memory"),
@@ -191,6 +203,7 @@ impl Scan<'_> {
                 self.state_globals().any(|(_, global)| matches!(global.ty.content_type, ValType::Ref(_))),
                 "has a mutable global that holds a reference",
             ),
+            (plan.table_functions_left_out, "has too many functions that its tables may hold"),
         ];
         reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
     }
@@ -202,7 +215,7 @@ impl PrepareSink {
     }
 
     fn report(&self, scan: &Scan, plan: &Plan) {
-        for reason in scan.reset_reasons() {
+        for reason in scan.reset_reasons(plan) {
             self.text(self.reset_reason, reason);
         }
         for (index, memory) in (0..).zip(&scan.memories).skip(scan.memories_imported as usize) {
@@ -219,12 +232,14 @@ impl PrepareSink {
         }
         for (index, table) in (0..).zip(&scan.tables).skip(scan.tables_imported as usize) {
             let room = table.ty.maximum.is_none_or(|maximum| maximum > table.ty.initial);
+            let written = scan.uses.tables_written.contains(&index);
             let fact = TableFact {
                 index,
                 wide: u8::from(table.ty.table64),
                 bounded: u8::from(table.ty.maximum.is_some()),
                 // Whoever is given the table can do all that code can.
-                changes: u8::from(table.exported || scan.uses.tables_written.contains(&index)),
+                changes: u8::from(table.exported || written),
+                written: u8::from(written),
                 grows: u8::from(room && (table.exported || scan.uses.tables_grown.contains(&index))),
                 elements_min: table.ty.initial,
                 elements_max: table.ty.maximum.unwrap_or(0),
@@ -246,6 +261,7 @@ impl PrepareSink {
         for &segment in plan.element_flags.keys() {
             (self.drop_flag)(self.env, 1, segment);
         }
+        (self.table_functions)(self.env, plan.table_functions.as_ptr(), plan.table_functions.len());
     }
 
     fn report_lifted(&self, lifted: &[Lifted]) {

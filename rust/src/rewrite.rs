@@ -23,6 +23,10 @@ pub struct Plan {
     pub element_flags: BTreeMap<u32, u32>,
     /// What initialises from such segments, and the function that does it instead.
     pub helpers: BTreeMap<Init, u32>,
+    /// Functions to be exported because tables that code writes to may hold them.
+    pub table_functions: Vec<u32>,
+    /// None is, as they were too many.
+    pub table_functions_left_out: bool,
 }
 
 impl Plan {
@@ -36,7 +40,17 @@ impl Plan {
         let mut plan = Plan { lift_data, data_flags, element_flags, ..Plan::default() };
         let inits = uses.inits.iter().filter(|init| plan.flag_of(init).is_some());
         plan.helpers = inits.copied().zip(scan.functions..).collect();
+        if scan.writes_own_table() {
+            plan.table_functions = scan.referenced.iter().copied().collect();
+        }
         plan
+    }
+
+    /// Gives false if there are none.
+    pub fn leave_out_table_functions(&mut self) -> bool {
+        self.table_functions_left_out = !self.table_functions.is_empty();
+        self.table_functions.clear();
+        self.table_functions_left_out
     }
 
     fn flag_of(&self, init: &Init) -> Option<u32> {
@@ -342,6 +356,9 @@ fn exports(scan: &Scan, plan: &Plan) -> ExportSection {
     }
     for (segment, flag) in &plan.element_flags {
         export(format!("e{segment}"), ExportKind::Global, *flag);
+    }
+    for function in &plan.table_functions {
+        export(format!("f{function}"), ExportKind::Func, *function);
     }
     if let Some(start) = scan.start {
         export("start".into(), ExportKind::Func, start);

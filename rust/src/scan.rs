@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use wasmparser::{
-    BinaryReaderError, ConstExpr, Data, ElementKind, ExternalKind, FunctionBody, GlobalType,
-    MemoryType, Operator, Parser, Payload, TableType, TypeRef,
+    BinaryReaderError, ConstExpr, Data, ElementItems, ElementKind, ExternalKind, FunctionBody,
+    GlobalType, MemoryType, Operator, Parser, Payload, TableType, TypeRef,
 };
 
 pub type Outcome<T> = Result<T, BinaryReaderError>;
@@ -22,6 +22,9 @@ pub struct Scan<'a> {
     pub tables_imported: u32,
     pub globals: Vec<Global>,
     pub globals_imported: u32,
+    /// The functions that are referred to outside of code, and so all that tables can be given of this
+    /// module: validation holds ref.func in code to them.
+    pub referenced: BTreeSet<u32>,
     pub start: Option<u32>,
     pub data: Vec<Data<'a>>,
     /// Of each element segment: is it passive?  Active and declared ones are dropped by instantiation.
@@ -122,6 +125,7 @@ impl<'a> Scan<'a> {
                 for global in reader {
                     let global = global?;
                     let initial = constant(&global.init_expr)?.map(Value::bits);
+                    self.refer_in(&global.init_expr)?;
                     self.globals.push(Global { ty: global.ty, initial });
                 }
             }
@@ -129,15 +133,21 @@ impl<'a> Scan<'a> {
                 for export in reader {
                     let export = export?;
                     self.check_name(export.name);
-                    if export.kind == ExternalKind::Table {
-                        self.tables[export.index as usize].exported = true;
+                    match export.kind {
+                        ExternalKind::Table => self.tables[export.index as usize].exported = true,
+                        ExternalKind::Func => {
+                            self.referenced.insert(export.index);
+                        }
+                        _ => {}
                     }
                 }
             }
             Payload::StartSection { func, .. } => self.start = Some(func),
             Payload::ElementSection(reader) => {
                 for element in reader {
-                    self.elements_passive.push(matches!(element?.kind, ElementKind::Passive));
+                    let element = element?;
+                    self.elements_passive.push(matches!(element.kind, ElementKind::Passive));
+                    self.refer_in_items(element.items)?;
                 }
             }
             Payload::DataSection(reader) => {
@@ -154,6 +164,37 @@ impl<'a> Scan<'a> {
     pub fn state_globals(&self) -> impl Iterator<Item = (u32, &Global)> {
         let defined = (0..).zip(&self.globals).skip(self.globals_imported as usize);
         defined.filter(|(_, global)| global.ty.mutable)
+    }
+
+    /// Whether code writes to a table that is defined here.
+    pub fn writes_own_table(&self) -> bool {
+        self.uses.tables_written.range(self.tables_imported..).next().is_some()
+    }
+
+    fn refer_in_items(&mut self, items: ElementItems) -> Outcome<()> {
+        match items {
+            ElementItems::Functions(functions) => {
+                for function in functions {
+                    self.referenced.insert(function?);
+                }
+            }
+            ElementItems::Expressions(_, exprs) => {
+                for expr in exprs {
+                    self.refer_in(&expr?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refer_in(&mut self, expr: &ConstExpr) -> Outcome<()> {
+        let mut operators = expr.get_operators_reader();
+        while !operators.eof() {
+            if let Operator::RefFunc { function_index } = operators.read()? {
+                self.referenced.insert(function_index);
+            }
+        }
+        Ok(())
     }
 
     fn check_name(&mut self, name: &'a str) {

@@ -29,6 +29,7 @@ struct SporeTableFact {
   uint8_t wide;
   uint8_t bounded;
   uint8_t changes;
+  uint8_t written;
   uint8_t grows;
   uint64_t elements_min;
   uint64_t elements_max;
@@ -49,6 +50,7 @@ struct SporePrepareSink {
   void (*table)(void* env, const SporeTableFact* fact);
   void (*global)(void* env, const SporeGlobalFact* fact);
   void (*drop_flag)(void* env, uint8_t of_elements, uint32_t segment);
+  void (*table_functions)(void* env, const uint32_t* functions, size_t count);
   void (*lifted)(void* env, uint32_t memory, uint64_t offset, const uint8_t* data, size_t bytes);
   void (*not_lifted)(void* env, const char* reason, size_t reason_bytes);
   void (*error)(void* env, const char* text, size_t text_bytes);
@@ -93,6 +95,7 @@ struct Collector {
         .index = fact->index,
         .is_64 = fact->wide != 0,
         .changes = fact->changes != 0,
+        .written = fact->written != 0,
         .grows = fact->grows != 0,
         .elements_min = fact->elements_min,
         .elements_max = fact->bounded != 0 ? std::optional(fact->elements_max) : std::nullopt,
@@ -107,6 +110,9 @@ struct Collector {
   static void drop_flag(void* env, uint8_t of_elements, uint32_t segment) noexcept {
     PreparedModule& module = of(env).module;
     (of_elements != 0 ? module.element_flags : module.data_flags).push_back(segment);
+  }
+  static void table_functions(void* env, const uint32_t* functions, size_t count) noexcept {
+    of(env).module.table_functions.assign(functions, functions + count);
   }
   static void lifted(void* env, uint32_t memory, uint64_t offset, const uint8_t* data,
                      size_t bytes) noexcept {
@@ -148,16 +154,17 @@ std::string_view reset_mode_name(ResetMode mode) {
 std::string PreparedModule::Memory::export_name() const { return numbered('m', index); }
 std::string PreparedModule::Table::export_name() const { return numbered('t', index); }
 std::string PreparedModule::Global::export_name() const { return numbered('g', index); }
+std::string PreparedModule::table_function_name(uint32_t index) { return numbered('f', index); }
 
 Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max) {
   ModuleFacts facts = SPORE_TRY(inspect(wasm, bytes_max));
   SPORE_TRY(check_proposals(facts, kProposalsPreparable));
 
   Collector collector;
-  const SporePrepareSink sink{&collector,           Collector::wasm,   Collector::reset_reason,
-                              Collector::memory,    Collector::table,  Collector::global,
-                              Collector::drop_flag, Collector::lifted, Collector::not_lifted,
-                              Collector::error_text};
+  const SporePrepareSink sink{
+      &collector,        Collector::wasm,       Collector::reset_reason, Collector::memory,
+      Collector::table,  Collector::global,     Collector::drop_flag,    Collector::table_functions,
+      Collector::lifted, Collector::not_lifted, Collector::error_text};
   SporePreparedFacts counts{};
   const uint8_t status = spore_prepare(wasm.data(), wasm.size(), &sink, &counts);
   if (status != kOk) return failure(status, collector.error);

@@ -10,6 +10,7 @@
 //   spore:gN      a mutable global that it defines
 //   spore:dN      a mutable i32: 1 once code has dropped passive data segment N, else 0
 //   spore:eN      the same for passive element segment N
+//   spore:fN      a function that its tables may hold, if its code writes to one of them
 //   spore:start   its start function, which instantiation does not call any more
 //
 // Its instance becomes what an instance of the original is by two steps: write `lifted`, in order, then call
@@ -61,8 +62,8 @@ struct PreparedModule {
     // It may come to differ from what instantiation makes: code writes to it, or it is exported, so that
     // others can.  All others are constant.
     bool changes = false;
-    bool written = false;
-    bool grows = false;  // it may have more elements than `elements_min`; no table shrinks
+    bool written = false;  // code of this module writes to it: table.set, grow, fill, copy, init
+    bool grows = false;    // it may have more elements than `elements_min`; no table shrinks
     uint64_t elements_min = 0;
     std::optional<uint64_t> elements_max;
     std::string export_name() const;
@@ -90,8 +91,14 @@ struct PreparedModule {
   std::vector<Global> globals;          // the mutable ones; without the flags of segments
   std::vector<uint32_t> data_flags;     // N of each spore:dN; 0 at the start
   std::vector<uint32_t> element_flags;  // N of each spore:eN; 0 at the start
+  bool has_memory_grow = false;         // whether code contains memory.grow
+
+  // N of each spore:fN, ascending, if a table is `written`: all functions, imported ones too, that this
+  // module can refer to.  By these numbers an entry of one instance can be told to another.  An entry has
+  // none if its reference came from outside: in an imported global, an argument, a result, by an exported
+  // table.
   std::vector<uint32_t> table_functions;
-  bool has_memory_grow = false;  // whether code contains memory.grow
+  static std::string table_function_name(uint32_t index);  // "spore:f7"
 
   // What is to be written into fresh memories: the active data segments, or none of them.
   std::vector<Data> lifted;
@@ -110,6 +117,7 @@ struct PreparedModule {
 // What inspect() says; kUnsupported: it uses a proposal outside kProposalsPreparable; kInvalidModule: a name
 // of its imports or exports begins with "spore:", as those of a prepared one do; kLimitExceeded: longer than
 // `bytes_max`, or what is added passes a limit of WebAssembly's implementations (as of 100,000 segments).
+// If it is the table functions that pass it, they are left out: then that is one of the `reset_reasons`.
 // Memory used, and the result, are at most a constant times the length.
 Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max);
 

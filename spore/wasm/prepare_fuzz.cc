@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "spore/wasm/prepare.h"
 
@@ -31,7 +33,8 @@ void check_counts(const PreparedModule& module, const ModuleFacts& after) {
   const ModuleFacts& before = module.facts;
   const size_t flags = module.data_flags.size() + module.element_flags.size();
   const size_t state = module.memories.size() + module.tables.size() + module.globals.size();
-  SPORE_ASSERT(after.exports.size() == before.exports.size() + state + flags + (before.has_start ? 1 : 0),
+  const size_t functions = module.table_functions.size() + (before.has_start ? 1 : 0);
+  SPORE_ASSERT(after.exports.size() == before.exports.size() + state + flags + functions,
                "not what is listed is exported");
   SPORE_ASSERT(!after.has_start, "it still has a start function");
   SPORE_ASSERT(after.functions == before.functions + module.functions_added, "other functions");
@@ -55,6 +58,25 @@ void check_lifted_data_fits(const PreparedModule& module) {
   }
 }
 
+// Each once and in order, all under their own numbers, and only for tables that code writes to.
+void check_table_functions(const PreparedModule& module, const ModuleFacts& after) {
+  const std::vector<uint32_t>& functions = module.table_functions;
+  SPORE_ASSERT(std::ranges::adjacent_find(functions, std::greater_equal()) == functions.end(),
+               "out of order");
+  SPORE_ASSERT(functions.empty() || std::ranges::any_of(module.tables, &PreparedModule::Table::written),
+               "functions for no table");
+  auto exported = after.exports.begin();
+  for (const uint32_t function : functions) {
+    exported = std::ranges::find(exported, after.exports.end(), PreparedModule::table_function_name(function),
+                                 &ModuleFacts::Export::name);
+    SPORE_ASSERT(exported != after.exports.end(), "a function of tables is not exported");
+    SPORE_ASSERT(exported->type.starts_with("func("), "no function");
+  }
+  for (const auto& table : module.tables) {
+    SPORE_ASSERT(table.changes || !table.written, "written, and constant");
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -71,6 +93,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SPORE_ASSERT(after.ok(), after.status().message());
   check_same_interface(module->facts, after.value());
   check_counts(module.value(), after.value());
+  check_table_functions(module.value(), after.value());
   check_lifted_data_fits(module.value());
   const bool marked = after->exports.size() > module->facts.exports.size();
   SPORE_ASSERT(spore::wasm::prepare(module->wasm, size_t{16} << 20).ok() == !marked, "prepared twice");

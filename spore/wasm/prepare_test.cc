@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -251,7 +252,12 @@ TEST(PrepareTest, DroppedElementsBecomeAFlag) {
   const ModuleFacts after = facts_after(module);
   EXPECT_EQ(after.element_segments, 5u);
   EXPECT_EQ(after.functions, 5u);
-  EXPECT_EQ(added_exports(module).back(), "spore:e2 global mut i32");
+  EXPECT_EQ(added_exports(module), (Names{
+                                       "spore:t0 table 1.. funcref",
+                                       "spore:t1 table i64 1.. funcref",
+                                       "spore:e2 global mut i32",
+                                       "spore:f0 func()",
+                                   }));
   EXPECT_EQ(module.reset(), ResetMode::kInPlace);
 }
 
@@ -334,11 +340,12 @@ TEST(PrepareTest, InitialConstantsOfGlobalsAreTold) {
 
 struct TableCase {
   std::string_view text;
-  bool changes;
+  bool written;
   bool grows;
+  bool exported = false;
 };
 
-// Whoever is given the table, by an export, can do all that code can.
+// Whoever is given the table, by an export, can do all that code can; but that is not code of this module.
 TEST(PrepareTest, TablesThatMayChangeAreTold) {
   const TableCase cases[] = {
       {R"((table 1 funcref) (func $f) (elem (i32.const 0) $f) (func (drop (table.get 0 (i32.const 0)))))",
@@ -352,13 +359,16 @@ TEST(PrepareTest, TablesThatMayChangeAreTold) {
       {"(table 1 funcref) (func (drop (table.grow 0 (ref.null func) (i32.const 1))))", true, true},
       {"(table 1 2 funcref) (func (drop (table.grow 0 (ref.null func) (i32.const 1))))", true, true},
       {"(table 1 1 funcref) (func (drop (table.grow 0 (ref.null func) (i32.const 1))))", true, false},
-      {R"((table (export "t") 1 funcref))", true, true},
-      {R"((table (export "t") 1 1 funcref))", true, false},
+      {R"((table (export "t") 1 funcref))", false, true, true},
+      {R"((table (export "t") 1 1 funcref))", false, false, true},
+      {R"((table (export "t") 1 1 funcref) (func (table.set 0 (i32.const 0) (ref.null func))))", true, false,
+       true},
   };
   for (const TableCase& example : cases) {
     const PreparedModule module = prepared(fmt::format("(module {})", example.text));
     ASSERT_EQ(module.tables.size(), 1u);
-    EXPECT_EQ(module.tables[0].changes, example.changes) << example.text;
+    EXPECT_EQ(module.tables[0].changes, example.written || example.exported) << example.text;
+    EXPECT_EQ(module.tables[0].written, example.written) << example.text;
     EXPECT_EQ(module.tables[0].grows, example.grows) << example.text;
     EXPECT_EQ(module.reset(), ResetMode::kInPlace) << example.text;
   }
@@ -366,8 +376,8 @@ TEST(PrepareTest, TablesThatMayChangeAreTold) {
   const PreparedModule copied = prepared(
       "(module (table 1 funcref) (table i64 2 3 funcref)"
       " (func (table.copy 0 1 (i32.const 0) (i64.const 0) (i32.const 1))))");
-  EXPECT_TRUE(copied.tables[0].changes);
-  EXPECT_FALSE(copied.tables[1].changes);
+  EXPECT_TRUE(copied.tables[0].changes && copied.tables[0].written);
+  EXPECT_FALSE(copied.tables[1].changes || copied.tables[1].written);
   EXPECT_TRUE(copied.tables[1].is_64);
   EXPECT_EQ(copied.tables[1].elements_min, 2u);
   EXPECT_EQ(copied.tables[1].elements_max, 3u);
@@ -391,6 +401,118 @@ TEST(PrepareTest, EveryReasonAgainstResetInPlaceIsTold) {
   EXPECT_EQ(reset_mode_name(ResetMode::kInPlace), "in_place");
   EXPECT_EQ(reset_mode_name(ResetMode::kReinstantiate), "reinstantiate");
   EXPECT_EQ(prepared(R"((module (import "a" "m" (memory 1))))").reset(), ResetMode::kReinstantiate);
+}
+
+// --- functions that tables may hold -------------------------------------------------------------------
+
+// A module with a table that code writes to, and `more` in front of that code.
+PreparedModule with_written_table(std::string_view more) {
+  return prepared(fmt::format(
+      "(module {} (table $t 1 funcref) (func (table.set $t (i32.const 0) (ref.null func))))", more));
+}
+
+// Function 1 each time, which is neither called nor anything else; what is only called is not taken.
+TEST(PrepareTest, AFunctionMayComeIntoATableFromEverySource) {
+  for (const char* source : {
+           "(elem (i32.const 0) $f)",
+           "(elem func $f)",
+           "(elem declare func $f) (func (drop (ref.func $f)))",
+           "(elem (i32.const 0) funcref (ref.null func) (ref.func $f))",
+           "(elem funcref (ref.func $f) (ref.null func))",
+           "(elem declare funcref (ref.func $f))",
+           "(elem (table $two) (i32.const 0) func $f) (table $two 1 funcref)",
+           "(global funcref (ref.func $f))",
+           "(global (mut funcref) (ref.func $f))",
+           R"((export "f" (func $f)))",
+       }) {
+    const PreparedModule module =
+        with_written_table(fmt::format("(func $g) (func $f (param i32)) (func (call $g)) {}", source));
+    EXPECT_EQ(module.table_functions, std::vector<uint32_t>{1}) << source;
+    const Names names = added_exports(module);
+    EXPECT_EQ(std::ranges::count(names, "spore:f1 func(i32)"), 1) << source;
+    EXPECT_EQ(std::ranges::count_if(names, [](auto& name) { return name.starts_with("spore:f"); }), 1)
+        << source;
+  }
+  EXPECT_EQ(PreparedModule::table_function_name(17), "spore:f17");
+}
+
+// Why code need not be searched: it may refer only to what is referred to elsewhere.  And why tables need
+// not: an initialiser is of a proposal that is refused.
+TEST(PrepareTest, ThereAreNoOtherSources) {
+  EXPECT_EQ(prepare(wasm("(module (func $f) (func (drop (ref.func $f))))"), kBytesMax).code(),
+            Code::kInvalidModule);
+  EXPECT_EQ(prepare(wasm("(module (func $f) (start $f) (func (drop (ref.func $f))))"), kBytesMax).code(),
+            Code::kInvalidModule);
+  expect_code("(module (func $f) (elem declare func $f) (table 1 funcref (ref.func $f)))", Code::kUnsupported,
+              "the module uses what this build leaves out: function-references");
+  // What an imported global holds is a function of somebody else.
+  const PreparedModule imported =
+      with_written_table(R"((import "a" "g" (global funcref)) (func $f) (elem funcref (global.get 0)))");
+  EXPECT_EQ(imported.table_functions, std::vector<uint32_t>{});
+}
+
+TEST(PrepareTest, TableFunctionsAreListedOnceAndInOrder) {
+  const PreparedModule module = with_written_table(R"(
+    (import "a" "f" (func $imported (result f64))) (import "a" "g" (func)) (start $started)
+    (func $first) (func $second) (func $third) (func $started)
+    (elem declare func $third $first) (elem func $third $imported) (elem funcref (ref.func $second))
+    (export "a" (func $third)) (export "b" (func $third)))");
+  EXPECT_EQ(module.table_functions, (std::vector<uint32_t>{0, 2, 3, 4}));
+  EXPECT_EQ(added_exports(module), (Names{
+                                       "spore:t0 table 1.. funcref",
+                                       "spore:f0 func() -> f64",
+                                       "spore:f2 func()",
+                                       "spore:f3 func()",
+                                       "spore:f4 func()",
+                                       "spore:start func()",
+                                   }));
+  EXPECT_EQ(module.reset(), ResetMode::kInPlace);
+}
+
+// Byte for byte what somebody would write by hand: nothing else is added, nor anything where no code writes
+// to a table of the module itself.
+TEST(PrepareTest, OnlyModulesWithAWrittenTableExportTableFunctions) {
+  const auto expect_added = [](std::string_view text, std::string_view added, size_t functions) {
+    constexpr std::string_view kReferred = R"((func) (elem (i32.const 0) func 0) (export "f" (func 0)))";
+    const PreparedModule module = prepared(fmt::format("(module {} {})", text, kReferred));
+    EXPECT_EQ(module.wasm, wasm(fmt::format("(module {} {} {})", text, kReferred, added))) << text;
+    EXPECT_EQ(module.table_functions.size(), functions) << text;
+  };
+  constexpr std::string_view kTable = R"((export "spore:t0" (table 0)))";
+  expect_added("(table 1 funcref)", kTable, 0);
+  expect_added(R"((table (export "t") 1 funcref))", kTable, 0);
+  constexpr std::string_view kWrite = "(func (table.set 0 (i32.const 0) (ref.null func)))";
+  expect_added(fmt::format(R"((import "a" "t" (table 1 funcref)) {})", kWrite), "", 0);
+  expect_added(fmt::format("(table 1 funcref) {}", kWrite),
+               R"((export "spore:t0" (table 0)) (export "spore:f0" (func 0)))", 1);
+}
+
+// The parser counts imports and exports by their types: a function as 2 and its parameters and results,
+// others as 1, and 1 for the module; all have to stay below a million.  Table functions that do not fit are
+// left out.
+TEST(PrepareTest, TableFunctionsMustFitIntoTheLimits) {
+  // 1 + 998 * 1000 + `globals`; then 1 for spore:t0, and 1000 for spore:f0.
+  const auto with_exports = [](size_t globals) {
+    std::string text = "(module (table 1 funcref) (global i32 (i32.const 0)) (func (param";
+    for (int i = 0; i < 998; i++) text += " i32";
+    text += ")) (func (table.set (i32.const 0) (ref.null func)))";
+    for (int i = 0; i < 998; i++) text += fmt::format("(export \"f{}\" (func 0))", i);
+    for (size_t i = 0; i < globals; i++) text += fmt::format("(export \"g{}\" (global 0))", i);
+    return prepare(wasm(text + ")"), kBytesMax);
+  };
+  const auto fits = with_exports(997);
+  EXPECT_EQ(fits->table_functions, std::vector<uint32_t>{0});
+  EXPECT_EQ(fits->reset(), ResetMode::kInPlace);
+  const auto above = with_exports(998);
+  EXPECT_EQ(above->table_functions, std::vector<uint32_t>{});
+  EXPECT_EQ(above->reset_reasons, Names{"has too many functions that its tables may hold"});
+  EXPECT_TRUE(above->tables[0].written);
+  EXPECT_EQ(added_exports(above.value()), Names{"spore:t0 table 1.. funcref"});
+  EXPECT_TRUE(with_exports(1997).ok());
+  const auto beyond = with_exports(1998);
+  EXPECT_EQ(beyond.code(), Code::kLimitExceeded);
+  EXPECT_EQ(beyond.status().message(),
+            "the prepared module would not be valid: effective type size exceeds the limit of 1000000");
 }
 
 // --- what stays ---------------------------------------------------------------------------------------
