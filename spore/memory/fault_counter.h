@@ -74,6 +74,8 @@ class ThreadFaults {
     return kind == FaultCounterKind::kNone ? FaultMark{} : system_call_mark();
   }
 
+  // A number for the calling thread that no other thread of this process ever has; not 0.
+  uint64_t thread() const { return thread_; }
   // It is one of this thread's.
   bool made(const FaultMark& mark) const { return mark.counter / 2 == thread_; }
 
