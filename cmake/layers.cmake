@@ -3,6 +3,8 @@
 set(SPORE_LAYERS
     base
     wasm
+    memory
     engine
     host
+    cell
     runtime)

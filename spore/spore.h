@@ -10,6 +10,10 @@
 
 namespace spore {
 
+using cell::AcquireOptions;
+using cell::CleanFunction;
+using cell::Lease;
+using cell::PoolOptions;
 using engine::Canceller;
 using engine::GuestPtr;
 using engine::Limits;

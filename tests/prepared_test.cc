@@ -61,7 +61,7 @@ class PreparedTest : public testing::TestWithParam<Tier> {
   }
   Result<Instance> make(std::span<const uint8_t> wasm) {
     const std::string name = fmt::format("module{}", count_++);
-    SPORE_TRY(runtime_->load_module(name, wasm));
+    SPORE_TRY(runtime_->load_module(name, wasm, {.prepare = false}));
     return runtime_->instantiate(name);
   }
 

@@ -55,6 +55,7 @@ class InterruptGuard {
 std::string function_names(const engine::CompiledCode& code) {
   std::string names;
   for (const auto& exported : code.exports()) {
+    if (exported.name.starts_with(wasm::kReservedPrefix)) continue;
     if (exported.kind != engine::ExternKind::kFunction) continue;
     names +=
         fmt::format("{}{} {}", names.empty() ? "" : ", ", printable(exported.name), exported.type.text());

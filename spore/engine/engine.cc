@@ -6,6 +6,7 @@
 #include "spore/base/utf8.h"
 #include "spore/engine/code_file.h"
 #include "spore/engine/handles.h"
+#include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
 
@@ -88,13 +89,15 @@ ConfigHandle make_config(const EngineOptions& options) {
   wasmtime_config_parallel_compilation_set(config.get(), options.parallel_compile);
   // Registering unwind tables with libgcc takes a lock per module and is quadratic.
   wasmtime_config_native_unwind_info_set(config.get(), false);
+  set_memory_creator(config.get(), options.compact_memories);
   return config;
 }
 
 // All that must be equal for saved code to be loaded.  CPU features are checked by Wasmtime itself.
 std::string made_by(const EngineOptions& options) {
-  return fmt::format("wasmtime {}; {}; fuel {}; stack {}", engine_version(), tier_name(options.tier),
-                     options.fuel ? "on" : "off", options.wasm_stack_bytes);
+  return fmt::format("wasmtime {}; {}; fuel {}; stack {}; memories {}", engine_version(),
+                     tier_name(options.tier), options.fuel ? "on" : "off", options.wasm_stack_bytes,
+                     options.compact_memories ? "compact" : "wide");
 }
 
 }  // namespace
@@ -170,18 +173,20 @@ Result<std::vector<uint8_t>> CompiledCode::save() const {
 }
 
 Result<std::shared_ptr<const Engine>> Engine::create(const EngineOptions& options,
-                                                     std::shared_ptr<Ticker> ticker) {
+                                                     std::shared_ptr<Ticker> ticker,
+                                                     std::shared_ptr<memory::SlotPool> slots) {
   if (options.wasm_stack_bytes < kWasmStackBytesMin || options.wasm_stack_bytes > kWasmStackBytesMax) {
     return Status::invalid_argument("wasm_stack_bytes is {}, allowed is {} to {}", options.wasm_stack_bytes,
                                     kWasmStackBytesMin, kWasmStackBytesMax);
   }
   wasm_engine_t* handle = wasm_engine_new_with_config(make_config(options).release());
   remember_trap_handlers();
-  return std::shared_ptr<const Engine>(new Engine(options, std::move(ticker), handle));
+  return std::shared_ptr<const Engine>(new Engine(options, std::move(ticker), std::move(slots), handle));
 }
 
-Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker, wasm_engine_t* handle)
-    : options_(options), ticker_(std::move(ticker)), handle_(handle) {
+Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
+               std::shared_ptr<memory::SlotPool> slots, wasm_engine_t* handle)
+    : options_(options), ticker_(std::move(ticker)), slots_(std::move(slots)), handle_(handle) {
   ticker_->add(handle_);
 }
 

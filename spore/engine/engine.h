@@ -13,6 +13,7 @@
 #include "spore/base/hash.h"
 #include "spore/base/status.h"
 #include "spore/engine/types.h"
+#include "spore/memory/slot_pool.h"
 
 struct wasm_engine_t;
 struct wasmtime_module;
@@ -37,6 +38,9 @@ struct EngineOptions {
   size_t wasm_stack_bytes = 512 * 1024;
   // Threads inside one compile.  Not in a process that forks later: a compile hangs in the child.
   bool parallel_compile = false;
+  // Memories reserve what they may grow to, not 4 GiB each, and code checks bounds: for hosts that are short
+  // of address space.
+  bool compact_memories = false;
 };
 
 // Compiled code of one module for one engine.  Immutable; may be shared by threads; keeps its engine alive.
@@ -86,15 +90,18 @@ class CompiledCode {
 // One compiler with one set of options.  Thread-safe: all that it does is const.
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
-  // kInvalidArgument: a stack size out of range.  Engines may share a ticker.
-  static Result<std::shared_ptr<const Engine>> create(const EngineOptions& options,
-                                                      std::shared_ptr<Ticker> ticker);
+  // kInvalidArgument: a stack size out of range.  Engines may share a ticker, and slots.
+  static Result<std::shared_ptr<const Engine>> create(
+      const EngineOptions& options, std::shared_ptr<Ticker> ticker,
+      std::shared_ptr<memory::SlotPool> slots = memory::SlotPool::create(kSlotsKept));
+  static constexpr size_t kSlotsKept = 16;
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   const EngineOptions& options() const { return options_; }
   Ticker& ticker() const { return *ticker_; }
+  memory::SlotPool& slots() const { return *slots_; }
 
   // kInvalidModule: not valid for this engine.  kUnsupported: valid, but this tier's compiler lacks
   // something it needs.
@@ -111,10 +118,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
   wasm_engine_t* handle() const { return handle_; }
 
  private:
-  Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker, wasm_engine_t* handle);
+  Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
+         std::shared_ptr<memory::SlotPool> slots, wasm_engine_t* handle);
 
   EngineOptions options_;
   std::shared_ptr<Ticker> ticker_;  // thread-safe; shared by engines, kept by whoever still runs code
+  std::shared_ptr<memory::SlotPool> slots_;  // thread-safe
   wasm_engine_t* handle_;
 };
 

@@ -9,8 +9,10 @@
 #include "spore/base/utf8.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/host_call.h"
+#include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
+#include "spore/wasm/prepare.h"
 
 namespace spore::engine {
 
@@ -102,7 +104,7 @@ int64_t to_signed(uint64_t value) {
 std::string export_names(const CompiledCode& code, ExternKind kind) {
   std::string names;
   for (const CompiledCode::Export& exported : code.exports()) {
-    if (exported.kind != kind) continue;
+    if (exported.kind != kind || exported.name.starts_with(wasm::kReservedPrefix)) continue;
     if (names.size() > 300) return names + ", ...";
     names += fmt::format("{}'{}'", names.empty() ? "" : ", ", printable(exported.name));
   }
@@ -208,6 +210,11 @@ wasm_trap_t* on_host_call(void* env, wasmtime_caller_t* caller, wasmtime_val_raw
 }
 
 GuestMemory Caller::memory() {
+  store_.touch_memories();
+  return memory_of_this_thread();
+}
+
+GuestMemory Caller::memory_of_this_thread() {
   if (store_.members_.size() == 1 && store_.attempts_ == 1) [[likely]]
     return store_.member_memory(store_.members_.front());
   // During an instantiation, after one that failed, or with several instances: only Wasmtime knows who calls.
@@ -246,6 +253,7 @@ Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* u
       cancel_(std::make_shared<Canceller::State>()),
       ticker_(engine->ticker()),
       user_data_(user_data),
+      first_deadline_ms_(limits.deadline_ms),
       counts_fuel_(engine->options().fuel),
       engine_(std::move(engine)),
       handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
@@ -265,23 +273,30 @@ Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engin
   return std::unique_ptr<Store>(new Store(std::move(engine), limits, user_data));
 }
 
-Result<InstanceHandle> Store::instantiate(const std::shared_ptr<const Binding>& binding) {
+Result<InstanceHandle> Store::instantiate(const std::shared_ptr<const Binding>& binding,
+                                          const MemoryPlan& plan) {
   attempts_++;
   kept_.push_back(binding);
+  const size_t slots_begin = slots_.size();
   SPORE_TRY(enter());
   open(kCall);
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
-  wasmtime_error_t* error = wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
+  wasmtime_error_t* error = nullptr;
+  {
+    const MakingMemories making(*this, plan);
+    error = wasmtime_instance_pre_instantiate(binding->handle(), context_, &instance, &trap);
+  }
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
-  return add_member(std::bit_cast<InstanceHandle>(instance), binding->code());
+  return add_member(std::bit_cast<InstanceHandle>(instance), binding->code(), slots_begin);
 }
 
 Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
                                                  const std::shared_ptr<const HostFunctions>& functions,
-                                                 std::span<const Linked> linked) {
+                                                 std::span<const Linked> linked, const MemoryPlan& plan) {
   attempts_++;
+  const size_t slots_begin = slots_.size();
   // Also if it fails: the module may have put its functions, and imported ones, into a shared table first.
   kept_.push_back(code);
   kept_.push_back(functions);
@@ -310,15 +325,36 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
   open(kCall);
   wasmtime_instance_t instance;
   wasm_trap_t* trap = nullptr;
-  wasmtime_error_t* error =
-      wasmtime_instance_new(context_, code->handle(), imports.data(), imports.size(), &instance, &trap);
+  wasmtime_error_t* error = nullptr;
+  {
+    const MakingMemories making(*this, plan);
+    error = wasmtime_instance_new(context_, code->handle(), imports.data(), imports.size(), &instance, &trap);
+  }
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
-  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code));
+  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), slots_begin);
 }
 
-InstanceHandle Store::add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code) {
-  Member member{.instance = instance, .code = std::move(code), .has_memory = false, .memory = {}};
+Result<memory::Slot*> Store::add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
+                                      size_t index) {
+  memory::SlotPool::Handle slot = SPORE_TRY(engine_->slots().take(shape));
+  std::shared_ptr<const memory::PageImage> image;
+  if (index < plan.images.size()) image = plan.images[index];
+  // An image may be of a memory that grew while it was made.
+  if (image != nullptr) bytes = std::max(bytes, image->bytes());
+  SPORE_TRY(slot->open(bytes, std::move(image), plan.reset));
+  slots_.push_back(std::move(slot));
+  return slots_.back().get();
+}
+
+InstanceHandle Store::add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
+                                 size_t slots_begin) {
+  Member member{.instance = instance,
+                .code = std::move(code),
+                .has_memory = false,
+                .memory = {},
+                .slots_begin = slots_begin,
+                .slots_end = slots_.size()};
   wasmtime_extern_t item;
   if (wasmtime_instance_export_get(context_, &to_wasmtime(instance), kMemoryExport.data(),
                                    kMemoryExport.size(), &item) &&
@@ -386,9 +422,22 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
 
 bool Store::has_memory(const InstanceHandle& instance) const { return member(instance).has_memory; }
 
-GuestMemory Store::memory(const InstanceHandle& instance) { return member_memory(member(instance)); }
+GuestMemory Store::memory(const InstanceHandle& instance) {
+  touch_memories();
+  return memory_of_this_thread(instance);
+}
+
+GuestMemory Store::memory_of_this_thread(const InstanceHandle& instance) {
+  return member_memory(member(instance));
+}
+
+// All of them: linked instances share theirs.
+void Store::touch_memories() {
+  for (const memory::SlotPool::Handle& slot : slots_) slot->touched();
+}
 
 Result<GuestMemory> Store::memory(const InstanceHandle& instance, std::string_view name) {
+  touch_memories();
   wasmtime_extern_t item;
   if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_MEMORY) {
@@ -429,6 +478,9 @@ Status Store::enter() {
   if (retired_) {
     return Status::unavailable(
         "this instance was stopped in the middle of an earlier call and is retired: make a new one");
+  }
+  if (parked_) {
+    return Status::unavailable("this instance was given back to its pool: take another");
   }
   if (depth() >= limits_.nesting_max) {
     return Status::limit_exceeded(
@@ -511,6 +563,22 @@ Status Store::set_deadline_ms(uint64_t deadline_ms) {
   return {};
 }
 
+void Store::take_back(uint64_t fuel) {
+  SPORE_ASSERT(open_ == 0, "an instance is given back in the middle of a call");
+  limits_.deadline_ms = first_deadline_ms_;
+  user_data_ = nullptr;
+  parked_ = true;
+  plain_ = false;
+  trapped_ = false;
+  if (!failure_.ok()) failure_ = Status();
+  if (cancel_.use_count() > 1) [[unlikely]]
+    cancel_ = std::make_shared<Canceller::State>();
+  if (counts_fuel_) {
+    const ErrorHandle error(wasmtime_context_set_fuel(context_, fuel));
+    SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");
+  }
+}
+
 uint64_t Store::fuel_left() const {
   uint64_t fuel = 0;
   if (counts_fuel_) ErrorHandle(wasmtime_context_get_fuel(context_, &fuel)).reset();
@@ -526,6 +594,7 @@ Status Store::failure_of(wasmtime_error* raw_error, wasm_trap_t* raw_trap) {
 }
 
 Status Store::describe_trap(wasm_trap_t* trap) {
+  trapped_ = true;
   const TrapKind kind = trap_kind(trap);
   Frames frames;
   wasm_trap_trace(trap, &frames.value);

@@ -19,6 +19,7 @@
 #include "spore/engine/limits.h"
 #include "spore/engine/trap.h"
 #include "spore/engine/types.h"
+#include "spore/memory/slot_pool.h"
 
 struct wasmtime_store;
 struct wasmtime_context;
@@ -29,6 +30,13 @@ namespace spore::engine {
 
 class Store;
 class Ticker;
+
+// What the memories of a new instance are.
+struct MemoryPlan {
+  // What the memories that the module defines begin with, in order; a null, or none, is all zeros.
+  std::vector<std::shared_ptr<const memory::PageImage>> images;
+  memory::ResetOptions reset;
+};
 
 // Ends the call that a store is running.  Thread-safe, may outlive the store.
 class Canceller {
@@ -52,8 +60,10 @@ class Canceller {
 class Caller {
  public:
   // The calling instance's exported memory "memory"; empty if it has none.  Take it anew after any call
-  // into the guest.
+  // into the guest.  Whatever is done with it until then, the instance can be made as new.
   GuestMemory memory();
+  // The same for those who write to it on this thread and in no system call: a reset then costs less.
+  GuestMemory memory_of_this_thread();
 
   // Counts against copy_bytes_max or log_bytes_max of the running call; kLimitExceeded names it.
   Status charge_copy(uint64_t bytes);
@@ -115,7 +125,8 @@ class Store {
 
   // Makes an instance and runs its start function, under the limits of one call.
   // kLimitExceeded: its memory or tables are larger than the limits; or how the start function failed.
-  Result<InstanceHandle> instantiate(const std::shared_ptr<const Binding>& binding);
+  Result<InstanceHandle> instantiate(const std::shared_ptr<const Binding>& binding,
+                                     const MemoryPlan& plan = {});
 
   // The same, where `linked` instances of this store provide what modules of those names export.
   struct Linked {
@@ -124,7 +135,7 @@ class Store {
   };
   Result<InstanceHandle> instantiate_linked(std::shared_ptr<const CompiledCode> code,
                                             const std::shared_ptr<const HostFunctions>& functions,
-                                            std::span<const Linked> linked);
+                                            std::span<const Linked> linked, const MemoryPlan& plan = {});
 
   // kNotFound names what there is instead.
   Result<RawFunction> function(const InstanceHandle& instance, std::string_view name);
@@ -135,6 +146,8 @@ class Store {
   Result<GlobalValue> global(const InstanceHandle& instance, std::string_view name);
   // The memory exported as "memory"; empty if there is none.
   GuestMemory memory(const InstanceHandle& instance);
+  // See Caller::memory_of_this_thread.
+  GuestMemory memory_of_this_thread(const InstanceHandle& instance);
   // The one exported under another name.  kNotFound names what there is instead.
   Result<GuestMemory> memory(const InstanceHandle& instance, std::string_view name);
   bool has_memory(const InstanceHandle& instance) const;
@@ -169,6 +182,8 @@ class Store {
   Status set_deadline_ms(uint64_t deadline_ms);
   Canceller canceller() const { return Canceller(cancel_); }
   bool retired() const { return retired_; }
+  // A call trapped since it was made or taken back: what it was in the middle of is not finished.
+  bool trapped() const { return trapped_; }
   // What is left of the fuel; 0 if it is not counted.
   uint64_t fuel_left() const;
   void* user_data() const { return user_data_; }
@@ -177,14 +192,31 @@ class Store {
   void set_system(std::shared_ptr<void> system) { system_ = std::move(system); }
   void* system() const { return system_.get(); }
 
+  // For pools.  Between take_back() and hand_out() every call is refused: somebody kept a function that he
+  // had given back.  take_back() makes as new what is neither memory, global nor table: deadline, user data,
+  // fuel, what a failure left, and cancellers, whose holders cannot reach later calls.  No call may be open.
+  void hand_out(void* user_data) {
+    user_data_ = user_data;
+    parked_ = false;
+    plain_ = !retired_ && !counts_fuel_;
+  }
+  void take_back(uint64_t fuel);
+
+  // For the engine's own callback: a slot for the memory that comes next.
+  Result<memory::Slot*> add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
+                                 size_t index);
+
  private:
   friend class Caller;
+  friend class InstanceState;
   friend struct HostCall;
   struct Member {
     InstanceHandle instance;
     std::shared_ptr<const CompiledCode> code;
     bool has_memory;
     std::array<uint64_t, 3> memory;  // wasmtime_memory_t
+    size_t slots_begin;              // of its own memories, in slots_
+    size_t slots_end;
   };
 
   Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* user_data);
@@ -206,9 +238,11 @@ class Store {
   Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
-  InstanceHandle add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code);
+  InstanceHandle add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
+                            size_t slots_begin);
   const Member& member(const InstanceHandle& instance) const;
   GuestMemory member_memory(const Member& member);
+  void touch_memories();
   // Ok while the running call may go on.
   Status check_running() const;
   static wasmtime_error* on_epoch(wasmtime_context* context, void* data, uint64_t* delta,
@@ -222,7 +256,7 @@ class Store {
   wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
   uint64_t deadline_tick_ = 0;
   uint32_t open_ = 0;
-  bool plain_ = true;  // neither retired nor counting fuel: nothing but the usual checks
+  bool plain_ = true;  // neither retired, parked nor counting fuel: nothing but the usual checks
   size_t wasm_stack_bytes_ = 0;
   Limits limits_;
   std::shared_ptr<Canceller::State> cancel_;
@@ -238,6 +272,9 @@ class Store {
   uint64_t io_bytes_ = 0;
   uint64_t host_calls_ = 0;
   bool retired_ = false;
+  bool trapped_ = false;
+  bool parked_ = false;
+  uint64_t first_deadline_ms_;
   bool exited_ = false;  // retired by its own wish
   bool counts_fuel_ = false;
   Status failure_;
@@ -245,6 +282,7 @@ class Store {
   std::vector<Member> members_;
   std::vector<std::shared_ptr<const void>> kept_;  // all that code of this store may call into
   std::shared_ptr<const Engine> engine_;
+  std::vector<memory::SlotPool::Handle> slots_;          // of all memories made here; outlive them
   std::unique_ptr<wasmtime_store, DeleteStore> handle_;  // goes first: its finalizers use the rest
 };
 

@@ -1,6 +1,5 @@
 #include "spore/engine/ticker.h"
 
-#include <pthread.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -13,50 +12,7 @@ namespace spore::engine {
 
 using SteadyClock = std::chrono::steady_clock;
 
-// All living tickers, for fork.  The handlers stay registered for the life of the process.
-struct ForkHandlers {
-  static ForkHandlers& get() {
-    static ForkHandlers* const handlers = new ForkHandlers;  // never destroyed: a fork may come at exit
-    return *handlers;
-  }
-
-  ForkHandlers() { pthread_atfork(&prepare, &parent, &child); }
-
-  // Locks are taken in the order: list, then tickers in list order.  No other code holds two of them.
-  static void prepare() SPORE_NO_THREAD_SAFETY_ANALYSIS {
-    get().mutex.lock();
-    for (Ticker* ticker : get().tickers) ticker->mutex_.lock();
-  }
-  static void parent() SPORE_NO_THREAD_SAFETY_ANALYSIS {
-    for (Ticker* ticker : get().tickers) ticker->mutex_.unlock();
-    get().mutex.unlock();
-  }
-  // Only what is safe after fork in a process that had threads: no allocation, no thread.
-  static void child() SPORE_NO_THREAD_SAFETY_ANALYSIS {
-    for (Ticker* ticker : get().tickers) {
-      [[maybe_unused]] const Ticker::Worker* abandoned = ticker->worker_.release();
-      ticker->parked_.store(true);
-      ticker->raise_epochs();
-    }
-    parent();
-  }
-
-  Mutex mutex;
-  std::vector<Ticker*> tickers SPORE_GUARDED_BY(mutex);
-};
-
-Ticker::Ticker() {
-  ForkHandlers& handlers = ForkHandlers::get();
-  const MutexLock lock(handlers.mutex);
-  handlers.tickers.push_back(this);
-}
-
 Ticker::~Ticker() {
-  {
-    ForkHandlers& handlers = ForkHandlers::get();
-    const MutexLock lock(handlers.mutex);
-    std::erase(handlers.tickers, this);
-  }
   std::unique_ptr<Worker> worker;
   {
     const MutexLock lock(mutex_);
@@ -124,6 +80,12 @@ void Ticker::catch_up() {
 
 void Ticker::raise_epochs() {
   for (wasm_engine_t* engine : engines_) wasmtime_engine_increment_epoch(engine);
+}
+
+void Ticker::repair_in_child() {
+  [[maybe_unused]] const Worker* abandoned = worker_.release();
+  parked_.store(true);
+  raise_epochs();
 }
 
 // The condition variable takes the mutex by itself, which the analysis cannot follow.

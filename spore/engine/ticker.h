@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "spore/base/fork.h"
 #include "spore/base/mutex.h"
 #include "spore/base/status.h"
 
@@ -31,14 +32,14 @@ namespace spore::engine {
 // function meanwhile finds its deadline passed.  So that a new call does not find the same, begin() wakes it
 // first.  begin() may miss that it parked in this very moment; then the jump is as short.
 //
-// fork(): the child has no thread.  A pthread_atfork handler leaves the ticker parked there, epochs
-// raised, and the first guest that runs starts a new thread.  The list of living tickers that this
-// needs is this library's one piece of global state (pthread_atfork offers no argument).
-class Ticker {
+// fork(): the child has no thread.  The ticker is left parked there, epochs raised, and the first guest that
+// runs starts a new thread.  In a child that a bare clone() made, which runs no fork handlers, it may look
+// as if it ticked: no guest must run there.
+class Ticker final : private ForkAware {
  public:
   static constexpr uint64_t kIdleTicks = 200;
 
-  Ticker();
+  Ticker() = default;
   ~Ticker();
   Ticker(const Ticker&) = delete;
   Ticker& operator=(const Ticker&) = delete;
@@ -64,7 +65,6 @@ class Ticker {
   bool parked() const { return parked_.load(); }
 
  private:
-  friend struct ForkHandlers;
   // What belongs to one thread.  After a fork the child abandons it: a condition variable whose waiter
   // is gone cannot be destroyed, a thread that does not exist cannot be joined.
   struct Worker {
@@ -81,6 +81,10 @@ class Ticker {
   void catch_up() SPORE_REQUIRES(mutex_);
   void raise_epochs() SPORE_REQUIRES(mutex_);
 
+  void lock_for_fork() override SPORE_ACQUIRE(mutex_) { mutex_.lock(); }
+  void unlock_after_fork() override SPORE_RELEASE(mutex_) { mutex_.unlock(); }
+  void repair_in_child() override SPORE_REQUIRES(mutex_);
+
   std::atomic<uint64_t> ticks_{0};
   std::atomic<uint64_t> touched_{0};  // ticks_ at the last touch()
   std::atomic<bool> parked_{true};
@@ -89,6 +93,7 @@ class Ticker {
   std::unique_ptr<Worker> worker_ SPORE_GUARDED_BY(mutex_);
   std::chrono::steady_clock::time_point counted_to_ SPORE_GUARDED_BY(mutex_) =
       std::chrono::steady_clock::now();
+  const ForkRegistration registration_{*this};
 };
 
 }  // namespace spore::engine

@@ -75,7 +75,7 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
   SPORE_TRY(store_->charge_copy(text.size()));
   RawValue call[4] = {{.i32 = 0}, {.i32 = 0}, {.i32 = 1}, {.i32 = static_cast<int32_t>(text.size())}};
   SPORE_TRY(realloc_->call_unchecked(call, 4));
-  const GuestMemory memory = store_->memory(instance_);
+  const GuestMemory memory = store_->memory_of_this_thread(instance_);
   const std::span<std::byte> target = SPORE_TRY(given_span(memory, guest_ptr(call[0]), text.size()));
   // Not memcpy of nothing: both pointers may be null then.
   if (!text.empty()) std::memcpy(target.data(), text.data(), text.size());
@@ -85,7 +85,7 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
 }
 
 Result<std::string> Crossing::lift(const RawValue& result) const {
-  const GuestMemory memory = store_->memory(instance_);
+  const GuestMemory memory = store_->memory_of_this_thread(instance_);
   const std::span<std::byte> pair = SPORE_TRY(given_span(memory, guest_ptr(result), 2 * sizeof(uint32_t)));
   uint32_t address_and_length[2];
   std::memcpy(address_and_length, pair.data(), sizeof address_and_length);

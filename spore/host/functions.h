@@ -67,11 +67,12 @@ Result<T> take_argument(Caller& caller, const engine::RawValue* values, size_t& 
     const auto length = static_cast<uint32_t>(values[next + 1].i32);
     next += 2;
     SPORE_TRY(caller.charge_copy(length));
-    const std::span<std::byte> bytes = SPORE_TRY(caller.memory().span(pointer, length));
     if constexpr (std::is_same_v<T, std::string_view>) {
+      // Only to be read.
+      const std::span<std::byte> bytes = SPORE_TRY(caller.memory_of_this_thread().span(pointer, length));
       return T(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     } else {
-      return bytes;
+      return SPORE_TRY(caller.memory().span(pointer, length));
     }
   } else {
     return Crosses<T>::lift(values[next++]);

@@ -15,12 +15,13 @@ constexpr std::string_view kStart = "_start";
 }  // namespace
 
 Result<Instance> Instance::create(const std::shared_ptr<const engine::Binding>& binding,
-                                  const engine::Limits& limits, void* user_data, std::unique_ptr<Wasi> wasi) {
+                                  const engine::Limits& limits, void* user_data, std::unique_ptr<Wasi> wasi,
+                                  const engine::MemoryPlan& plan) {
   std::shared_ptr<const engine::CompiledCode> code = binding->code();
   std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
   std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));
   store->set_system(std::move(wasi));
-  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding));
+  const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding, plan));
   return Instance(std::move(store), handle, std::move(code));
 }
 
@@ -69,17 +70,18 @@ Result<DynamicFunction> Instance::dynamic_function(std::string_view name, Signat
 }
 
 Result<std::string> Instance::read_string(GuestPtr pointer, uint64_t length) const {
-  const std::string_view text = SPORE_TRY(store_->memory(handle_).string(pointer, length));
+  const std::string_view text = SPORE_TRY(store_->memory_of_this_thread(handle_).string(pointer, length));
   return std::string(text);
 }
 
 Result<std::vector<std::byte>> Instance::read_bytes(GuestPtr pointer, uint64_t length) const {
-  const std::span<std::byte> bytes = SPORE_TRY(store_->memory(handle_).span(pointer, length));
+  const std::span<std::byte> bytes = SPORE_TRY(store_->memory_of_this_thread(handle_).span(pointer, length));
   return std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
 Status Instance::write_bytes(GuestPtr pointer, std::span<const std::byte> bytes) {
-  const std::span<std::byte> target = SPORE_TRY(store_->memory(handle_).span(pointer, bytes.size()));
+  const std::span<std::byte> target =
+      SPORE_TRY(store_->memory_of_this_thread(handle_).span(pointer, bytes.size()));
   if (!bytes.empty()) std::memcpy(target.data(), bytes.data(), bytes.size());
   return {};
 }

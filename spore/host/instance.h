@@ -21,7 +21,7 @@ class Instance {
   // A module that needs WASI is given its world here; the instance owns it.
   static Result<Instance> create(const std::shared_ptr<const engine::Binding>& binding,
                                  const engine::Limits& limits, void* user_data = nullptr,
-                                 std::unique_ptr<Wasi> wasi = nullptr);
+                                 std::unique_ptr<Wasi> wasi = nullptr, const engine::MemoryPlan& plan = {});
 
   // A further instance that imports what `others` export, under their names.  All of them share limits,
   // thread and fate: one that is retired retires them all.
@@ -59,7 +59,7 @@ class Instance {
   }
 
   // Bytes of the exported memory "memory"; 0 if there is none.
-  size_t memory_bytes() const { return store_->memory(handle_).size(); }
+  size_t memory_bytes() const { return store_->memory_of_this_thread(handle_).size(); }
   // The exported memory of that name, such as one of a prepared module.  kNotFound.
   Result<engine::GuestMemory> memory(std::string_view name) const { return store_->memory(handle_, name); }
   // Copies out of and into guest memory.  kInvalidArgument: not inside the memory.
@@ -75,6 +75,7 @@ class Instance {
   bool retired() const { return store_->retired(); }
   uint64_t fuel_left() const { return store_->fuel_left(); }
   engine::Store& store() const { return *store_; }
+  const engine::InstanceHandle& handle() const { return handle_; }
 
  private:
   Instance(std::shared_ptr<engine::Store> store, const engine::InstanceHandle& handle,

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <set>
 
+#include "spore/base/break_reset.h"
 #include "spore/base/utf8.h"
 #include "spore/host/wasi_files.h"
 
@@ -168,16 +169,31 @@ Wasi::Wasi(std::shared_ptr<const WasiConfig> config)
 Wasi::~Wasi() = default;
 
 void Wasi::set_input(std::string bytes) {
+  used_ = true;
   input_ = nullptr;
   input_bytes_ = std::move(bytes);
   state_.input_position = 0;
 }
 
-void Wasi::set_input(std::shared_ptr<Input> input) { input_ = std::move(input); }
+void Wasi::set_input(std::shared_ptr<Input> input) {
+  used_ = true;
+  input_ = std::move(input);
+}
 
 void Wasi::set_state(const WasiState& state) {
+  used_ = true;
   state_ = state;
   readers_.clear();
+}
+
+void Wasi::become(const WasiState& state) {
+  if (!used_ || kBreakReset == BreakReset::kWasi) return;
+  set_state(state);
+  input_ = nullptr;
+  input_bytes_ = {};
+  output_ = {};
+  error_ = {};
+  used_ = false;
 }
 
 Result<std::vector<uint8_t>> Wasi::save() const {

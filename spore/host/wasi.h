@@ -116,8 +116,14 @@ class Wasi {
   void set_input(std::string bytes);
   void set_input(std::shared_ptr<Input> input);
   // Where output goes as it is written; captured if nothing is set.
-  void set_output(std::shared_ptr<Output> output) { output_.sink = std::move(output); }
-  void set_error(std::shared_ptr<Output> error) { error_.sink = std::move(error); }
+  void set_output(std::shared_ptr<Output> output) {
+    used_ = true;
+    output_.sink = std::move(output);
+  }
+  void set_error(std::shared_ptr<Output> error) {
+    used_ = true;
+    error_.sink = std::move(error);
+  }
   // What was captured since the last time.
   std::string take_output() { return std::exchange(output_.captured, {}); }
   std::string take_error() { return std::exchange(error_.captured, {}); }
@@ -130,6 +136,9 @@ class Wasi {
   // Puts a state in place that a Wasi of the same config had: no file is opened.
   void set_state(const WasiState& state);
   void reset() { set_state(config_->initial()); }
+  // As a new one whose state is `state`: also without input, output that was captured, and where it went.
+  // Costs nothing if neither guest nor host did anything with it since the last time.
+  void become(const WasiState& state);
 
   // The state as bytes, and back, perhaps in another process or on another machine, where the config has
   // directories of the same names.  Restoring opens the files again; those that are gone or changed are
@@ -153,6 +162,7 @@ class Wasi {
   };
 
   std::shared_ptr<const WasiConfig> config_;
+  bool used_ = true;  // since become()
   WasiState state_;
   std::shared_ptr<Input> input_;  // null: input_bytes_
   std::string input_bytes_;

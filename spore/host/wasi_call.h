@@ -48,8 +48,9 @@ inline bool is_stream(DescriptorKind kind) {
 }
 
 struct WasiCall {
-  WasiCall(Caller& the_caller, Wasi& the_wasi)
-      : caller(the_caller), state(the_wasi.state_), wasi_(the_wasi) {}
+  WasiCall(Caller& the_caller, Wasi& the_wasi) : caller(the_caller), state(the_wasi.state_), wasi_(the_wasi) {
+    wasi_.used_ = true;
+  }
 
   Caller& caller;
   WasiState& state;

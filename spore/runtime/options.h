@@ -14,6 +14,7 @@
 
 #include "spore/base/log.h"
 #include "spore/base/status.h"
+#include "spore/cell/pool_options.h"
 #include "spore/engine/engine.h"
 #include "spore/engine/limits.h"
 #include "spore/host/functions.h"
@@ -25,6 +26,7 @@ struct RuntimeOptions {
   bool fuel = false;
   size_t wasm_stack_bytes = 512 * 1024;
   bool parallel_compile = false;
+  bool compact_memories = false;
 
   // What a module gets unless load_module or instantiate says otherwise.
   engine::Tier tier = engine::Tier::kOptimised;
@@ -32,6 +34,9 @@ struct RuntimeOptions {
 
   size_t module_bytes_max = 128 * engine::kMebibyte;
   size_t modules_max = 10'000;
+
+  cell::PoolOptions pool;
+  size_t slots_kept_max = 64;  // memories that nobody uses, cleared and kept for the next
 
   host::HostFunctions host;  // what every module may import
   Log log;

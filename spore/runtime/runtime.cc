@@ -1,5 +1,6 @@
 #include "spore/runtime/runtime.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "spore/base/utf8.h"
@@ -43,9 +44,9 @@ void define_log(host::HostFunctions& host, const Log& log) {
   });
 }
 
-Result<Instance> initialized(Result<Instance> instance) {
+Result<Instance> completed(Result<Instance> instance, const wasm::PreparedModule* prepared) {
   if (!instance.ok()) return instance;
-  SPORE_TRY(instance->initialize());
+  SPORE_TRY(cell::complete(instance.value(), prepared));
   return instance;
 }
 
@@ -68,6 +69,14 @@ void RuntimeStatistics::write_json(JsonWriter& json) const {
       .field("instances_created", instances_created)
       .field("instances_failed", instances_failed)
       .field("instantiate_ns", instantiate_ns);
+  json.begin_object("slots")
+      .field("reserved", slots.reserved)
+      .field("reused", slots.reused)
+      .field("kept", slots.kept)
+      .end_object();
+  json.begin_object("pool");
+  pool.write_json(json);
+  json.end_object();
 }
 
 Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
@@ -76,24 +85,30 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   engine::EngineOptions engine_options{.tier = Tier::kBaseline,
                                        .fuel = used.fuel,
                                        .wasm_stack_bytes = used.wasm_stack_bytes,
-                                       .parallel_compile = used.parallel_compile};
-  runtime->baseline_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_));
+                                       .parallel_compile = used.parallel_compile,
+                                       .compact_memories = used.compact_memories};
+  runtime->baseline_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
   engine_options.tier = Tier::kOptimised;
-  runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_));
+  runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
   SPORE_TRY(engine::self_test_traps());
+  runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
   runtime->empty_wasi_ = SPORE_TRY(host::WasiConfig::create({}));
   return runtime;
 }
 
 Runtime::Runtime(RuntimeOptions options)
-    : options_(std::move(options)), ticker_(std::make_shared<engine::Ticker>()) {
+    : options_(std::move(options)),
+      ticker_(std::make_shared<engine::Ticker>()),
+      slots_(memory::SlotPool::create(options_.slots_kept_max)) {
   host::HostFunctions own;
   define_log(own, options_.log);
   host::define_wasi(own);
   host_ = merge(own.freeze(), options_.host);
 }
 
-Runtime::~Runtime() = default;
+Runtime::~Runtime() {
+  if (pool_ != nullptr) pool_->close();
+}
 
 Status Runtime::check_open() const {
   if (closed_.load()) return Status::unavailable("this Runtime was closed");
@@ -124,23 +139,52 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   module->version_ = options.version;
   module->description_ = options.description;
   module->limits_ = options.limits.value_or(options_.limits);
-  module->facts_ = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
+  std::vector<uint8_t> prepared;
+  SPORE_TRY(prepare_module(*module, bytes, prepared, options));
   SPORE_TRY(check_tier(module->facts_, tier));
   {
     const Timing timing(options_.metrics, compile_ns_);
-    module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
+    const Digest hash = options.prepare ? wasm::prepared_hash(module->facts_.hash) : module->facts_.hash;
+    module->code_ = SPORE_TRY(make_code(bytes, hash, options));
     module->compile_ns_ = timing.elapsed_ns();
   }
   module->functions_ = merge(host_, options.host);
-  module->needs_wasi_ = host::needs_wasi(*module->code_);
+  if (host::needs_wasi(*module->code_)) module->wasi_ = options.wasi != nullptr ? options.wasi : empty_wasi_;
   if (engine::check_imports(*module->code_, *module->functions_).ok()) {
-    module->binding_ = SPORE_TRY(engine::Binding::create(module->code_, module->functions_));
+    module->blueprint_ = std::make_shared<const cell::Blueprint>(
+        cell::Blueprint{.name = module->name_,
+                        .binding = SPORE_TRY(engine::Binding::create(module->code_, module->functions_)),
+                        .prepared = module->prepared_,
+                        .limits = module->limits_,
+                        .wasi = module->wasi_});
   }
 
   const MutexLock lock(modules_mutex_);
   SPORE_TRY(check_room_locked(name));
   modules_.emplace(module->name_, module);
   return std::shared_ptr<const Module>(std::move(module));
+}
+
+// Leaves in `bytes` what is to be compiled; `prepared` holds it, if it is not what was given.
+Status Runtime::prepare_module(Module& module, std::span<const uint8_t>& bytes,
+                               std::vector<uint8_t>& prepared, const ModuleOptions& options) const {
+  if (!options.prepare) {
+    module.facts_ = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
+    // The names of what prepared modules keep for their host: linked to one, it must not ask for them.
+    const auto reserved =
+        std::ranges::find_if(module.facts_.imports, [](const wasm::ModuleFacts::Import& import) {
+          return import.name.starts_with(wasm::kReservedPrefix);
+        });
+    if (reserved == module.facts_.imports.end()) return {};
+    return Status::invalid_module("an import has the reserved name '{}'", printable(reserved->name));
+  }
+  wasm::PreparedModule made = SPORE_TRY(wasm::prepare(bytes, options_.module_bytes_max));
+  module.facts_ = made.facts;
+  prepared = std::move(made.wasm);
+  made.wasm = {};
+  bytes = prepared;
+  module.prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(made));
+  return {};
 }
 
 Status Runtime::check_room(std::string_view name) const {
@@ -188,6 +232,7 @@ std::vector<FunctionDescription> Runtime::list_functions() const {
   for (const std::shared_ptr<const Module>& module : list_modules()) {
     for (const engine::CompiledCode::Export& exported : module->code().exports()) {
       if (exported.kind != engine::ExternKind::kFunction) continue;
+      if (exported.name.starts_with(wasm::kReservedPrefix)) continue;
       functions.push_back({module->name(), exported.name, exported.type.text()});
     }
   }
@@ -196,26 +241,32 @@ std::vector<FunctionDescription> Runtime::list_functions() const {
 
 Status Runtime::unload_module(std::string_view name) {
   std::shared_ptr<const Module> last;  // freed after the lock: unmapping code takes a while
-  const MutexLock lock(modules_mutex_);
-  const auto found = modules_.find(name);
-  if (found == modules_.end()) return Status::not_found("no module '{}' is loaded", name);
-  last = std::move(found->second);
-  modules_.erase(found);
+  {
+    const MutexLock lock(modules_mutex_);
+    const auto found = modules_.find(name);
+    if (found == modules_.end()) return Status::not_found("no module '{}' is loaded", name);
+    last = std::move(found->second);
+    modules_.erase(found);
+  }
+  if (last->blueprint_ != nullptr) pool_->forget(*last->blueprint_);
   return {};
+}
+
+Status Runtime::check_bound(const Module& module) {
+  if (module.blueprint_ != nullptr) return {};
+  return engine::check_imports(*module.code_, *module.functions_).with_context(module.name_);
 }
 
 Result<Instance> Runtime::instantiate(const Module& module, InstanceOptions options) {
   SPORE_TRY(check_open());
-  if (module.binding_ == nullptr) {
+  Status bound = check_bound(module);
+  if (!bound.ok()) {
     instances_failed_.fetch_add(1, std::memory_order_relaxed);
-    return engine::check_imports(*module.code_, *module.functions_).with_context(module.name_);
+    return bound;
   }
   const Timing timing(options_.metrics, instantiate_ns_);
-  if (module.needs_wasi_ && options.wasi == nullptr) {
-    options.wasi = std::make_unique<host::Wasi>(empty_wasi_);
-  }
-  Result<Instance> instance = initialized(Instance::create(
-      module.binding_, options.limits.value_or(module.limits_), options.user_data, std::move(options.wasi)));
+  Result<Instance> instance = cell::instantiate(*module.blueprint_, options.limits.value_or(module.limits_),
+                                                options.user_data, std::move(options.wasi));
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }
@@ -228,16 +279,35 @@ Result<Instance> Runtime::instantiate(std::string_view module_name, InstanceOpti
 Result<Instance> Runtime::instantiate_linked(const Module& module, Instance& first,
                                              std::span<const Instance::Link> others) {
   SPORE_TRY(check_open());
-  if (module.needs_wasi_ && first.wasi() == nullptr) {
-    first.store().set_system(std::make_shared<host::Wasi>(empty_wasi_));
+  if (module.wasi_ != nullptr && first.wasi() == nullptr) {
+    first.store().set_system(std::make_shared<host::Wasi>(module.wasi_));
   }
   Result<Instance> instance =
-      initialized(Instance::create_linked(module.code_, module.functions_, first, others));
+      completed(Instance::create_linked(module.code_, module.functions_, first, others), module.prepared());
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }
 
-void Runtime::close() { closed_.store(true); }
+Result<std::shared_ptr<cell::PoolEntry>> Runtime::pool_entry(const Module& module, std::string_view domain) {
+  SPORE_TRY(check_open());
+  SPORE_TRY(check_bound(module));
+  return pool_->entry(module.blueprint_, domain);
+}
+
+Result<cell::Lease> Runtime::acquire(const Module& module, const cell::AcquireOptions& options) {
+  const std::shared_ptr<cell::PoolEntry> entry = SPORE_TRY(pool_entry(module, options.domain));
+  return entry->acquire(options.user_data);
+}
+
+Result<cell::Lease> Runtime::acquire(std::string_view module_name, const cell::AcquireOptions& options) {
+  const std::shared_ptr<const Module> found = SPORE_TRY(module(module_name));
+  return acquire(*found, options);
+}
+
+void Runtime::close() {
+  closed_.store(true);
+  pool_->close();
+}
 
 RuntimeStatistics Runtime::statistics() const {
   RuntimeStatistics statistics;
@@ -250,6 +320,8 @@ RuntimeStatistics Runtime::statistics() const {
   statistics.instances_created = instances_created_.load(std::memory_order_relaxed);
   statistics.instances_failed = instances_failed_.load(std::memory_order_relaxed);
   statistics.instantiate_ns = instantiate_ns_.load(std::memory_order_relaxed);
+  statistics.pool = pool_->statistics();
+  statistics.slots = slots_->statistics();
   return statistics;
 }
 

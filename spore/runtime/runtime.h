@@ -14,11 +14,15 @@
 #include "spore/base/json.h"
 #include "spore/base/mutex.h"
 #include "spore/base/status.h"
+#include "spore/cell/blueprint.h"
+#include "spore/cell/clean_function.h"
+#include "spore/cell/pool.h"
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/host/instance.h"
 #include "spore/runtime/options.h"
 #include "spore/wasm/inspect.h"
+#include "spore/wasm/prepare.h"
 
 namespace spore::runtime {
 
@@ -33,6 +37,12 @@ struct ModuleOptions {
   // What CompiledCode::save() gave for this module and tier: loaded instead of compiling.  As trusted as a
   // shared library: see Engine::load_trusted_code.
   std::span<const uint8_t> trusted_code;
+  // The world of its instances, pooled ones too, if it needs WASI.  Null: no arguments, no input, no files;
+  // output is captured.
+  std::shared_ptr<const host::WasiConfig> wasi;
+  // Rewrites it so that its state can be held from outside (wasm::prepare).  Without, no instance of it can
+  // be reset in place.
+  bool prepare = true;
 };
 
 // A loaded module.  Immutable, shared; whoever holds it can make instances, also after it was unloaded.
@@ -44,6 +54,10 @@ class Module {
   const wasm::ModuleFacts& facts() const { return facts_; }
   const engine::CompiledCode& code() const { return *code_; }
   const engine::Limits& limits() const { return limits_; }
+  // Null if it was loaded as it is.
+  const wasm::PreparedModule* prepared() const { return prepared_.get(); }
+  // What its code is known by: saved code fits no other.
+  const Digest& code_hash() const { return code_->module_hash(); }
   engine::Tier tier() const { return code_->engine().options().tier; }
   uint64_t compile_ns() const { return compile_ns_; }
 
@@ -59,14 +73,15 @@ class Module {
   uint64_t compile_ns_ = 0;
   std::shared_ptr<const engine::CompiledCode> code_;
   std::shared_ptr<const engine::HostFunctions> functions_;
-  std::shared_ptr<const engine::Binding> binding_;  // null: imports that only linked instances provide
-  bool needs_wasi_ = false;
+  std::shared_ptr<const wasm::PreparedModule> prepared_;
+  std::shared_ptr<const host::WasiConfig> wasi_;      // null: it needs none
+  std::shared_ptr<const cell::Blueprint> blueprint_;  // null: imports that only linked instances provide
 };
 
 struct InstanceOptions {
   std::optional<engine::Limits> limits;
   void* user_data = nullptr;  // what host functions get from Caller::user_data()
-  // The world of a module that needs WASI.  Null: no arguments, no input, no files; output is captured.
+  // The world of a module that needs WASI.  Null: as the module was loaded with.
   std::unique_ptr<host::Wasi> wasi;
 };
 
@@ -84,6 +99,8 @@ struct RuntimeStatistics {
   uint64_t instances_created = 0;
   uint64_t instances_failed = 0;
   uint64_t instantiate_ns = 0;
+  cell::PoolStatistics pool;
+  memory::SlotPoolStatistics slots;
 
   void write_json(JsonWriter& json) const;
 };
@@ -121,7 +138,22 @@ class Runtime {
   Result<host::Instance> instantiate_linked(const Module& module, host::Instance& first,
                                             std::span<const host::Instance::Link> others);
 
-  // From now on nothing is loaded or instantiated (kUnavailable).  What runs goes on.
+  // A clean instance out of the pool; it goes back, clean again, when the lease goes.  What
+  // PoolEntry::acquire says; kInvalidArgument names imports that nobody provides.
+  Result<cell::Lease> acquire(const Module& module, const cell::AcquireOptions& options = {});
+  Result<cell::Lease> acquire(std::string_view module_name, const cell::AcquireOptions& options = {});
+  // The module's place in the pool, for those who call often.
+  Result<std::shared_ptr<cell::PoolEntry>> pool_entry(const Module& module, std::string_view domain = {});
+  // A function, each call of it in a clean instance.
+  template <typename Signature>
+  Result<cell::CleanFunction<Signature>> clean_function(const Module& module, std::string_view name,
+                                                        const cell::AcquireOptions& options = {}) {
+    return cell::CleanFunction<Signature>::create(SPORE_TRY(pool_entry(module, options.domain)), name,
+                                                  options.user_data);
+  }
+  cell::Pool& pool() { return *pool_; }
+
+  // From now on nothing is loaded or instantiated (kUnavailable).  What runs goes on; leases stay good.
   void close();
 
   RuntimeStatistics statistics() const;
@@ -132,10 +164,13 @@ class Runtime {
   Result<std::shared_ptr<const engine::CompiledCode>> make_code(std::span<const uint8_t> bytes,
                                                                 const Digest& hash,
                                                                 const ModuleOptions& options);
+  Status prepare_module(Module& module, std::span<const uint8_t>& bytes, std::vector<uint8_t>& prepared,
+                        const ModuleOptions& options) const;
   Status check_open() const;
   Status check_room(std::string_view name) const SPORE_EXCLUDES(modules_mutex_);
   Status check_room_locked(std::string_view name) const SPORE_REQUIRES(modules_mutex_);
   static Status check_tier(const wasm::ModuleFacts& facts, engine::Tier tier);
+  static Status check_bound(const Module& module);
 
   RuntimeOptions options_;
   std::shared_ptr<engine::Ticker> ticker_;
@@ -143,6 +178,8 @@ class Runtime {
   std::shared_ptr<const host::WasiConfig> empty_wasi_;
   std::shared_ptr<const engine::Engine> baseline_;
   std::shared_ptr<const engine::Engine> optimised_;
+  std::shared_ptr<memory::SlotPool> slots_;
+  std::shared_ptr<cell::Pool> pool_;
 
   std::atomic<bool> closed_{false};
   std::atomic<uint64_t> modules_compiled_{0};

@@ -32,6 +32,9 @@ namespace spore::wasm {
 // module, such as that of its code in a cache.
 inline constexpr uint32_t kPreparerVersion = 1;
 
+// The name of a prepared module: of the module as it was, and the version.
+Digest prepared_hash(const Digest& module_hash);
+
 inline constexpr std::string_view kReservedPrefix = "spore:";
 inline constexpr std::string_view kStartExport = "spore:start";
 
@@ -61,6 +64,7 @@ struct PreparedModule {
     // It may come to differ from what instantiation makes: code writes to it, or it is exported, so that
     // others can.  All others are constant.
     bool changes = false;
+    bool written = false;
     bool grows = false;  // it may have more elements than `elements_min`; no table shrinks
     uint64_t elements_min = 0;
     std::optional<uint64_t> elements_max;
@@ -89,7 +93,8 @@ struct PreparedModule {
   std::vector<Global> globals;          // the mutable ones; without the flags of segments
   std::vector<uint32_t> data_flags;     // N of each spore:dN; 0 at the start
   std::vector<uint32_t> element_flags;  // N of each spore:eN; 0 at the start
-  bool has_memory_grow = false;         // whether code contains memory.grow
+  std::vector<uint32_t> table_functions;
+  bool has_memory_grow = false;  // whether code contains memory.grow
 
   // What is to be written into fresh memories: the active data segments, or none of them.
   std::vector<Data> lifted;

@@ -132,7 +132,7 @@ Outcome ScriptRunner::execute(const Directive& directive) {
 
 ScriptRunner::MadeModule ScriptRunner::load(const Directive& directive) const {
   const std::span<const uint8_t> wasm = script_.wasm(directive);
-  Result<std::shared_ptr<const SpecModule>> module = host_.load(wasm);
+  Result<std::shared_ptr<const Module>> module = host_.load(wasm);
   if (module.ok()) return {std::move(module).value(), {}};
   for (const auto& reason :
        {host_.proposals_left_out(wasm, module.status()), host_.compiler_lacks(wasm, module.status())}) {
@@ -166,7 +166,7 @@ ScriptRunner::Made<ScriptRunner::Answer> ScriptRunner::link(const MadeModule& mo
   for (const auto& [name, offered] : registered_) {
     if (offered.ok()) links.push_back({name, offered.value});
   }
-  for (const auto& import : module.value->module->code().imports()) {
+  for (const auto& import : module.value->code().imports()) {
     const auto from = registered_.find(import.module);
     if (from != registered_.end() && !from->second.ok()) return {{}, from->second.outcome};
   }
@@ -199,7 +199,7 @@ Outcome ScriptRunner::offer(const Directive& directive) {
 // The compiler is asked last: what it lacks would show that the module is valid after all.
 Outcome ScriptRunner::assert_refused(const Directive& directive) const {
   const std::span<const uint8_t> wasm = script_.wasm(directive);
-  const Result<std::shared_ptr<const SpecModule>> module = host_.load(wasm);
+  const Result<std::shared_ptr<const Module>> module = host_.load(wasm);
   if (module.ok()) return Outcome::failed(fmt::format("loaded, expected: {}", directive.message));
   if (module.code() == Code::kInvalidModule) return {};
   if (const auto reason = host_.proposals_left_out(wasm, module.status())) return Outcome::skipped(*reason);

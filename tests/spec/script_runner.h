@@ -33,7 +33,7 @@ class ScriptRunner {
     Outcome outcome;
     bool ok() const { return outcome.ok(); }
   };
-  using MadeModule = Made<std::shared_ptr<const SpecModule>>;
+  using MadeModule = Made<std::shared_ptr<const Module>>;
   using MadeInstance = Made<const Instance*>;
   // What calling or instantiating came to: for an assertion a failure may be the right answer.
   struct Answer {

@@ -67,20 +67,6 @@ std::string_view innermost_cause(std::string_view message) {
   return colon == std::string_view::npos ? message : message.substr(colon + 2);
 }
 
-// What instantiation would have done if the module had not been prepared.
-Status finish(Instance& instance, const wasm::PreparedModule& prepared) {
-  for (const auto& memory : prepared.memories) {
-    const engine::GuestMemory held = SPORE_TRY(instance.memory(memory.export_name()));
-    for (const auto& data : prepared.lifted) {
-      if (data.memory != memory.index) continue;
-      std::ranges::copy(std::as_bytes(std::span(data.bytes)),
-                        SPORE_TRY(held.span({data.offset}, data.bytes.size())).begin());
-    }
-  }
-  if (!prepared.facts.has_start) return {};
-  return SPORE_TRY(instance.function<void()>(wasm::kStartExport))();
-}
-
 }  // namespace
 
 Result<SpecHost> SpecHost::create(Tier tier, Mode mode) {
@@ -90,29 +76,22 @@ Result<SpecHost> SpecHost::create(Tier tier, Mode mode) {
   options.host = print_functions();
   SpecHost host(tier, mode, SPORE_TRY(Runtime::create(std::move(options))));
   const std::vector<uint8_t> wasm = SPORE_TRY(engine::text_to_wasm(kSpectest));
-  const std::shared_ptr<const SpecModule> spectest = SPORE_TRY(host.load(wasm));
-  host.spectest_ = spectest->module;
+  host.spectest_ = SPORE_TRY(host.load(wasm));
   return host;
 }
 
-Result<std::shared_ptr<const SpecModule>> SpecHost::load(std::span<const uint8_t> wasm) const {
+Result<std::shared_ptr<const Module>> SpecHost::load(std::span<const uint8_t> wasm) const {
   // Names are the Runtime's, instances need none: the next module takes the same.
   constexpr std::string_view kName = "module";
-  SpecModule made;
-  if (mode_ == Mode::kPrepared) {
-    made.prepared = SPORE_TRY(wasm::prepare(wasm, runtime_->options().module_bytes_max));
-    wasm = made.prepared->wasm;
-  }
-  made.module = SPORE_TRY(runtime_->load_module(kName, wasm));
+  std::shared_ptr<const Module> module =
+      SPORE_TRY(runtime_->load_module(kName, wasm, {.prepare = mode_ == Mode::kPrepared}));
   SPORE_TRY(runtime_->unload_module(kName));
-  return std::make_shared<const SpecModule>(std::move(made));
+  return module;
 }
 
-Result<Instance> SpecHost::instantiate(const SpecModule& module, Instance& spectest,
+Result<Instance> SpecHost::instantiate(const Module& module, Instance& spectest,
                                        std::span<const Instance::Link> links) const {
-  Instance instance = SPORE_TRY(runtime_->instantiate_linked(*module.module, spectest, links));
-  if (module.prepared) SPORE_TRY(finish(instance, *module.prepared));
-  return instance;
+  return runtime_->instantiate_linked(module, spectest, links);
 }
 
 std::optional<std::string> SpecHost::proposals_left_out(std::span<const uint8_t> wasm,

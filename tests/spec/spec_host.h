@@ -13,12 +13,6 @@
 
 namespace spore::spec {
 
-// A module of a script.  `prepared`: if it was prepared before it was loaded.
-struct SpecModule {
-  std::shared_ptr<const Module> module;
-  std::optional<wasm::PreparedModule> prepared;
-};
-
 class SpecHost {
  public:
   // How the modules of scripts are loaded: as they are, or after wasm::prepare().
@@ -27,11 +21,10 @@ class SpecHost {
 
   Tier tier() const { return tier_; }
   // What wasm::prepare(), in its mode, and Runtime::load_module say.
-  Result<std::shared_ptr<const SpecModule>> load(std::span<const uint8_t> wasm) const;
+  Result<std::shared_ptr<const Module>> load(std::span<const uint8_t> wasm) const;
   // spectest in a store of its own: the first instance of a script, the company of all others.
   Result<Instance> new_spectest() const { return runtime_->instantiate(*spectest_); }
-  // Also does what a prepared module leaves to its host.
-  Result<Instance> instantiate(const SpecModule& module, Instance& spectest,
+  Result<Instance> instantiate(const Module& module, Instance& spectest,
                                std::span<const Instance::Link> links) const;
 
   // Why load() refused a valid module; nothing if `refusal` says that it is not valid, or another thing.

@@ -1,0 +1,42 @@
+#pragma once
+
+// The clean start state that instances begin with, and go back to.
+
+#include <memory>
+
+#include "spore/base/status.h"
+#include "spore/cell/blueprint.h"
+#include "spore/engine/instance_state.h"
+#include "spore/host/wasi_state.h"
+#include "spore/memory/slot.h"
+
+namespace spore::cell {
+
+// Memory, globals, tables and WASI as one initialised instance had them: the module was initialised once, for
+// all that start from here.  Immutable, shared.  Belongs to one trust domain: what initialisation drew, as
+// random numbers, is nothing that two domains may share.
+class Image {
+ public:
+  // Runs the module's initialisation, under the limits of one call.  How that failed; kLimitExceeded, kIo: no
+  // memory left.  Only for modules whose reset mode is in_place.
+  static Result<std::shared_ptr<const Image>> create(std::shared_ptr<const Blueprint> blueprint,
+                                                     const memory::ResetOptions& options);
+
+  const Blueprint& blueprint() const { return *blueprint_; }
+  // What the memories of its instances are opened with.
+  const engine::MemoryPlan& memories() const { return memories_; }
+  const engine::StateValues& values() const { return values_; }
+  const host::WasiState& wasi() const { return wasi_; }
+  // Bytes of memory that all its instances share.
+  size_t bytes() const;
+
+ private:
+  explicit Image(std::shared_ptr<const Blueprint> blueprint) : blueprint_(std::move(blueprint)) {}
+
+  std::shared_ptr<const Blueprint> blueprint_;
+  engine::MemoryPlan memories_;
+  engine::StateValues values_;
+  host::WasiState wasi_;
+};
+
+}  // namespace spore::cell

@@ -1,0 +1,659 @@
+#include "spore/cell/pool.h"
+
+#include <pthread.h>
+#include <ctime>
+
+#include <algorithm>
+#include <csignal>
+#include <system_error>
+
+#include "spore/base/utf8.h"
+
+namespace spore::cell {
+namespace {
+
+constexpr uint64_t kTimeEvery = 64;  // resets; a look at the clock costs as much as a reset does
+
+// Some milliseconds late, and no system call.
+uint64_t coarse_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+uint64_t precise_ns() {
+  return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+std::string pool_name(const PoolEntry& entry) {
+  const std::string module = printable(entry.module());
+  return entry.domain().empty() ? fmt::format("pool '{}'", module)
+                                : fmt::format("pool '{}' of '{}'", module, printable(entry.domain()));
+}
+
+void add_counts(const PooledInstance& pooled, PoolCounts& counts) {
+  const CleanInstance::Counters& clean = pooled.clean->counters();
+  counts.acquired += pooled.uses.value();
+  counts.resets_in_place += clean.resets_in_place.value();
+  counts.resets_anew += clean.resets_anew.value();
+  counts.scans += clean.scans.value();
+  counts.pages_refilled += clean.pages_refilled.value();
+  counts.resets_timed += pooled.resets_timed.value();
+  counts.reset_ns += pooled.reset_ns.value();
+}
+
+}  // namespace
+
+// --- an entry ------------------------------------------------------------------------------------------
+
+PoolEntry::PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint> blueprint,
+                     std::string domain)
+    : pool_(std::move(pool)), blueprint_(std::move(blueprint)), domain_(std::move(domain)) {}
+
+Result<Lease> PoolEntry::acquire_slowly(void* user_data) {
+  PooledInstance* pooled = SPORE_TRY(pool_->take(*this));
+  return hand_out(pooled, user_data);
+}
+
+Result<std::vector<host::Value>> PoolEntry::call(std::string_view name, std::span<const host::Value> args,
+                                                 void* user_data) {
+  const Lease lease = SPORE_TRY(acquire(user_data));
+  Status why;
+  const size_t number = function_number(name, typeid(host::DynamicFunction));
+  const auto* found = function<host::DynamicFunction>(
+      *lease.pooled_, number, [&](host::Instance& instance) { return instance.dynamic_function(name); }, why);
+  if (found == nullptr) return why;
+  return (*found)(args);
+}
+
+Status PoolEntry::warm_up(uint32_t instances) {
+  for (;;) {
+    {
+      const MutexLock lock(pool_->mutex_);
+      if (state_.live() >= instances) return {};
+      Pool::Room room = pool_->find_room(*this);
+      if (!room.yes) return std::move(room.full);
+      state_.being_made++;
+      pool_->live_++;
+    }
+    Result<Pool::Owned> made = pool_->make(*this);
+    const MutexLock lock(pool_->mutex_);
+    PooledInstance* pooled = SPORE_TRY(pool_->finish(*this, std::move(made)));
+    state_.idle.push_back(pooled);
+  }
+}
+
+size_t PoolEntry::function_number(std::string_view name, std::type_index type) {
+  const MutexLock lock(pool_->mutex_);
+  auto& functions = state_.functions;
+  const auto found = std::ranges::find_if(
+      functions, [&](const auto& known) { return known.first == name && known.second == type; });
+  if (found != functions.end()) return static_cast<size_t>(found - functions.begin());
+  functions.emplace_back(name, type);
+  return functions.size() - 1;
+}
+
+void PoolEntry::give_back(PooledInstance* pooled, bool discard) {
+  const PoolOptions& options = pool_->options_;
+  engine::Store& store = pooled->clean->instance().store();
+  const bool spent = options.invocations_max != 0 && pooled->uses.value() >= options.invocations_max;
+  if (discard || pooled->unwanted.load(std::memory_order_relaxed)) [[unlikely]] {
+    return pool_->remove(pooled, &PoolCounts::cleared);
+  }
+  if (spent || store.retired() || (store.trapped() && options.retire_on_trap)) [[unlikely]] {
+    return pool_->remove(pooled, &PoolCounts::retired);
+  }
+  if (!make_clean(*pooled)) [[unlikely]]
+    return pool_->remove(pooled, &PoolCounts::retired);
+  pooled->last_use_ms.store(coarse_ms(), std::memory_order_relaxed);
+  // Sequentially consistent, and before the look at attention_: whoever begins to wait, or closes, raises
+  // that first and looks into the shards then.  One of the two sees the other.
+  PooledInstance* other = shard().parked.exchange(pooled);
+  if (other != nullptr) [[unlikely]]
+    pool_->put_idle(other);
+  if (pool_->attention_.load() != 0) [[unlikely]]
+    pool_->attend(*this);
+}
+
+bool PoolEntry::make_clean(PooledInstance& pooled) {
+  const bool timed = pooled.uses.value() % kTimeEvery == 0;
+  const uint64_t begin = timed ? precise_ns() : 0;
+  const Result<CleanInstance::Outcome> outcome = pooled.clean->reset();
+  if (!outcome.ok()) [[unlikely]]
+    return false;
+  if (outcome.value() == CleanInstance::Outcome::kReinstantiated) [[unlikely]]
+    pooled.functions.clear();
+  if (timed) [[unlikely]] {
+    pooled.resets_timed.add();
+    pooled.reset_ns.add(precise_ns() - begin);
+  }
+  return true;
+}
+
+// --- making and finding --------------------------------------------------------------------------------
+
+Result<std::shared_ptr<Pool>> Pool::create(PoolOptions options) {
+  SPORE_TRY(check(options));
+  return std::shared_ptr<Pool>(new Pool(std::move(options)));
+}
+
+Pool::Pool(PoolOptions options)
+    : options_(std::move(options)), waiting_(std::make_unique<Waiting>()), registration_(*this) {}
+
+// There are no entries any more.  It may be the housekeeper that let the last one go.
+Pool::~Pool() {
+  if (waiting_ == nullptr) return;
+  std::jthread& housekeeper = waiting_->housekeeper;
+  {
+    const std::lock_guard lock(waiting_->mutex);
+    waiting_->stop = true;
+    waiting_->wake.notify_all();
+  }
+  if (housekeeper.get_id() == std::this_thread::get_id()) {
+    housekeeper.detach();
+  } else if (housekeeper.joinable()) {
+    housekeeper.join();
+  }
+}
+
+Result<std::shared_ptr<PoolEntry>> Pool::entry(const std::shared_ptr<const Blueprint>& blueprint,
+                                               std::string_view domain) {
+  std::shared_ptr<PoolEntry> made;
+  {
+    const MutexLock lock(mutex_);
+    if (closed_) return Status::unavailable("this pool was closed");
+    const auto key = std::pair<const Blueprint*, std::string>(blueprint.get(), domain);
+    const auto found = entries_.find(key);
+    if (found != entries_.end()) return found->second;
+    made.reset(new PoolEntry(shared_from_this(), blueprint, std::string(domain)));
+    entries_.emplace(key, made);
+  }
+  // What keeps an instance from being made ahead is told to whoever needs one.
+  if (options_.warm_up > 0) static_cast<void>(made->warm_up(options_.warm_up).ok());
+  return made;
+}
+
+Result<Lease> Pool::acquire(const std::shared_ptr<const Blueprint>& blueprint,
+                            const AcquireOptions& options) {
+  const std::shared_ptr<PoolEntry> found = SPORE_TRY(entry(blueprint, options.domain));
+  return found->acquire(options.user_data);
+}
+
+Result<PooledInstance*> Pool::take(PoolEntry& entry) {
+  for (;;) {
+    Attempt attempt = try_take(entry);
+    if (attempt.kind == Attempt::kFull) attempt = wait_for_room(entry);
+    if (attempt.kind == Attempt::kIdle) return attempt.idle;
+    if (attempt.kind == Attempt::kFull || attempt.kind == Attempt::kClosed) return std::move(attempt.why);
+    if (attempt.kind == Attempt::kEvicted) continue;  // the victim goes here, without the lock
+    Result<Owned> made = make(entry);
+    const MutexLock lock(mutex_);
+    entry.state_.counts.misses += made.ok() ? 1 : 0;
+    return finish(entry, std::move(made));
+  }
+}
+
+Pool::Attempt Pool::try_take(PoolEntry& entry) {
+  const MutexLock lock(mutex_);
+  return try_take_locked(entry);
+}
+
+// The condition variable takes the mutex by itself, which the analysis cannot follow.
+Pool::Attempt Pool::wait_for_room(PoolEntry& entry) SPORE_NO_THREAD_SAFETY_ANALYSIS {
+  attention_.fetch_add(1);  // before the look at the shards: see give_back()
+  std::unique_lock<std::mutex> lock(mutex_.native());
+  PoolCounts& counts = entry.state_.counts;
+  counts.waits++;
+  const Clock::time_point begin = Clock::now();
+  const Clock::time_point end = begin + std::chrono::milliseconds(options_.wait_timeout_ms);
+  Attempt attempt = try_take_locked(entry);
+  while (attempt.kind == Attempt::kFull && Clock::now() < end) {
+    waiting().changed.wait_until(lock, end);
+    attempt = try_take_locked(entry);
+  }
+  counts.wait_ns += static_cast<uint64_t>((Clock::now() - begin).count());
+  counts.timeouts += attempt.kind == Attempt::kFull ? 1 : 0;
+  attention_.fetch_sub(1);
+  return attempt;
+}
+
+Pool::Attempt Pool::try_take_locked(PoolEntry& entry) {
+  Attempt attempt;
+  if (entry.state_.closed) {
+    attempt.kind = Attempt::kClosed;
+    attempt.why = Status::unavailable("{} was closed, or its module unloaded", pool_name(entry));
+    return attempt;
+  }
+  attempt.idle = claim_idle(entry);
+  if (attempt.idle != nullptr) return attempt;
+  Room room = find_room(entry);
+  if (room.yes) {
+    attempt.kind = Attempt::kMake;
+    entry.state_.being_made++;
+    live_++;
+  } else if (room.victim != nullptr) {
+    attempt.kind = Attempt::kEvicted;
+    room.victim->entry->state_.counts.evicted++;
+    attempt.evicted = take_out(room.victim);
+  } else {
+    attempt.kind = Attempt::kFull;
+    attempt.why = std::move(room.full);
+  }
+  return attempt;
+}
+
+// Enters into the books what make() made; the caller owns it.
+Result<PooledInstance*> Pool::finish(PoolEntry& entry, Result<Owned> made) {
+  entry.state_.being_made--;
+  waiting().changed.notify_all();
+  if (!made.ok()) {
+    live_--;
+    entry.state_.counts.failed++;
+    return std::move(made).status();
+  }
+  entry.state_.counts.created++;
+  PooledInstance* pooled = made.value().get();
+  pooled->last_use_ms.store(coarse_ms());
+  if (entry.state_.closed) pooled->unwanted.store(true);  // closed meanwhile: it serves this once
+  entry.state_.instances.push_back(std::move(made).value());
+  return pooled;
+}
+
+Result<Pool::Owned> Pool::make(PoolEntry& entry) {
+  const std::shared_ptr<const Image> image = SPORE_TRY(image_of(entry));
+  std::unique_ptr<CleanInstance> clean = SPORE_TRY(CleanInstance::create(entry.blueprint_, image));
+  return std::make_unique<PooledInstance>(entry.shared_from_this(), std::move(clean));
+}
+
+// One flight: whoever comes meanwhile waits for it.  If it fails, each finds out by itself.
+Result<std::shared_ptr<const Image>> Pool::image_of(PoolEntry& entry) SPORE_NO_THREAD_SAFETY_ANALYSIS {
+  if (entry.blueprint_->reset_mode() != wasm::ResetMode::kInPlace) return std::shared_ptr<const Image>();
+  PoolEntry::State& state = entry.state_;
+  {
+    std::unique_lock<std::mutex> lock(mutex_.native());
+    waiting().changed.wait(lock, [&] { return state.image_state != PoolEntry::ImageState::kMaking; });
+    if (state.image_state == PoolEntry::ImageState::kReady) return state.image;
+    state.image_state = PoolEntry::ImageState::kMaking;
+  }
+  Result<std::shared_ptr<const Image>> image = Image::create(entry.blueprint_, options_.reset);
+  const MutexLock lock(mutex_);
+  waiting().changed.notify_all();
+  // What cannot be held from outside is made anew each time; the statistics say so.
+  const bool ready = image.ok() || image.code() == Code::kUnsupported;
+  state.image_state = ready ? PoolEntry::ImageState::kReady : PoolEntry::ImageState::kNone;
+  if (!ready) return std::move(image).status();
+  if (image.ok()) state.image = image.value();
+  return state.image;
+}
+
+// --- idle instances ------------------------------------------------------------------------------------
+
+// All that are idle now.  Between this and claim() one may be taken: then claim() says no.
+std::vector<PooledInstance*> Pool::idle_of(PoolEntry& entry) const {
+  std::vector<PooledInstance*> idle = entry.state_.idle;
+  for (const PoolEntry::Shard& shard : entry.shards_) {
+    PooledInstance* parked = shard.parked.load(std::memory_order_acquire);
+    if (parked != nullptr) idle.push_back(parked);
+  }
+  return idle;
+}
+
+// Takes it out of its place, if it is still there.
+bool Pool::claim(PooledInstance* pooled) {
+  if (std::erase(pooled->entry->state_.idle, pooled) > 0) return true;
+  return std::ranges::any_of(pooled->entry->shards_, [&](PoolEntry::Shard& shard) {
+    PooledInstance* expected = pooled;
+    return shard.parked.compare_exchange_strong(expected, nullptr);
+  });
+}
+
+PooledInstance* Pool::claim_idle(PoolEntry& entry) {
+  if (!entry.state_.idle.empty()) {
+    PooledInstance* last = entry.state_.idle.back();
+    entry.state_.idle.pop_back();
+    return last;
+  }
+  for (PoolEntry::Shard& shard : entry.shards_) {
+    PooledInstance* parked = shard.parked.exchange(nullptr);
+    if (parked != nullptr) return parked;
+  }
+  return nullptr;
+}
+
+void Pool::put_idle(PooledInstance* pooled) {
+  const MutexLock lock(mutex_);
+  pooled->entry->state_.idle.push_back(pooled);
+}
+
+// Out of line: only while somebody waits or an entry is closed.
+void Pool::attend(PoolEntry& entry) {
+  std::vector<Owned> removed;
+  std::vector<std::shared_ptr<PoolEntry>> dropped;
+  const MutexLock lock(mutex_);
+  waiting().changed.notify_all();
+  if (entry.state_.closed) close_entry(entry, removed);
+  drop_empty_entries(dropped);
+}
+
+// --- room ----------------------------------------------------------------------------------------------
+
+uint32_t Pool::live_of(std::string_view domain) const {
+  uint32_t live = 0;
+  for (const auto& [key, entry] : entries_) {
+    if (entry->domain_ == domain) live += entry->state_.live();
+  }
+  return live;
+}
+
+uint64_t Pool::bytes_of(std::string_view domain) const {
+  uint64_t bytes = 0;
+  for (const auto& [key, entry] : entries_) {
+    if (entry->domain_ != domain) continue;
+    for (const Owned& pooled : entry->state_.instances) bytes += pooled->clean->counters().bytes.value();
+  }
+  return bytes;
+}
+
+// The idle instance that was not used for the longest time, of `of` or, if that is null, of a domain.
+// Claimed.
+PooledInstance* Pool::find_victim(const std::string* domain, PoolEntry* of) {
+  for (;;) {
+    PooledInstance* oldest = nullptr;
+    for (const auto& [key, entry] : entries_) {
+      if (of != nullptr ? entry.get() != of : entry->domain_ != *domain) continue;
+      for (PooledInstance* idle : idle_of(*entry)) {
+        if (oldest == nullptr || idle->last_use_ms.load() < oldest->last_use_ms.load()) oldest = idle;
+      }
+    }
+    if (oldest == nullptr || claim(oldest)) return oldest;
+  }
+}
+
+// May another instance be made for `entry`, or in the place of which, or which limit says no?
+//
+// When the whole pool is full, the room comes from the domain that has the most beyond its share: an equal
+// part of instances_max for each domain that has any.  A domain that has its share or more pays with its own:
+// so no tenant can drive out others.
+Pool::Room Pool::find_room(PoolEntry& entry) {
+  const PoolOptions& options = options_;
+  const auto full = [&](uint32_t busy, std::string_view option, uint64_t limit, std::string_view what) {
+    return Room{.full = Status::limit_exceeded(
+                    "{}{}: {} of {} instances busy for {} ms ({}={}, wait_timeout_ms={})", pool_name(entry),
+                    what, busy, limit, options.wait_timeout_ms, option, limit, options.wait_timeout_ms)};
+  };
+  // All of its own are in use, or they would have been taken.
+  const uint32_t own = entry.state_.live();
+  if (own >= options.instances_per_module_max) {
+    return full(own, "instances_per_module_max", options.instances_per_module_max, "");
+  }
+  const uint32_t in_domain = live_of(entry.domain_);
+  if (options.instances_per_domain_max != 0 && in_domain >= options.instances_per_domain_max) {
+    PooledInstance* victim = find_victim(&entry.domain_, nullptr);
+    if (victim != nullptr) return Room{.victim = victim};
+    return full(in_domain, "instances_per_domain_max", options.instances_per_domain_max, ", its domain");
+  }
+  const uint64_t bytes = options.bytes_per_domain_max == 0 ? 0 : bytes_of(entry.domain_);
+  if (bytes > options.bytes_per_domain_max) {
+    PooledInstance* victim = find_victim(&entry.domain_, nullptr);
+    if (victim != nullptr) return Room{.victim = victim};
+    return Room{.full = Status::limit_exceeded(
+                    "{}: the instances of its domain hold {} bytes and were busy for {} ms "
+                    "(bytes_per_domain_max={}, wait_timeout_ms={})",
+                    pool_name(entry), bytes, options.wait_timeout_ms, options.bytes_per_domain_max,
+                    options.wait_timeout_ms)};
+  }
+  if (live_ < options.instances_max) return Room{.yes = true};
+
+  std::map<std::string_view, uint32_t> domains;
+  domains[entry.domain_] = in_domain;
+  for (const auto& [key, other] : entries_) {
+    if (other->state_.live() > 0) domains[other->domain_] = live_of(other->domain_);
+  }
+  const auto share = static_cast<uint32_t>(options.instances_max / domains.size());
+  std::vector<std::pair<uint32_t, std::string>> by_size;
+  for (const auto& [domain, live] : domains) {
+    if (domain == entry.domain_ || (in_domain < share && live > share)) by_size.emplace_back(live, domain);
+  }
+  std::ranges::sort(by_size, std::greater<>());
+  for (const auto& [live, domain] : by_size) {
+    PooledInstance* victim = find_victim(&domain, nullptr);
+    if (victim != nullptr) return Room{.victim = victim};
+  }
+  return full(live_, "instances_max", options.instances_max, ", all modules");
+}
+
+// --- removing ------------------------------------------------------------------------------------------
+
+// From the books; it is claimed, or was in use.  The caller lets it go without the lock.
+Pool::Owned Pool::take_out(PooledInstance* pooled) {
+  PoolEntry& entry = *pooled->entry;
+  auto& instances = entry.state_.instances;
+  const auto found = std::ranges::find(instances, pooled, &Owned::get);
+  SPORE_ASSERT(found != instances.end(), "an instance of another pool");
+  Owned out = std::move(*found);
+  instances.erase(found);
+  add_counts(*out, entry.state_.counts);
+  live_--;
+  return out;
+}
+
+void Pool::remove(PooledInstance* pooled, uint64_t PoolCounts::* reason) {
+  const std::shared_ptr<PoolEntry> entry = pooled->entry;  // goes after the lock
+  std::vector<std::shared_ptr<PoolEntry>> dropped;
+  Owned out;
+  const MutexLock lock(mutex_);
+  entry->state_.counts.*reason += 1;
+  out = take_out(pooled);
+  if (attention_.load() != 0) waiting().changed.notify_all();
+  if (entry->state_.closed) drop_empty_entries(dropped);
+}
+
+void Pool::close_entry(PoolEntry& entry, std::vector<Owned>& removed) {
+  if (!entry.state_.closed) {
+    entry.state_.closed = true;
+    attention_.fetch_add(1);  // until it is empty; before the look at the shards: see give_back()
+  }
+  for (const Owned& pooled : entry.state_.instances) pooled->unwanted.store(true);
+  while (PooledInstance* idle = claim_idle(entry)) {
+    entry.state_.counts.cleared++;
+    removed.push_back(take_out(idle));
+  }
+}
+
+// Closed ones without instances, and such as nobody knows but this pool.
+void Pool::drop_empty_entries(std::vector<std::shared_ptr<PoolEntry>>& dropped) {
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    PoolEntry& entry = *at->second;
+    const bool unused = at->second.use_count() == 1;
+    if (entry.state_.live() > 0 || (!entry.state_.closed && !unused)) {
+      ++at;
+      continue;
+    }
+    if (entry.state_.closed) attention_.fetch_sub(1);
+    PoolCounts counts = entry.state_.counts;
+    counts -= entry.state_.zero;
+    past_ += counts;
+    entry.state_.zero = entry.state_.counts;
+    dropped.push_back(std::move(at->second));
+    at = entries_.erase(at);
+  }
+}
+
+void Pool::clear() {
+  std::vector<Owned> removed;
+  const MutexLock lock(mutex_);
+  for (const auto& [key, entry] : entries_) {
+    for (const Owned& pooled : entry->state_.instances) pooled->unwanted.store(true);
+    while (PooledInstance* idle = claim_idle(*entry)) {
+      entry->state_.counts.cleared++;
+      removed.push_back(take_out(idle));
+    }
+  }
+  waiting().changed.notify_all();
+}
+
+void Pool::forget(const Blueprint& blueprint) {
+  std::vector<Owned> removed;
+  std::vector<std::shared_ptr<PoolEntry>> dropped;
+  const MutexLock lock(mutex_);
+  for (const auto& [key, entry] : entries_) {
+    if (key.first == &blueprint) close_entry(*entry, removed);
+  }
+  drop_empty_entries(dropped);
+  waiting().changed.notify_all();
+}
+
+void Pool::close() {
+  std::vector<Owned> removed;
+  std::vector<std::shared_ptr<PoolEntry>> dropped;
+  const MutexLock lock(mutex_);
+  closed_ = true;
+  for (const auto& [key, entry] : entries_) close_entry(*entry, removed);
+  drop_empty_entries(dropped);
+  waiting().changed.notify_all();
+}
+
+// --- keeping house -------------------------------------------------------------------------------------
+
+void Pool::clean_up() {
+  std::vector<Owned> removed;
+  std::vector<std::shared_ptr<PoolEntry>> dropped;
+  std::vector<PooledInstance*> to_trim;
+  {
+    const MutexLock lock(mutex_);
+    const uint64_t now = coarse_ms();
+    for (const auto& [key, entry] : entries_) {
+      for (PooledInstance* idle : idle_of(*entry)) {
+        const uint64_t last = idle->last_use_ms.load();
+        const bool expired = now >= last && now - last >= options_.idle_expiry_ms;
+        if ((!expired && !idle->clean->can_trim()) || !claim(idle)) continue;
+        if (expired) {
+          entry->state_.counts.expired++;
+          removed.push_back(take_out(idle));
+        } else {
+          to_trim.push_back(idle);
+        }
+      }
+    }
+    drop_empty_entries(dropped);
+  }
+  for (PooledInstance* pooled : to_trim) {
+    pooled->clean->trim();
+    put_idle(pooled);
+  }
+  if (attention_.load() == 0 || to_trim.empty()) return;
+  const MutexLock lock(mutex_);
+  waiting().changed.notify_all();
+}
+
+// The thread starts when it is first needed, and again in a forked child.
+Pool::Waiting& Pool::waiting() {
+  if (waiting_ == nullptr) waiting_ = std::make_unique<Waiting>();
+  if (!options_.housekeeping || live_ == 0) return *waiting_;
+  {
+    const std::lock_guard lock(waiting_->mutex);
+    if (!waiting_->needed) waiting_->wake.notify_all();
+    waiting_->needed = true;
+  }
+  if (waiting_->housekeeper.joinable()) return *waiting_;
+  const std::chrono::milliseconds interval(std::clamp<uint64_t>(options_.idle_expiry_ms / 4, 10, 1000));
+  // Signals are the host's business.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    waiting_->housekeeper = std::jthread(
+        [pool = weak_from_this(), &waiting = *waiting_, interval] { keep_house(pool, waiting, interval); });
+  } catch (const std::system_error&) {
+    // No thread to be had now; the next one who comes by tries again.
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return *waiting_;
+}
+
+// Holds the pool only while it works: it must not keep it from going.  If the pool goes on another thread,
+// that one waits for the end of this; if it goes here, `waiting` is gone with it.
+void Pool::keep_house(const std::weak_ptr<Pool>& pool, Waiting& waiting, std::chrono::milliseconds interval) {
+  for (;;) {
+    {
+      std::unique_lock lock(waiting.mutex);
+      waiting.wake.wait(lock, [&] { return waiting.stop || waiting.needed; });
+      waiting.wake.wait_for(lock, interval, [&] { return waiting.stop; });
+      if (waiting.stop) return;
+    }
+    {
+      const std::shared_ptr<Pool> held = pool.lock();
+      if (held == nullptr) return;
+      held->clean_up();
+      const MutexLock lock(held->mutex_);
+      const std::lock_guard own(waiting.mutex);
+      waiting.needed = held->live_ > 0;
+    }
+    if (pool.expired()) return;
+  }
+}
+
+void Pool::repair_in_child() {
+  // Its thread is not here, nor are those that wait: nothing of it can be destroyed.
+  [[maybe_unused]] const Waiting* abandoned = waiting_.release();
+}
+
+// --- statistics ----------------------------------------------------------------------------------------
+
+namespace {
+
+PoolCounts counts_of(const PoolCounts& counts,
+                     const std::vector<std::unique_ptr<PooledInstance>>& instances) {
+  PoolCounts all = counts;
+  for (const auto& pooled : instances) add_counts(*pooled, all);
+  return all;
+}
+
+}  // namespace
+
+PoolStatistics Pool::statistics() const {
+  PoolStatistics statistics;
+  const MutexLock lock(mutex_);
+  const uint64_t now = coarse_ms();
+  statistics.counts = past_;
+  statistics.queued = queued_.load();
+  statistics.waiting = attention_.load();
+  for (const auto& [key, entry] : entries_) {
+    const PoolEntry::State& state = entry->state_;
+    if (state.closed) statistics.waiting--;
+    PoolStatistics::Entry& of = statistics.entries.emplace_back();
+    of.module = entry->module();
+    of.domain = entry->domain();
+    of.in_place = state.image != nullptr;
+    of.live = state.live();
+    of.image_bytes = state.image == nullptr ? 0 : state.image->bytes();
+    of.counts = counts_of(state.counts, state.instances);
+    of.counts -= state.zero;
+    const std::vector<PooledInstance*> idle = idle_of(*entry);
+    of.idle = static_cast<uint32_t>(idle.size());
+    for (const Owned& pooled : state.instances) {
+      of.private_bytes += pooled->clean->counters().bytes.value();
+      const uint64_t last = pooled->last_use_ms.load();
+      of.instances.push_back({.uses = pooled->uses.value(),
+                              .idle_ms = last == 0 || last > now ? 0 : now - last,
+                              .idle = std::ranges::find(idle, pooled.get()) != idle.end()});
+    }
+    statistics.live += of.live;
+    statistics.idle += of.idle;
+    statistics.private_bytes += of.private_bytes;
+    statistics.image_bytes += of.image_bytes;
+    statistics.counts += of.counts;
+  }
+  return statistics;
+}
+
+void Pool::reset_statistics() {
+  const MutexLock lock(mutex_);
+  past_ = {};
+  for (const auto& [key, entry] : entries_) {
+    entry->state_.zero = counts_of(entry->state_.counts, entry->state_.instances);
+  }
+}
+
+}  // namespace spore::cell

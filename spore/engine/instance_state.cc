@@ -1,0 +1,256 @@
+#include "spore/engine/instance_state.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "spore/base/break_reset.h"
+#include "spore/engine/handles.h"
+
+namespace spore::engine {
+namespace {
+
+wasmtime_val_t to_wasmtime(const Store::GlobalValue& value) {
+  wasmtime_val_t result{};
+  switch (value.type) {
+    case ValType::kI32:
+      result.kind = WASMTIME_I32;
+      result.of.i32 = value.value.i32;
+      break;
+    case ValType::kI64:
+      result.kind = WASMTIME_I64;
+      result.of.i64 = value.value.i64;
+      break;
+    case ValType::kF32:
+      result.kind = WASMTIME_F32;
+      std::memcpy(&result.of.f32, &value.value.f32, sizeof result.of.f32);
+      break;
+    case ValType::kF64:
+      result.kind = WASMTIME_F64;
+      std::memcpy(&result.of.f64, &value.value.f64, sizeof result.of.f64);
+      break;
+    case ValType::kV128:
+      result.kind = WASMTIME_V128;
+      std::memcpy(result.of.v128, value.value.v128.data(), sizeof result.of.v128);
+      break;
+    case ValType::kFuncRef:
+    case ValType::kOtherRef: SPORE_ASSERT(false, "a global that holds a reference is never saved");
+  }
+  return result;
+}
+
+wasmtime_val_t to_funcref(const wasmtime_func_t& function) {
+  wasmtime_val_t result{};
+  result.kind = WASMTIME_FUNCREF;
+  result.of.funcref = function;
+  return result;
+}
+
+}  // namespace
+
+struct InstanceState::Parts {
+  struct Global {
+    wasmtime_global_t global;
+    std::string name;
+    wasmtime_val_t clean{};
+  };
+  struct Table {
+    wasmtime_table_t table;
+    // Of each clean element: what to put there, and what it looks like when it is there.
+    std::vector<wasmtime_func_t> clean;
+    std::vector<void*> raw;
+  };
+  // A function that a table may hold.
+  struct Known {
+    void* raw;
+    uint32_t number;
+    wasmtime_func_t function;
+  };
+
+  Parts(Store& of, const InstanceHandle& instance_of) : store(of), instance(instance_of) {}
+
+  Result<wasmtime_extern_t> find(const std::string& name, wasmtime_extern_kind_t kind) const;
+  void* raw(const wasmtime_func_t& function) const { return wasmtime_func_to_raw(context, &function); }
+  // What stands at `index`; the null function if nothing does.
+  wasmtime_func_t element(const wasmtime_table_t& table, uint64_t index) const;
+  Result<uint32_t> number_of(const wasmtime_func_t& function) const;
+  Result<wasmtime_func_t> function_of(uint32_t number) const;
+  Status keep_table(Table& table, const std::vector<uint32_t>& numbers);
+  Status restore_table(const Table& table) const;
+
+  Store& store;
+  InstanceHandle instance;
+  wasmtime_context_t* context = nullptr;
+  std::vector<Global> globals;
+  std::vector<wasmtime_memory_t> memories;
+  std::vector<memory::Slot*> slots;
+  std::vector<Table> tables;
+  std::vector<Known> functions;  // by raw
+  size_t drop_flags = 0;         // at the end of globals
+};
+
+Result<wasmtime_extern_t> InstanceState::Parts::find(const std::string& name,
+                                                     wasmtime_extern_kind_t kind) const {
+  wasmtime_extern_t item;
+  const auto* of = reinterpret_cast<const wasmtime_instance_t*>(&instance);
+  if (!wasmtime_instance_export_get(context, of, name.data(), name.size(), &item) || item.kind != kind) {
+    return Status::internal("a prepared module without its '{}'", name);
+  }
+  return item;
+}
+
+wasmtime_func_t InstanceState::Parts::element(const wasmtime_table_t& table, uint64_t index) const {
+  wasmtime_val_t value;
+  const bool there = wasmtime_table_get(context, &table, index, &value);
+  SPORE_ASSERT(there && value.kind == WASMTIME_FUNCREF, "an element of a table of functions");
+  return value.of.funcref;
+}
+
+Result<uint32_t> InstanceState::Parts::number_of(const wasmtime_func_t& function) const {
+  if (wasmtime_funcref_is_null(&function)) return StateValues::kNullFunction;
+  const auto found = std::ranges::lower_bound(functions, raw(function), {}, &Known::raw);
+  if (found != functions.end() && found->raw == raw(function)) return found->number;
+  return Status::unsupported("a table holds a function that is not among those of its module");
+}
+
+Result<wasmtime_func_t> InstanceState::Parts::function_of(uint32_t number) const {
+  wasmtime_func_t null{};
+  wasmtime_funcref_set_null(&null);
+  if (number == StateValues::kNullFunction) return null;
+  const auto found = std::ranges::find(functions, number, &Known::number);
+  if (found == functions.end()) return Status::internal("no function {} for a table", number);
+  return found->function;
+}
+
+// --- making --------------------------------------------------------------------------------------------
+
+InstanceState::InstanceState(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+InstanceState::InstanceState(InstanceState&&) noexcept = default;
+InstanceState::~InstanceState() = default;
+
+Result<InstanceState> InstanceState::create(Store& store, const InstanceHandle& instance,
+                                            const wasm::PreparedModule& prepared) {
+  auto parts = std::make_unique<Parts>(store, instance);
+  parts->context = store.context_;
+  std::vector<std::string> names;
+  for (const auto& global : prepared.globals) names.push_back(global.export_name());
+  for (const uint32_t segment : prepared.data_flags) names.push_back(fmt::format("spore:d{}", segment));
+  for (const uint32_t segment : prepared.element_flags) names.push_back(fmt::format("spore:e{}", segment));
+  for (std::string& name : names) {
+    const wasmtime_extern_t item = SPORE_TRY(parts->find(name, WASMTIME_EXTERN_GLOBAL));
+    parts->globals.push_back({.global = item.of.global, .name = std::move(name)});
+  }
+  parts->drop_flags = prepared.data_flags.size() + prepared.element_flags.size();
+  for (const auto& memory : prepared.memories) {
+    const wasmtime_extern_t item = SPORE_TRY(parts->find(memory.export_name(), WASMTIME_EXTERN_MEMORY));
+    parts->memories.push_back(item.of.memory);
+  }
+  const Store::Member& member = store.member(instance);
+  for (size_t i = member.slots_begin; i < member.slots_end; i++)
+    parts->slots.push_back(store.slots_[i].get());
+  if (parts->slots.size() != parts->memories.size()) return Status::internal("a memory without a slot");
+  for (const auto& table : prepared.tables) {
+    if (!table.written) continue;
+    const wasmtime_extern_t item = SPORE_TRY(parts->find(table.export_name(), WASMTIME_EXTERN_TABLE));
+    parts->tables.push_back({.table = item.of.table});
+  }
+  for (const uint32_t number : prepared.table_functions) {
+    const wasmtime_extern_t item =
+        SPORE_TRY(parts->find(fmt::format("spore:f{}", number), WASMTIME_EXTERN_FUNC));
+    parts->functions.push_back({parts->raw(item.of.func), number, item.of.func});
+  }
+  std::ranges::sort(parts->functions, {}, &Parts::Known::raw);
+  return InstanceState(std::move(parts));
+}
+
+const std::vector<memory::Slot*>& InstanceState::slots() const { return parts_->slots; }
+
+Result<StateValues> InstanceState::read() const {
+  StateValues values;
+  for (const Parts::Global& global : parts_->globals) {
+    values.globals.push_back(SPORE_TRY(parts_->store.global(parts_->instance, global.name)));
+  }
+  for (const Parts::Table& table : parts_->tables) {
+    std::vector<uint32_t>& numbers = values.tables.emplace_back();
+    const uint64_t size = wasmtime_table_size(parts_->context, &table.table);
+    for (uint64_t i = 0; i < size; i++) {
+      numbers.push_back(SPORE_TRY(parts_->number_of(parts_->element(table.table, i))));
+    }
+  }
+  values.fuel = parts_->store.fuel_left();
+  return values;
+}
+
+// --- keeping and restoring -----------------------------------------------------------------------------
+
+Status InstanceState::keep(const StateValues& values) {
+  SPORE_ASSERT(
+      values.globals.size() == parts_->globals.size() && values.tables.size() == parts_->tables.size(),
+      "values of another module");
+  for (size_t i = 0; i < values.globals.size(); i++)
+    parts_->globals[i].clean = to_wasmtime(values.globals[i]);
+  for (size_t i = 0; i < values.tables.size(); i++) {
+    SPORE_TRY(parts_->keep_table(parts_->tables[i], values.tables[i]));
+  }
+  return {};
+}
+
+Status InstanceState::Parts::keep_table(Table& table, const std::vector<uint32_t>& numbers) {
+  const uint64_t size = wasmtime_table_size(context, &table.table);
+  if (size < numbers.size()) {
+    const wasmtime_val_t null = to_funcref(SPORE_TRY(function_of(StateValues::kNullFunction)));
+    uint64_t before = 0;
+    const ErrorHandle error(
+        wasmtime_table_grow(context, &table.table, numbers.size() - size, &null, &before));
+    if (error != nullptr) return Status::limit_exceeded("growing a table: {}", error_message(*error));
+  }
+  table.clean.clear();
+  table.raw.clear();
+  for (const uint32_t number : numbers) {
+    const wasmtime_func_t function = SPORE_TRY(function_of(number));
+    table.clean.push_back(function);
+    table.raw.push_back(wasmtime_funcref_is_null(&function) ? nullptr : raw(function));
+  }
+  return {};
+}
+
+Status InstanceState::restore() {
+  Parts& parts = *parts_;
+  for (size_t i = 0; i < parts.slots.size(); i++) {
+    const bool shorter = SPORE_TRY(parts.slots[i]->reset());
+    if (shorter) [[unlikely]] {
+      // The instance has base and length in a place of its own, and looks at ours when its memory grows.
+      uint64_t before = 0;
+      const ErrorHandle error(wasmtime_memory_grow(parts.context, &parts.memories[i], 0, &before));
+      if (error != nullptr) return Status::internal("shrinking a memory: {}", error_message(*error));
+    }
+  }
+  size_t globals = parts.globals.size();
+  if constexpr (kBreakReset == BreakReset::kDropFlag) globals -= parts.drop_flags;
+  for (size_t i = kBreakReset == BreakReset::kGlobal ? 1 : 0; i < globals; i++) {
+    const ErrorHandle error(
+        wasmtime_global_set(parts.context, &parts.globals[i].global, &parts.globals[i].clean));
+    SPORE_ASSERT(error == nullptr, "a global takes back what it had");
+  }
+  for (const Parts::Table& table : parts.tables) SPORE_TRY(parts.restore_table(table));
+  return {};
+}
+
+Status InstanceState::Parts::restore_table(const Table& table) const {
+  const uint64_t size = wasmtime_table_size(context, &table.table);
+  if (size != table.clean.size()) {
+    return Status::unavailable("a table grew from {} elements to {}", table.clean.size(), size);
+  }
+  for (uint64_t i = kBreakReset == BreakReset::kTable ? 1 : 0; i < size; i++) {
+    const wasmtime_func_t now = element(table.table, i);
+    const void* now_raw = wasmtime_funcref_is_null(&now) ? nullptr : raw(now);
+    if (now_raw == table.raw[i]) continue;
+    const wasmtime_val_t clean = to_funcref(table.clean[i]);
+    const ErrorHandle error(wasmtime_table_set(context, &table.table, i, &clean));
+    SPORE_ASSERT(error == nullptr, "a table takes back what it had");
+  }
+  return {};
+}
+
+}  // namespace spore::engine

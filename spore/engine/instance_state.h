@@ -1,0 +1,59 @@
+#pragma once
+
+// All that an instance of a prepared module holds: read out, and put back.
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "spore/base/status.h"
+#include "spore/engine/store.h"
+#include "spore/engine/types.h"
+#include "spore/memory/slot.h"
+#include "spore/wasm/prepare.h"
+
+namespace spore::engine {
+
+// What an instance holds beside its memories, as values that mean the same in each instance of its module.
+struct StateValues {
+  static constexpr uint32_t kNullFunction = std::numeric_limits<uint32_t>::max();
+
+  // Of PreparedModule::globals, then of its drop flags, data first.
+  std::vector<Store::GlobalValue> globals;
+  // Of the tables that code writes to: each element a function, by its number in the original module.
+  std::vector<std::vector<uint32_t>> tables;
+  uint64_t fuel = 0;
+};
+
+// The state of one instance whose reset mode is in_place, found by name once.  Bound to the thread of its
+// store, which outlives it.
+class InstanceState {
+ public:
+  // kInternal: the instance is not one of this prepared module.
+  static Result<InstanceState> create(Store& store, const InstanceHandle& instance,
+                                      const wasm::PreparedModule& prepared);
+  ~InstanceState();
+  InstanceState(InstanceState&&) noexcept;
+
+  // kUnsupported: a table holds a function that has no number.
+  Result<StateValues> read() const;
+
+  // From now on restore() makes the instance hold these, and in its memories what their slots were opened
+  // with. Tables grow here, if need be, and nowhere else.
+  Status keep(const StateValues& values);
+
+  // The steady case allocates nothing and asks the system for nothing.  After a failure the instance is to be
+  // thrown away: kUnavailable: a table grew, and none can shrink; else what Slot::reset says.
+  Status restore();
+
+  // The slots of its memories, in order.
+  const std::vector<memory::Slot*>& slots() const;
+
+ private:
+  struct Parts;
+  explicit InstanceState(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace spore::engine

@@ -1,0 +1,51 @@
+#pragma once
+
+// The bytes that a linear memory begins with, in a form that any number of slots map.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "spore/base/fd.h"
+#include "spore/base/status.h"
+#include "spore/memory/page_scan.h"
+
+namespace spore::memory {
+
+// Immutable and thread-safe: a memfd that is sealed against every change.  Zeros at the end are not kept,
+// pages of zeros are holes.
+class PageImage {
+ public:
+  // Of `bytes`, whose length is a multiple of kPageBytes.  kIo: no memory, or no descriptor, left.
+  static Result<std::shared_ptr<const PageImage>> create(std::span<const std::byte> bytes);
+  ~PageImage();
+  PageImage(const PageImage&) = delete;
+  PageImage& operator=(const PageImage&) = delete;
+
+  // The length of the memory.
+  size_t bytes() const { return bytes_; }
+  // The length of what is mapped; from here on there are zeros.
+  size_t mapped_bytes() const { return mapped_bytes_; }
+  // Bytes of memory that it holds.
+  size_t held_bytes() const { return held_bytes_; }
+  int fd() const { return fd_.get(); }
+
+  // The page at `offset`, a multiple of kPageBytes; null if it is all zeros.
+  const std::byte* page(size_t offset) const {
+    return offset < mapped_bytes_ && !zeros_[offset / kPageBytes] ? view_ + offset : nullptr;
+  }
+
+ private:
+  PageImage() = default;
+
+  size_t bytes_ = 0;
+  size_t mapped_bytes_ = 0;
+  size_t held_bytes_ = 0;
+  std::vector<bool> zeros_;  // of each mapped page
+  UniqueFd fd_;
+  const std::byte* view_ = nullptr;
+};
+
+}  // namespace spore::memory

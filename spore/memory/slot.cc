@@ -1,0 +1,250 @@
+#include "spore/memory/slot.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace spore::memory {
+namespace {
+
+// Pages are looked at in one of so many resets, and leave the write set after so many looks: 64 resets in
+// all.
+constexpr uint64_t kLookEvery = 8;
+constexpr uint8_t kQuietLooks = 8;
+// Fewer are not worth a look: refilling them costs less.
+constexpr size_t kLookPagesMin = 9;
+
+Status no_room(int error, const char* what) {
+  if (error == ENOMEM) {
+    return Status::limit_exceeded(
+        "{}: no address space, or no room for another mapping, is left (vm.max_map_count, RLIMIT_AS; "
+        "compact memories need less)",
+        what);
+  }
+  return Status::from_errno(error, what);
+}
+
+Status protect(std::byte* base, size_t bytes, int protection) {
+  if (bytes == 0 || ::mprotect(base, bytes, protection) == 0) return {};
+  return no_room(errno, "mprotect");
+}
+
+// EINVAL: this kernel has no huge pages.
+Status forbid_huge_pages(std::byte* base, size_t bytes) {
+  if (bytes == 0 || ::madvise(base, bytes, MADV_NOHUGEPAGE) == 0 || errno == EINVAL) return {};
+  return no_room(errno, "madvise");
+}
+
+Status map_nothing(std::byte* base, size_t bytes) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  if (::mmap(base, bytes, PROT_NONE, kFlags, -1, 0) == MAP_FAILED) return no_room(errno, "mmap");
+  return forbid_huge_pages(base, bytes);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Slot>> Slot::create(const SlotShape& shape,
+                                           std::shared_ptr<const PageScanner> scanner) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const size_t bytes = shape.capacity + 2 * shape.guard;
+  void* mapping = ::mmap(nullptr, bytes, PROT_NONE, kFlags, -1, 0);
+  if (mapping == MAP_FAILED) return no_room(errno, "reserving address space for a memory");
+  std::unique_ptr<Slot> slot(new Slot(shape, static_cast<std::byte*>(mapping), std::move(scanner)));
+  SPORE_TRY(forbid_huge_pages(slot->mapping_, bytes));
+  return slot;
+}
+
+Slot::Slot(const SlotShape& shape, std::byte* mapping, std::shared_ptr<const PageScanner> scanner)
+    : shape_(shape), mapping_(mapping), base_(mapping + shape.guard), scanner_(std::move(scanner)) {}
+
+Slot::~Slot() { ::munmap(mapping_, shape_.capacity + 2 * shape_.guard); }
+
+Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const ResetOptions& options) {
+  SPORE_ASSERT(bytes_ == 0 && image_ == nullptr && bytes % kPageBytes == 0, "a slot is opened once");
+  if (bytes > shape_.capacity) {
+    return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
+  }
+  image_ = std::move(image);
+  SPORE_ASSERT(image_bytes() <= bytes, "an image longer than its memory");
+  used_bytes_ = bytes;
+  if (image_bytes() > 0) {
+    constexpr int kFlags = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED;
+    if (::mmap(base_, image_bytes(), PROT_READ | PROT_WRITE, kFlags, image_->fd(), 0) == MAP_FAILED) {
+      return no_room(errno, "mapping an image");
+    }
+    SPORE_TRY(forbid_huge_pages(base_, image_bytes()));
+  }
+  SPORE_TRY(protect(base_ + image_bytes(), bytes - image_bytes(), PROT_READ | PROT_WRITE));
+  bytes_ = start_bytes_ = bytes;
+  options_ = options;
+  keep_pages_ = scanner_ != nullptr && options.write_set_pages_max > 0;
+  must_scan_ = true;
+  return {};
+}
+
+Status Slot::clear() {
+  if (used_bytes_ > 0) SPORE_TRY(map_nothing(base_, used_bytes_));
+  bytes_ = start_bytes_ = used_bytes_ = 0;
+  image_ = nullptr;
+  must_scan_ = true;
+  mark_ = {};
+  refills_.clear();
+  pages_.clear();
+  counters_ = {};
+  return {};
+}
+
+Status Slot::grow(size_t bytes) {
+  if (bytes > shape_.capacity) {
+    return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
+  }
+  SPORE_ASSERT(bytes >= bytes_ && bytes % kPageBytes == 0, "a memory grows by whole pages");
+  SPORE_TRY(protect(base_ + bytes_, bytes - bytes_, PROT_READ | PROT_WRITE));
+  bytes_ = bytes;
+  used_bytes_ = std::max(used_bytes_, bytes);
+  must_scan_ = true;  // clause 3
+  return {};
+}
+
+Result<bool> Slot::reset() {
+  counters_.resets.add();
+  const bool grown = bytes_ != start_bytes_;
+  if (!keep_pages_) [[unlikely]] {
+    SPORE_TRY(drop());
+  } else {
+    ThreadFaults& faults = ThreadFaults::here();
+    FaultMark now = faults.mark(options_.fault_counter);
+    if (must_scan_ || !mark_.same(now)) [[unlikely]] {
+      SPORE_TRY(rescan());
+      now = faults.mark(options_.fault_counter);  // the scan's own faults, of its tables
+    }
+    mark_ = now;
+    must_scan_ = false;
+    if (pages_.size() >= kLookPagesMin && counters_.resets.value() % kLookEvery == 0) look_at_pages();
+    refill();
+  }
+  if (!grown || kBreakReset == BreakReset::kLength) [[likely]]
+    return false;
+  SPORE_TRY(shrink());
+  return true;
+}
+
+Status Slot::rescan() {
+  counters_.scans.add();
+  runs_.clear();
+  SPORE_TRY(scanner_->private_pages(base_, bytes_, image_bytes(), runs_));
+  size_t pages = 0;
+  for (const PageRun& run : runs_) pages += run.bytes / kPageBytes;
+  if (pages > options_.write_set_pages_max) return drop();
+  if (bytes_ > start_bytes_) SPORE_TRY(zero_grown(runs_));
+  take_pages(runs_);
+  return {};
+}
+
+// As if nothing had ever been written.  One call for all: with what is rare there is no saving in more.
+Status Slot::drop() {
+  counters_.drops.add();
+  pages_.clear();
+  make_refills();
+  if (bytes_ > 0 && ::madvise(base_, bytes_, MADV_DONTNEED) != 0) return no_room(errno, "madvise");
+  return {};
+}
+
+// What grew is zeroed and stays resident for the next growth, but is not of the write set: it will be closed.
+Status Slot::zero_grown(const std::vector<PageRun>& runs) {
+  for (const PageRun& run : runs) {
+    const size_t begin = std::max(run.offset, start_bytes_);
+    const size_t end = run.offset + run.bytes;
+    if (begin < end) std::memset(base_ + begin, 0, end - begin);
+  }
+  return {};
+}
+
+Status Slot::shrink() {
+  SPORE_TRY(protect(base_ + start_bytes_, bytes_ - start_bytes_, PROT_NONE));
+  bytes_ = start_bytes_;
+  must_scan_ = false;
+  return {};
+}
+
+// The new write set.  A page that was in it keeps what is known of it.
+void Slot::take_pages(const std::vector<PageRun>& runs) {
+  std::vector<Page> taken;
+  auto old = pages_.begin();
+  for (const PageRun& run : runs) {
+    const size_t end = std::min(run.offset + run.bytes, start_bytes_);
+    for (size_t offset = run.offset; offset < end; offset += kPageBytes) {
+      const auto number = static_cast<uint32_t>(offset / kPageBytes);
+      while (old != pages_.end() && old->number < number) ++old;
+      const bool known = old != pages_.end() && old->number == number;
+      taken.push_back({number, known ? old->quiet : uint8_t{0}});
+    }
+  }
+  pages_ = std::move(taken);
+  make_refills();
+}
+
+void Slot::make_refills() {
+  refills_.clear();
+  for (const Page& page : pages_) {
+    const size_t offset = size_t{page.number} * kPageBytes;
+    const std::byte* from = image_ == nullptr ? nullptr : image_->page(offset);
+    if (!refills_.empty()) {
+      Refill& last = refills_.back();
+      const bool follows =
+          last.to + last.bytes == base_ + offset &&
+          (from == nullptr ? last.from == nullptr : last.from != nullptr && last.from + last.bytes == from);
+      if (follows) {
+        last.bytes += kPageBytes;
+        continue;
+      }
+    }
+    refills_.push_back({base_ + offset, from, kPageBytes});
+  }
+  counters_.pages.set(pages_.size());
+  count_quiet();
+}
+
+void Slot::count_quiet() {
+  counters_.quiet_pages.set(static_cast<uint64_t>(std::ranges::count(pages_, kQuietLooks, &Page::quiet)));
+}
+
+void Slot::look_at_pages() {
+  static constexpr std::byte kZeros[kPageBytes] = {};
+  for (Page& page : pages_) {
+    const size_t offset = size_t{page.number} * kPageBytes;
+    const std::byte* clean = image_ == nullptr ? nullptr : image_->page(offset);
+    const bool quiet = std::memcmp(base_ + offset, clean == nullptr ? kZeros : clean, kPageBytes) == 0;
+    page.quiet = quiet ? static_cast<uint8_t>(std::min(page.quiet + 1, int{kQuietLooks})) : uint8_t{0};
+  }
+  count_quiet();
+}
+
+inline void Slot::refill() {
+  for (const Refill& refill : refills_) {
+    size_t bytes = refill.bytes;
+    if (kBreakReset == BreakReset::kPage && &refill == &refills_.back()) bytes -= kPageBytes;
+    if (refill.from == nullptr) {
+      std::memset(refill.to, 0, bytes);
+    } else {
+      std::memcpy(refill.to, refill.from, bytes);
+    }
+  }
+  counters_.pages_refilled.add(pages_.size());
+}
+
+void Slot::trim() {
+  const auto leaves = [](const Page& page) { return page.quiet >= kQuietLooks; };
+  if (std::ranges::none_of(pages_, leaves)) return;
+  // A page that cannot be dropped stays.
+  const auto dropped = [&](const Page& page) {
+    return leaves(page) &&
+           ::madvise(base_ + size_t{page.number} * kPageBytes, kPageBytes, MADV_DONTNEED) == 0;
+  };
+  std::erase_if(pages_, dropped);
+  make_refills();
+}
+
+}  // namespace spore::memory
