@@ -24,6 +24,7 @@ using host::Caller;
 using host::Function;
 using host::HostFunctions;
 using host::Instance;
+using host::ScratchText;
 using host::Signature;
 using host::Value;
 using host::ValueType;

@@ -182,7 +182,7 @@ TEST_P(PreparedTest, StateIsInSight) {
   EXPECT_EQ(memory.string({7}, 1).value(), "A");
   const auto other = instance.memory("spore:m1");
   EXPECT_EQ(other.code(), Code::kNotFound);
-  EXPECT_EQ(other.status().message(), "no exported memory 'spore:m1' (there are: 'spore:m0')");
+  EXPECT_EQ(other.status().message(), "no exported memory 'spore:m1' (there are: none)");
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, PreparedTest, testing::Values(Tier::kBaseline, Tier::kOptimised),

@@ -112,6 +112,33 @@ class Start {
   std::shared_ptr<const memory::PageImage> image_;
 };
 
+inline constexpr memory::SlotShape kShape{.capacity = 16 * kWasmPage, .guard = kWasmPage};
+
+// Null where the system has none.
+inline std::shared_ptr<const memory::PageScanner> scanner() {
+  static const std::shared_ptr<const memory::PageScanner> made = []() -> decltype(made) {
+    auto result = memory::PageScanner::create();
+    if (!result.ok()) return nullptr;
+    return std::move(result).value();
+  }();
+  return made;
+}
+
+inline std::unique_ptr<memory::Slot> new_slot(const memory::SlotShape& shape = kShape) {
+  return memory::Slot::create(shape, scanner()).value();
+}
+
+// As a guest does, in user mode: changes a byte in each page.
+inline void write_pages(const memory::Slot& slot, size_t first, size_t count, size_t stride = 1) {
+  volatile auto* bytes = reinterpret_cast<volatile unsigned char*>(slot.base());
+  for (size_t i = 0; i < count; i++) {
+    const size_t at = (first + i * stride) * kPage + i % kPage;
+    bytes[at] = bytes[at] ^ 0x5a;
+  }
+}
+
+inline void fill(const memory::Slot& slot) { std::memset(slot.base(), 0xee, slot.bytes()); }
+
 // Settings of the whole machine, put back at the end.  One test at a time may have them.
 class SystemSettings {
  public:

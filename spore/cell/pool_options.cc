@@ -28,6 +28,7 @@ Result<PoolOptions> pool_preset(std::string_view name) {
   for (const Preset& preset : kPresets) {
     if (preset.name == name) {
       PoolOptions options;
+      options.preset = preset.name;
       options.instances_per_module_max = preset.per_module;
       options.instances_max = preset.in_all;
       options.idle_expiry_ms = preset.idle_seconds * 1000;

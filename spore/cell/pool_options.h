@@ -15,6 +15,7 @@ using Executor = std::function<void(std::function<void()> work)>;
 // How many instances a pool keeps and for how long.  0 for a maximum of domains, bytes or invocations is "no
 // limit".
 struct PoolOptions {
+  std::string_view preset = "default";     // what the limits below began with
   uint32_t instances_per_module_max = 10;  // of one module in one trust domain
   uint32_t instances_max = 100;            // in all, those in use included
   uint32_t instances_per_domain_max = 0;

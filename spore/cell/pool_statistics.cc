@@ -91,4 +91,60 @@ void PoolStatistics::write_json(JsonWriter& json) const {
   json.end_array();
 }
 
+void PoolStatistics::write_metrics(MetricsWriter& metrics) const {
+  const auto family = [&](std::string_view name, std::string_view help, bool counter, const auto& value) {
+    counter ? metrics.counter(name, help) : metrics.gauge(name, help);
+    for (const Entry& entry : entries) {
+      metrics.sample({{"module", entry.module}, {"domain", entry.domain}}, value(entry));
+    }
+  };
+  const auto count = [&](std::string_view name, std::string_view help, uint64_t PoolCounts::* field) {
+    family(name, help, true, [&](const Entry& entry) { return entry.counts.*field; });
+  };
+  const auto seconds = [](uint64_t ns) { return static_cast<double>(ns) / 1e9; };
+
+  count("spore_pool_acquired_total", "Instances handed out.", &PoolCounts::acquired);
+  family("spore_pool_hits_total", "Instances handed out that were there already.", true,
+         [](const Entry& entry) { return entry.counts.hits(); });
+  count("spore_pool_created_total", "Instances made.", &PoolCounts::created);
+  count("spore_pool_failed_total", "Instances that could not be made.", &PoolCounts::failed);
+  metrics.counter("spore_pool_removed_total", "Instances removed, by reason.");
+  for (const Entry& entry : entries) {
+    const auto reason = [&](std::string_view name, uint64_t value) {
+      metrics.sample({{"module", entry.module}, {"domain", entry.domain}, {"reason", name}}, value);
+    };
+    reason("evicted", entry.counts.evicted);
+    reason("expired", entry.counts.expired);
+    reason("retired", entry.counts.retired);
+    reason("cleared", entry.counts.cleared);
+  }
+  metrics.counter("spore_pool_resets_total", "Instances made clean, by how.");
+  for (const Entry& entry : entries) {
+    const auto mode = [&](std::string_view name, uint64_t value) {
+      metrics.sample({{"module", entry.module}, {"domain", entry.domain}, {"mode", name}}, value);
+    };
+    mode("in_place", entry.counts.resets_in_place);
+    mode("anew", entry.counts.resets_anew);
+  }
+  count("spore_pool_reset_scans_total", "Resets that looked for written pages.", &PoolCounts::scans);
+  count("spore_pool_reset_pages_total", "Pages put back by resets.", &PoolCounts::pages_refilled);
+  count("spore_pool_resets_timed_total", "Resets that were timed, one in 64.", &PoolCounts::resets_timed);
+  family("spore_pool_reset_seconds_total", "Time of the resets that were timed.", true,
+         [&](const Entry& entry) { return seconds(entry.counts.reset_ns); });
+  count("spore_pool_waits_total", "Waits for an instance to come free.", &PoolCounts::waits);
+  family("spore_pool_wait_seconds_total", "Time of those waits.", true,
+         [&](const Entry& entry) { return seconds(entry.counts.wait_ns); });
+  count("spore_pool_timeouts_total", "Waits in vain.", &PoolCounts::timeouts);
+  family("spore_pool_instances", "Instances, in use or idle.", false,
+         [](const Entry& entry) { return entry.live; });
+  family("spore_pool_idle", "Instances that nobody uses.", false,
+         [](const Entry& entry) { return entry.idle; });
+  family("spore_pool_private_bytes", "Memory that is the instances' own.", false,
+         [](const Entry& entry) { return entry.private_bytes; });
+  family("spore_pool_image_bytes", "Memory that the instances share.", false,
+         [](const Entry& entry) { return entry.image_bytes; });
+  metrics.gauge("spore_pool_waiting", "Threads that wait for an instance.").sample(waiting);
+  metrics.gauge("spore_pool_queued", "Submitted calls that did not begin.").sample(queued);
+}
+
 }  // namespace spore::cell

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "spore/base/json.h"
+#include "spore/base/metrics.h"
 
 namespace spore::cell {
 
@@ -67,6 +68,8 @@ struct PoolStatistics {
   std::vector<Entry> entries;
 
   void write_json(JsonWriter& json) const;
+  // The families of "spore_pool_...", by module and domain.
+  void write_metrics(MetricsWriter& metrics) const;
 };
 
 }  // namespace spore::cell

@@ -94,10 +94,10 @@ ConfigHandle make_config(const EngineOptions& options) {
 }
 
 // All that must be equal for saved code to be loaded.  CPU features are checked by Wasmtime itself.
-std::string made_by(const EngineOptions& options) {
-  return fmt::format("wasmtime {}; {}; fuel {}; stack {}; memories {}", engine_version(),
+std::string made_by(const EngineOptions& options, uint32_t preparer) {
+  return fmt::format("wasmtime {}; {}; fuel {}; stack {}; memories {}; preparer {}", engine_version(),
                      tier_name(options.tier), options.fuel ? "on" : "off", options.wasm_stack_bytes,
-                     options.compact_memories ? "compact" : "wide");
+                     options.compact_memories ? "compact" : "wide", preparer);
 }
 
 }  // namespace
@@ -134,8 +134,9 @@ const CompiledCode::Export* CompiledCode::exported_function(std::string_view nam
   return found == exports_.end() || found->kind != ExternKind::kFunction ? nullptr : &*found;
 }
 
-CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash)
-    : engine_(std::move(engine)), handle_(std::move(handle)), module_hash_(module_hash) {
+CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash,
+                           uint32_t preparer)
+    : engine_(std::move(engine)), handle_(std::move(handle)), module_hash_(module_hash), preparer_(preparer) {
   ImportTypes imports;
   wasmtime_module_imports(handle_.get(), &imports.value);
   for (size_t i = 0; i < imports.value.size; i++) {
@@ -168,7 +169,7 @@ Result<std::vector<uint8_t>> CompiledCode::save() const {
   if (error != nullptr) return Status::internal("saving code: {}", error_message(*error));
   return encode_code_file(
       {.module_hash = module_hash_,
-       .made_by = made_by(engine_->options()),
+       .made_by = made_by(engine_->options(), preparer_),
        .payload = {reinterpret_cast<const uint8_t*>(payload.value.data), payload.value.size}});
 }
 
@@ -196,12 +197,13 @@ Engine::~Engine() {
 }
 
 Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint8_t> wasm,
-                                                            const std::optional<Digest>& hash) const {
+                                                            const std::optional<Digest>& hash,
+                                                            uint32_t preparer) const {
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(wasmtime_module_new(handle_, wasm.data(), wasm.size(), &raw));
   if (error == nullptr) {
     return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw),
-                                                hash ? *hash : sha256(wasm));
+                                                hash ? *hash : sha256(wasm), preparer);
   }
   const std::string message = error_message(*error);
   // What a compiler lacks is not the module's fault: validation alone tells the two apart.
@@ -214,21 +216,23 @@ Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint
 }
 
 Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<const uint8_t> bytes,
-                                                                      const Digest& module_hash) const {
+                                                                      const Digest& module_hash,
+                                                                      uint32_t preparer) const {
   const CodeFile file = SPORE_TRY(decode_code_file(bytes));
   if (file.module_hash != module_hash) {
     return Status::invalid_argument("the saved code was made from another module ({:.12}, this is {:.12})",
                                     file.module_hash.hex(), module_hash.hex());
   }
-  if (file.made_by != made_by(options_)) {
+  if (file.made_by != made_by(options_, preparer)) {
     return Status::unsupported("the saved code was made by '{}', this engine is '{}': compile it again",
-                               file.made_by, made_by(options_));
+                               file.made_by, made_by(options_, preparer));
   }
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(
       wasmtime_module_deserialize(handle_, file.payload.data(), file.payload.size(), &raw));
   if (error != nullptr) return Status::unsupported("the saved code does not fit: {}", error_message(*error));
-  return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), module_hash);
+  return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), module_hash,
+                                              preparer);
 }
 
 #ifdef WASMTIME_FEATURE_WAT

@@ -58,7 +58,9 @@ class CompiledCode {
     FuncType type;  // of functions
   };
 
+  // Of the module as it was, before it was prepared.
   const Digest& module_hash() const { return module_hash_; }
+  uint32_t preparer() const { return preparer_; }
   const std::vector<Import>& imports() const { return imports_; }
   const std::vector<Export>& exports() const { return exports_; }
   // The exported function of that name; null if there is none.
@@ -77,12 +79,14 @@ class CompiledCode {
     void operator()(wasmtime_module* module) const noexcept;
   };
   using Handle = std::unique_ptr<wasmtime_module, DeleteModule>;
-  CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash);
+  CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash,
+               uint32_t preparer);
 
  private:
   std::shared_ptr<const Engine> engine_;
   Handle handle_;
   Digest module_hash_;
+  uint32_t preparer_;
   std::vector<Import> imports_;
   std::vector<Export> exports_;
 };
@@ -105,15 +109,18 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // kInvalidModule: not valid for this engine.  kUnsupported: valid, but this tier's compiler lacks
   // something it needs.
-  // `hash` is the module's, from whoever knows it already.
+  // `hash` is the module's, from whoever knows it already.  `preparer`: the version of the preparer that made
+  // `wasm` of that module; 0: it is the module itself.
   Result<std::shared_ptr<const CompiledCode>> compile(std::span<const uint8_t> wasm,
-                                                      const std::optional<Digest>& hash = {}) const;
+                                                      const std::optional<Digest>& hash = {},
+                                                      uint32_t preparer = 0) const;
 
   // Code that save() wrote.  Native code is as trusted as a shared library: whoever can write these bytes
   // can do all that this process can.  kCorruption, kUnsupported: another version, engine or CPU;
   // kInvalidArgument: made from another module than `module_hash`.
   Result<std::shared_ptr<const CompiledCode>> load_trusted_code(std::span<const uint8_t> bytes,
-                                                                const Digest& module_hash) const;
+                                                                const Digest& module_hash,
+                                                                uint32_t preparer = 0) const;
 
   wasm_engine_t* handle() const { return handle_; }
 

@@ -84,7 +84,7 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
   return {};
 }
 
-Result<std::string> Crossing::lift(const RawValue& result) const {
+Result<std::string_view> Crossing::find_text(const RawValue& result) const {
   const GuestMemory memory = store_->memory_of_this_thread(instance_);
   const std::span<std::byte> pair = SPORE_TRY(given_span(memory, guest_ptr(result), 2 * sizeof(uint32_t)));
   uint32_t address_and_length[2];
@@ -96,12 +96,18 @@ Result<std::string> Crossing::lift(const RawValue& result) const {
   }
   SPORE_TRY(store_->charge_copy(length));
   const std::span<std::byte> bytes = SPORE_TRY(given_span(memory, {address}, length));
-  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());  // before the guest frees it
-  if (post_return_) {
-    RawValue argument = result;
-    SPORE_TRY(post_return_->call_unchecked(&argument, 1));
-  }
-  return text;
+  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+Status Crossing::free_text(const RawValue& result) const {
+  if (!post_return_) return {};
+  RawValue argument = result;
+  return post_return_->call_unchecked(&argument, 1);
+}
+
+ScratchText::ScratchText(std::string_view text) : buffer_(text.size()) {
+  // Not memcpy of nothing: both pointers may be null then.
+  if (!text.empty()) std::memcpy(buffer_.data(), text.data(), text.size());
 }
 
 }  // namespace spore::host

@@ -12,10 +12,23 @@
 #include <string>
 #include <string_view>
 
+#include "spore/base/scratch.h"
 #include "spore/base/status.h"
 #include "spore/engine/store.h"
 
 namespace spore::host {
+
+// Text that a guest gave, in memory that this thread keeps and uses again: a call that gives one asks the
+// heap for nothing.
+class ScratchText {
+ public:
+  ScratchText() = default;
+  explicit ScratchText(std::string_view text);
+  std::string_view view() const { return {reinterpret_cast<const char*>(buffer_.data()), buffer_.size()}; }
+
+ private:
+  ScratchBuffer buffer_;
+};
 
 // One guest function with what it takes to pass text to and from it.
 class Crossing {
@@ -36,12 +49,22 @@ class Crossing {
   }
   // Copies `text` in; its address and length become values[0] and values[1].
   Status lower(std::string_view text, engine::RawValue* values) const;
-  // Copies the text out that `result` points to, and has the guest free it.
-  Result<std::string> lift(const engine::RawValue& result) const;
+  // Copies the text out that `result` points to, as a std::string or a ScratchText, and has the guest free
+  // it.
+  template <typename Text>
+  Result<Text> lift(const engine::RawValue& result) const {
+    Text text(SPORE_TRY(find_text(result)));
+    SPORE_TRY(free_text(result));
+    return text;
+  }
 
  private:
   Crossing(engine::Store& store, const engine::InstanceHandle& instance, const engine::RawFunction& function)
       : store_(&store), instance_(instance), function_(function) {}
+
+  // In the guest's memory still.
+  Result<std::string_view> find_text(const engine::RawValue& result) const;
+  Status free_text(const engine::RawValue& result) const;
 
   engine::Store* store_;
   engine::InstanceHandle instance_;

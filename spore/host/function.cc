@@ -91,14 +91,14 @@ Result<Value> DynamicFunction::lift(ValueType type, const RawValue& raw) const {
     case ValueType::kF64: return Value::f64(raw.f64);
     case ValueType::kBool: return Value::boolean(raw.i32 != 0);
     case ValueType::kString: {
-      std::string text = SPORE_TRY(crossing_.lift(raw));
+      std::string text = SPORE_TRY(crossing_.lift<std::string>(raw));
       if (!is_utf8(text)) {
         return engine::bad_result("a string that is not UTF-8 (ask for bytes instead)");
       }
       return Value::string(std::move(text));
     }
     case ValueType::kBytes: {
-      const std::string text = SPORE_TRY(crossing_.lift(raw));
+      const std::string text = SPORE_TRY(crossing_.lift<std::string>(raw));
       const auto* data = reinterpret_cast<const std::byte*>(text.data());
       return Value::bytes(Value::Bytes(data, data + text.size()));
     }

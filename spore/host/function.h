@@ -49,7 +49,8 @@ template <>
 struct Crosses<bool> : CrossesAsNumber<bool, engine::ValType::kI32, &engine::RawValue::i32> {};
 
 template <typename T>
-inline constexpr bool kCrossesAsText = std::is_same_v<T, std::string_view> || std::is_same_v<T, std::string>;
+inline constexpr bool kCrossesAsText =
+    std::is_same_v<T, std::string_view> || std::is_same_v<T, std::string> || std::is_same_v<T, ScratchText>;
 
 template <typename Signature>
 class Function;
@@ -150,13 +151,16 @@ class Function<R(Args...)> {
     requires(!std::is_void_v<R>)
   {
     if constexpr (kTextOut) {
-      std::string text = SPORE_TRY(crossing_.lift(raw));
-      if (!is_utf8(text)) return engine::bad_result("a string that is not UTF-8");
+      R text = SPORE_TRY(crossing_.lift<R>(raw));
+      if (!is_utf8(as_view(text))) return engine::bad_result("a string that is not UTF-8");
       return text;
     } else {
       return Crosses<R>::lift(raw);
     }
   }
+
+  static std::string_view as_view(const std::string& text) { return text; }
+  static std::string_view as_view(const ScratchText& text) { return text.view(); }
 
   Crossing crossing_;
 };

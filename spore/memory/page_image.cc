@@ -66,8 +66,7 @@ Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::
   if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return Status::from_errno(errno, "sealing an image");
   }
-  // Private, though nobody writes: kernels before 6.7 refuse any shared mapping of a file sealed against
-  // writes.
+  // Private, though nobody writes: older kernels (5.15 for one) refuse all shared mappings of a sealed file.
   void* view = ::mmap(nullptr, image->mapped_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
   if (view == MAP_FAILED) return Status::from_errno(errno, "mapping an image");
   image->view_ = static_cast<const std::byte*>(view);

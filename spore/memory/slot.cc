@@ -16,8 +16,9 @@ constexpr uint8_t kQuietLooks = 8;
 // Fewer are not worth a look: refilling them costs less.
 constexpr size_t kLookPagesMin = 9;
 
+// EAGAIN: what madvise() makes of ENOMEM.
 Status no_room(int error, const char* what) {
-  if (error == ENOMEM) {
+  if (error == ENOMEM || error == EAGAIN) {
     return Status::limit_exceeded(
         "{}: no address space, or no room for another mapping, is left (vm.max_map_count, RLIMIT_AS; "
         "compact memories need less)",
@@ -34,6 +35,13 @@ Status protect(std::byte* base, size_t bytes, int protection) {
 // EINVAL: this kernel has no huge pages.
 Status forbid_huge_pages(std::byte* base, size_t bytes) {
   if (bytes == 0 || ::madvise(base, bytes, MADV_NOHUGEPAGE) == 0 || errno == EINVAL) return {};
+  return no_room(errno, "madvise");
+}
+
+Status drop_pages(std::byte* base, size_t bytes) {
+  constexpr int kDontNeedLocked = 24;  // MADV_DONTNEED_LOCKED, since 5.18: what mlockall() locked, too
+  if (bytes == 0 || ::madvise(base, bytes, MADV_DONTNEED) == 0) return {};
+  if (errno == EINVAL && ::madvise(base, bytes, kDontNeedLocked) == 0) return {};
   return no_room(errno, "madvise");
 }
 
@@ -89,6 +97,7 @@ Status Slot::clear() {
   bytes_ = start_bytes_ = used_bytes_ = 0;
   image_ = nullptr;
   must_scan_ = true;
+  must_clear_ = false;
   mark_ = {};
   refills_.clear();
   pages_.clear();
@@ -101,14 +110,21 @@ Status Slot::grow(size_t bytes) {
     return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
   }
   SPORE_ASSERT(bytes >= bytes_ && bytes % kPageBytes == 0, "a memory grows by whole pages");
-  SPORE_TRY(protect(base_ + bytes_, bytes - bytes_, PROT_READ | PROT_WRITE));
-  bytes_ = bytes;
   used_bytes_ = std::max(used_bytes_, bytes);
+  Status opened = protect(base_ + bytes_, bytes - bytes_, PROT_READ | PROT_WRITE);
+  if (!opened.ok()) {
+    // Of several mappings, as a child has after a fork, the first may be open by now.
+    must_clear_ = !protect(base_ + bytes_, bytes - bytes_, PROT_NONE).ok();
+    return opened;
+  }
+  bytes_ = bytes;
   must_scan_ = true;  // clause 3
   return {};
 }
 
 Result<bool> Slot::reset() {
+  if (must_clear_) [[unlikely]]
+    return Status::limit_exceeded("a memory that could not grow could not be closed again");
   counters_.resets.add();
   const bool grown = bytes_ != start_bytes_;
   if (!keep_pages_) [[unlikely]] {
@@ -134,7 +150,11 @@ Result<bool> Slot::reset() {
 Status Slot::rescan() {
   counters_.scans.add();
   runs_.clear();
-  SPORE_TRY(scanner_->private_pages(base_, bytes_, image_bytes(), runs_));
+  // What earlier growths left resident counts when there is another: else a guest that grows to ever smaller
+  // sizes would have it pile up.
+  const size_t bytes = bytes_ > start_bytes_ ? used_bytes_ : bytes_;
+  // It may fail though it worked at the start: in a child that sees no /proc, or behind a new filter.
+  if (!scanner_->private_pages(base_, bytes, image_bytes(), runs_).ok()) return drop();
   size_t pages = 0;
   for (const PageRun& run : runs_) pages += run.bytes / kPageBytes;
   if (pages > options_.write_set_pages_max) return drop();
@@ -148,15 +168,14 @@ Status Slot::drop() {
   counters_.drops.add();
   pages_.clear();
   make_refills();
-  if (bytes_ > 0 && ::madvise(base_, bytes_, MADV_DONTNEED) != 0) return no_room(errno, "madvise");
-  return {};
+  return drop_pages(base_, used_bytes_);
 }
 
 // What grew is zeroed and stays resident for the next growth, but is not of the write set: it will be closed.
 Status Slot::zero_grown(const std::vector<PageRun>& runs) {
   for (const PageRun& run : runs) {
     const size_t begin = std::max(run.offset, start_bytes_);
-    const size_t end = run.offset + run.bytes;
+    const size_t end = std::min(run.offset + run.bytes, bytes_);
     if (begin < end) std::memset(base_ + begin, 0, end - begin);
   }
   return {};
@@ -240,8 +259,7 @@ void Slot::trim() {
   if (std::ranges::none_of(pages_, leaves)) return;
   // A page that cannot be dropped stays.
   const auto dropped = [&](const Page& page) {
-    return leaves(page) &&
-           ::madvise(base_ + size_t{page.number} * kPageBytes, kPageBytes, MADV_DONTNEED) == 0;
+    return leaves(page) && drop_pages(base_ + size_t{page.number} * kPageBytes, kPageBytes).ok();
   };
   std::erase_if(pages_, dropped);
   make_refills();

@@ -141,6 +141,7 @@ class Slot {
   size_t start_bytes_ = 0;  // as opened
   size_t used_bytes_ = 0;   // the most it was since it was cleared
   bool must_scan_ = true;
+  bool must_clear_ = false;  // something beyond bytes_ may be open
   bool keep_pages_ = false;  // there is a scanner, and room for a write set
   FaultMark mark_;
   ResetOptions options_;

@@ -34,6 +34,21 @@ Result<uint32_t> parse_small(std::string_view text) {
   return static_cast<uint32_t>(count);
 }
 
+Result<uint32_t> parse_instances(std::string_view text) {
+  constexpr uint64_t kMax = 1'000'000;
+  const uint64_t count = SPORE_TRY(parse_count(text));
+  if (count > kMax) return Status::invalid_argument("{} is more than {}", count, kMax);
+  return static_cast<uint32_t>(count);
+}
+
+Result<memory::FaultCounterKind> parse_fault_counter(std::string_view text) {
+  using enum memory::FaultCounterKind;
+  for (const memory::FaultCounterKind kind : {kAuto, kMapped, kSystemCall, kNone}) {
+    if (memory::fault_counter_name(kind) == text) return kind;
+  }
+  return Status::invalid_argument("'{}' is none of auto, mapped, system_call, none", text);
+}
+
 Result<bool> parse_switch(std::string_view text) {
   if (text == "on" || text == "true" || text == "1") return true;
   if (text == "off" || text == "false" || text == "0") return false;
@@ -66,6 +81,14 @@ template <typename T>
 T& field_of(RuntimeOptions& options, T engine::Limits::* field) {
   return options.limits.*field;
 }
+template <typename T>
+T& field_of(RuntimeOptions& options, T cell::PoolOptions::* field) {
+  return options.pool.*field;
+}
+template <typename T>
+T& field_of(RuntimeOptions& options, T memory::ResetOptions::* field) {
+  return options.pool.reset.*field;
+}
 
 // An option that sets one field, by a parser for its kind of value.
 template <auto kField, auto kParse>
@@ -86,7 +109,9 @@ constexpr OptionDescription option(std::string_view name, std::string_view help)
           }};
 }
 
+using cell::PoolOptions;
 using engine::Limits;
+using memory::ResetOptions;
 
 constexpr std::array kDescriptions{
     OptionDescription{
@@ -130,6 +155,51 @@ constexpr std::array kDescriptions{
     option<&RuntimeOptions::modules_max, parse_count>("modules_max", "modules loaded at once"),
     option<&RuntimeOptions::parallel_compile, parse_switch>(
         "parallel_compile", "threads inside one compile; not where the process forks later"),
+    option<&RuntimeOptions::compact_memories, parse_switch>(
+        "compact_memories", "reserve what memories may grow to, not 4 GiB each; code checks bounds"),
+    option<&RuntimeOptions::slots_kept_max, parse_count>(
+        "slots_kept_max", "unused memories that are kept, cleared, for the next"),
+    OptionDescription{"pool", "limits of the pool at once: default, embedded, server or interactive",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        const PoolOptions preset = SPORE_TRY(cell::pool_preset(value));
+                        options.pool.instances_per_module_max = preset.instances_per_module_max;
+                        options.pool.instances_max = preset.instances_max;
+                        options.pool.idle_expiry_ms = preset.idle_expiry_ms;
+                        options.pool.warm_up = preset.warm_up;
+                        options.pool.preset = preset.preset;
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) { return std::string(options.pool.preset); }},
+    option<&PoolOptions::instances_per_module_max, parse_instances>(
+        "instances_per_module_max", "pooled instances of a module in a trust domain"),
+    option<&PoolOptions::instances_max, parse_instances>("instances_max", "pooled instances in all"),
+    option<&PoolOptions::instances_per_domain_max, parse_instances>(
+        "instances_per_domain_max", "pooled instances of a trust domain; 0: no limit"),
+    option<&PoolOptions::bytes_per_domain_max, parse_bytes>(
+        "bytes_per_domain_max", "memory that is a trust domain's instances' own; 0: no limit"),
+    option<&PoolOptions::idle_expiry_ms, parse_count>("idle_expiry_ms",
+                                                      "milliseconds until an unused instance goes"),
+    option<&PoolOptions::warm_up, parse_instances>("warm_up", "instances made when a module is first used"),
+    option<&PoolOptions::wait_timeout_ms, parse_count>("wait_timeout_ms",
+                                                       "milliseconds to wait for an instance to come free"),
+    option<&PoolOptions::invocations_max, parse_count>(
+        "invocations_max", "uses of an instance until it is retired; 0: no limit"),
+    option<&PoolOptions::retire_on_trap, parse_switch>("retire_on_trap",
+                                                       "throw an instance away that trapped; else reset it"),
+    option<&PoolOptions::queue_max, parse_instances>("queue_max", "submitted calls that did not begin yet"),
+    option<&PoolOptions::housekeeping, parse_switch>("housekeeping",
+                                                     "a thread that lets unused instances go"),
+    option<&ResetOptions::write_set_pages_max, parse_count>(
+        "write_set_pages_max", "pages of a memory that are refilled at a reset; if more, all are dropped"),
+    OptionDescription{"fault_counter",
+                      "how a reset knows that no page was written: auto, mapped, system_call, none",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.pool.reset.fault_counter = SPORE_TRY(parse_fault_counter(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::string(memory::fault_counter_name(options.pool.reset.fault_counter));
+                      }},
     option<&RuntimeOptions::metrics, parse_switch>("metrics", "time compiles and instantiations"),
 };
 
@@ -148,16 +218,18 @@ size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// What a person may have meant: a name that holds the word, else one a few letters off; or nothing.
+// What a person may have meant: a name a letter off, one that holds the word, or one a few letters off; or nothing.
 std::string_view nearest_option(std::string_view name) {
   constexpr size_t kHoldsMin = 4;
+  constexpr size_t kTypo = 1;
   constexpr size_t kDistanceMax = 4;
+  const auto nearest = std::ranges::min_element(
+      kDescriptions, {}, [&](const OptionDescription& other) { return distance(name, other.name); });
+  if (distance(name, nearest->name) <= kTypo) return nearest->name;
   const auto holding = std::ranges::find_if(kDescriptions, [&](const OptionDescription& other) {
     return name.size() >= kHoldsMin && other.name.find(name) != std::string_view::npos;
   });
   if (holding != kDescriptions.end()) return holding->name;
-  const auto nearest = std::ranges::min_element(
-      kDescriptions, {}, [&](const OptionDescription& other) { return distance(name, other.name); });
   return distance(name, nearest->name) <= kDistanceMax ? nearest->name : std::string_view();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "spore/base/metrics.h"
 #include "spore/base/utf8.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
@@ -62,6 +63,33 @@ std::shared_ptr<const engine::HostFunctions> merge(std::shared_ptr<const engine:
 
 }  // namespace
 
+std::string RuntimeStatistics::metrics_text() const {
+  const auto seconds = [](uint64_t ns) { return static_cast<double>(ns) / 1e9; };
+  MetricsWriter metrics;
+  metrics.gauge("spore_modules_loaded", "Modules loaded.").sample(modules_loaded);
+  metrics.counter("spore_modules_compiled_total", "Modules compiled.").sample(modules_compiled);
+  metrics.counter("spore_compile_seconds_total", "Time of compiling.").sample(seconds(compile_ns));
+  metrics.counter("spore_instances_created_total", "Instances made outside of the pool.")
+      .sample(instances_created);
+  metrics.counter("spore_instances_failed_total", "Instances that could not be made outside of the pool.")
+      .sample(instances_failed);
+  metrics.counter("spore_instantiate_seconds_total", "Time of making those instances.")
+      .sample(seconds(instantiate_ns));
+  pool.write_metrics(metrics);
+  metrics.counter("spore_slots_reserved_total", "Address ranges reserved for memories.")
+      .sample(slots.reserved);
+  metrics.counter("spore_slots_reused_total", "Address ranges used again.").sample(slots.reused);
+  metrics.gauge("spore_slots_kept", "Cleared address ranges that wait for a memory.").sample(slots.kept);
+  metrics.counter("spore_scratch_allocated_total", "Scratch buffers taken from the heap.")
+      .sample(scratch.allocated);
+  metrics.counter("spore_scratch_reused_total", "Scratch buffers used again.").sample(scratch.reused);
+  metrics.counter("spore_scratch_oversize_total", "Scratch buffers too large to be kept.")
+      .sample(scratch.oversize);
+  metrics.gauge("spore_scratch_held_bytes", "Scratch memory that threads keep.").sample(scratch.bytes_held);
+  metrics.gauge("spore_scratch_used_bytes", "Scratch memory in use.").sample(scratch.bytes_in_use);
+  return metrics.take();
+}
+
 void RuntimeStatistics::write_json(JsonWriter& json) const {
   json.field("modules_loaded", modules_loaded)
       .field("modules_compiled", modules_compiled)
@@ -73,6 +101,14 @@ void RuntimeStatistics::write_json(JsonWriter& json) const {
       .field("reserved", slots.reserved)
       .field("reused", slots.reused)
       .field("kept", slots.kept)
+      .end_object();
+  json.begin_object("scratch")
+      .field("allocated", scratch.allocated)
+      .field("reused", scratch.reused)
+      .field("oversize", scratch.oversize)
+      .field("returned_over_capacity", scratch.returned_over_capacity)
+      .field("bytes_held", scratch.bytes_held)
+      .field("bytes_in_use", scratch.bytes_in_use)
       .end_object();
   json.begin_object("pool");
   pool.write_json(json);
@@ -122,9 +158,10 @@ Result<std::shared_ptr<const engine::CompiledCode>> Runtime::make_code(std::span
                                                                        const ModuleOptions& options) {
   const engine::Engine& engine =
       options.tier.value_or(options_.tier) == Tier::kBaseline ? *baseline_ : *optimised_;
-  if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash);
+  const uint32_t preparer = options.prepare ? wasm::kPreparerVersion : 0;
+  if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash, preparer);
   modules_compiled_.fetch_add(1, std::memory_order_relaxed);
-  return engine.compile(bytes, hash);
+  return engine.compile(bytes, hash, preparer);
 }
 
 Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
@@ -144,8 +181,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   SPORE_TRY(check_tier(module->facts_, tier));
   {
     const Timing timing(options_.metrics, compile_ns_);
-    const Digest hash = options.prepare ? wasm::prepared_hash(module->facts_.hash) : module->facts_.hash;
-    module->code_ = SPORE_TRY(make_code(bytes, hash, options));
+    module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
     module->compile_ns_ = timing.elapsed_ns();
   }
   module->functions_ = merge(host_, options.host);
@@ -322,6 +358,7 @@ RuntimeStatistics Runtime::statistics() const {
   statistics.instantiate_ns = instantiate_ns_.load(std::memory_order_relaxed);
   statistics.pool = pool_->statistics();
   statistics.slots = slots_->statistics();
+  statistics.scratch = scratch_statistics();
   return statistics;
 }
 

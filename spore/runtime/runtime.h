@@ -13,6 +13,7 @@
 
 #include "spore/base/json.h"
 #include "spore/base/mutex.h"
+#include "spore/base/scratch.h"
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
 #include "spore/cell/clean_function.h"
@@ -56,8 +57,6 @@ class Module {
   const engine::Limits& limits() const { return limits_; }
   // Null if it was loaded as it is.
   const wasm::PreparedModule* prepared() const { return prepared_.get(); }
-  // What its code is known by: saved code fits no other.
-  const Digest& code_hash() const { return code_->module_hash(); }
   engine::Tier tier() const { return code_->engine().options().tier; }
   uint64_t compile_ns() const { return compile_ns_; }
 
@@ -101,8 +100,11 @@ struct RuntimeStatistics {
   uint64_t instantiate_ns = 0;
   cell::PoolStatistics pool;
   memory::SlotPoolStatistics slots;
+  ScratchStatistics scratch;
 
   void write_json(JsonWriter& json) const;
+  // In Prometheus' text format.
+  std::string metrics_text() const;
 };
 
 // Loads modules and makes instances.  Thread-safe.  Modules and instances may outlive it.

@@ -149,12 +149,6 @@ std::string PreparedModule::Memory::export_name() const { return numbered('m', i
 std::string PreparedModule::Table::export_name() const { return numbered('t', index); }
 std::string PreparedModule::Global::export_name() const { return numbered('g', index); }
 
-Digest prepared_hash(const Digest& module_hash) {
-  const std::string suffix = fmt::format("prepared {}", kPreparerVersion);
-  return sha256(
-      {module_hash.bytes, std::span(reinterpret_cast<const uint8_t*>(suffix.data()), suffix.size())});
-}
-
 Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max) {
   ModuleFacts facts = SPORE_TRY(inspect(wasm, bytes_max));
   SPORE_TRY(check_proposals(facts, kProposalsPreparable));

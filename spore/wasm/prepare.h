@@ -32,9 +32,6 @@ namespace spore::wasm {
 // module, such as that of its code in a cache.
 inline constexpr uint32_t kPreparerVersion = 1;
 
-// The name of a prepared module: of the module as it was, and the version.
-Digest prepared_hash(const Digest& module_hash);
-
 inline constexpr std::string_view kReservedPrefix = "spore:";
 inline constexpr std::string_view kStartExport = "spore:start";
 
