@@ -14,16 +14,28 @@
 
 namespace spore::bench {
 
-// One instance of a module without imports, with the same engine configuration as Spore's, and no deadline.
+// The same engine configuration as Spore's.
+inline wasm_config_t* by_hand_config() {
+  wasm_config_t* config = wasm_config_new();
+  wasmtime_config_epoch_interruption_set(config, true);
+  wasmtime_config_cranelift_nan_canonicalization_set(config, true);
+  wasmtime_config_native_unwind_info_set(config, false);
+  wasmtime_config_parallel_compilation_set(config, false);
+  return config;
+}
+
+inline wasmtime_extern_t exported(wasmtime_context_t* context, const wasmtime_instance_t& instance,
+                                  std::string_view name) {
+  wasmtime_extern_t found;
+  if (!wasmtime_instance_export_get(context, &instance, name.data(), name.size(), &found)) fail(name);
+  return found;
+}
+
+// One instance of a module without imports, and no deadline.
 class ByHand {
  public:
   explicit ByHand(const std::vector<uint8_t>& wasm) {
-    wasm_config_t* config = wasm_config_new();
-    wasmtime_config_epoch_interruption_set(config, true);
-    wasmtime_config_cranelift_nan_canonicalization_set(config, true);
-    wasmtime_config_native_unwind_info_set(config, false);
-    wasmtime_config_parallel_compilation_set(config, false);
-    engine_ = wasm_engine_new_with_config(config);
+    engine_ = wasm_engine_new_with_config(by_hand_config());
     if (wasmtime_module_new(engine_, wasm.data(), wasm.size(), &module_) != nullptr) fail("compile");
     store_ = wasmtime_store_new(engine_, nullptr, nullptr);
     context_ = wasmtime_store_context(store_);
@@ -39,7 +51,7 @@ class ByHand {
 
   wasmtime_context_t* context() const { return context_; }
 
-  wasmtime_extern_t item(std::string_view name) const { return item(context_, instance_, name); }
+  wasmtime_extern_t item(std::string_view name) const { return exported(context_, instance_, name); }
 
   // The checked call, for up to four arguments and one result.
   int32_t call(const wasmtime_func_t& function, std::initializer_list<int32_t> args, bool result) const {
@@ -62,7 +74,7 @@ class ByHand {
     wasmtime_store_t* store = wasmtime_store_new(engine_, nullptr, nullptr);
     wasmtime_context_t* context = wasmtime_store_context(store);
     const wasmtime_instance_t instance = instantiate(context);
-    const wasmtime_extern_t function = item(context, instance, name);
+    const wasmtime_extern_t function = exported(context, instance, name);
     wasmtime_val_t out;
     wasm_trap_t* trap = nullptr;
     if (wasmtime_func_call(context, &function.of.func, nullptr, 0, &out, 1, &trap) != nullptr ||
@@ -80,13 +92,6 @@ class ByHand {
     wasm_trap_t* trap = nullptr;
     if (wasmtime_instance_new(context, module_, nullptr, 0, &instance, &trap) != nullptr) fail("instance");
     return instance;
-  }
-
-  static wasmtime_extern_t item(wasmtime_context_t* context, const wasmtime_instance_t& instance,
-                                std::string_view name) {
-    wasmtime_extern_t found;
-    if (!wasmtime_instance_export_get(context, &instance, name.data(), name.size(), &found)) fail(name);
-    return found;
   }
 
   wasm_engine_t* engine_ = nullptr;

@@ -52,6 +52,25 @@ double percentile(const std::vector<double>& sorted, double share) {
   return sorted[static_cast<size_t>(last * share)];
 }
 
+std::vector<Figure> interleave_batches(const std::vector<Subject>& subjects, uint64_t rounds,
+                                       const std::vector<uint64_t>& batches) {
+  std::vector<std::vector<double>> samples(subjects.size());
+  const uint64_t warm_up = rounds / 10 + 1;
+  for (uint64_t round = 0; round < rounds + warm_up; round++) {
+    for (size_t i = 0; i < subjects.size(); i++) {
+      // The order turns with the rounds: nobody always runs behind the same neighbour.
+      const size_t turn = (i + round) % subjects.size();
+      const double ns = ns_per_call(subjects[turn].run, batches[turn]);
+      if (round >= warm_up) samples[turn].push_back(ns);
+    }
+  }
+  std::vector<Figure> figures;
+  for (size_t i = 0; i < subjects.size(); i++) {
+    figures.push_back(figure_of(subjects[i].name, std::move(samples[i])));
+  }
+  return figures;
+}
+
 }  // namespace
 
 void fail(std::string_view what) {
@@ -60,23 +79,30 @@ void fail(std::string_view what) {
 }
 
 std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t rounds, uint64_t batch) {
-  std::vector<std::vector<double>> samples(subjects.size());
-  const uint64_t warm_up = rounds / 10 + 1;
-  for (uint64_t round = 0; round < rounds + warm_up; round++) {
-    for (size_t i = 0; i < subjects.size(); i++) {
-      // The order turns with the rounds: nobody always runs behind the same neighbour.
-      const size_t turn = (i + round) % subjects.size();
-      const auto begin = std::chrono::steady_clock::now();
-      subjects[turn].run(batch);
-      const std::chrono::duration<double, std::nano> elapsed = std::chrono::steady_clock::now() - begin;
-      if (round >= warm_up) samples[turn].push_back(elapsed.count() / static_cast<double>(batch));
-    }
+  return interleave_batches(subjects, rounds, std::vector<uint64_t>(subjects.size(), batch));
+}
+
+double ns_per_call(const std::function<void(uint64_t)>& run, uint64_t calls) {
+  const auto begin = std::chrono::steady_clock::now();
+  run(calls);
+  const std::chrono::duration<double, std::nano> elapsed = std::chrono::steady_clock::now() - begin;
+  return elapsed.count() / static_cast<double>(calls);
+}
+
+uint64_t calls_in(const std::function<void(uint64_t)>& run, double slice_ns) {
+  for (uint64_t calls = 1;; calls *= 2) {
+    // The least of some: one interruption must not pass for the cost of a call.
+    double ns = ns_per_call(run, calls);
+    for (int again = 0; again < 4; again++) ns = std::min(ns, ns_per_call(run, calls));
+    if (ns * static_cast<double>(calls) > slice_ns / 2) return static_cast<uint64_t>(slice_ns / ns) + 1;
   }
-  std::vector<Figure> figures;
-  for (size_t i = 0; i < subjects.size(); i++) {
-    figures.push_back(figure_of(subjects[i].name, std::move(samples[i])));
-  }
-  return figures;
+}
+
+std::vector<Figure> interleave_slices(const std::vector<Subject>& subjects, uint64_t rounds,
+                                      double slice_ns) {
+  std::vector<uint64_t> batches;
+  for (const Subject& subject : subjects) batches.push_back(calls_in(subject.run, slice_ns));
+  return interleave_batches(subjects, rounds, batches);
 }
 
 Figure figure_of(std::string name, std::vector<double> samples_ns) {
@@ -101,16 +127,16 @@ void Report::add(const std::vector<Figure>& figures) {
   figures_.insert(figures_.end(), figures.begin(), figures.end());
 }
 
-double Report::p50(std::string_view figure) const {
-  const auto found = std::ranges::find(figures_, figure, &Figure::name);
-  if (found == figures_.end()) fail(fmt::format("no figure '{}'", figure));
-  return found->p50_ns;
+const Figure& Report::figure(std::string_view name) const {
+  const auto found = std::ranges::find(figures_, name, &Figure::name);
+  if (found == figures_.end()) fail(fmt::format("no figure '{}'", name));
+  return *found;
 }
 
 void Report::ratio(std::string name, std::string_view numerator, std::string_view denominator,
                    std::string better) {
-  ratios_.push_back({std::move(name), std::string(numerator), std::string(denominator),
-                     p50(numerator) / p50(denominator), std::move(better)});
+  ratio({std::move(name), std::string(numerator), std::string(denominator), p50(numerator) / p50(denominator),
+         std::move(better)});
 }
 
 int Report::print() const {
@@ -161,6 +187,7 @@ void Report::print_table() const {
     std::printf("%-28s %12.3f  = %s / %s (%s is better)\n", ratio.name.c_str(), ratio.value,
                 ratio.numerator.c_str(), ratio.denominator.c_str(), ratio.better.c_str());
   }
+  for (const auto& [name, value] : tops_) std::printf("%-28s %12.1f\n", name.c_str(), value);
 }
 
 }  // namespace spore::bench

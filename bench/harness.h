@@ -41,6 +41,16 @@ struct Ratio {
 // unmeasured.
 std::vector<Figure> interleave(const std::vector<Subject>& subjects, uint64_t rounds, uint64_t batch);
 
+// Runs it `calls` times.
+double ns_per_call(const std::function<void(uint64_t)>& run, uint64_t calls);
+
+// How often `run` can be done in about `slice_ns`.
+uint64_t calls_in(const std::function<void(uint64_t)>& run, double slice_ns);
+
+// The same for subjects of very different cost: a batch of each is what takes `slice_ns`, so that what one
+// leaves in the caches weighs as much on the next, whichever that is.
+std::vector<Figure> interleave_slices(const std::vector<Subject>& subjects, uint64_t rounds, double slice_ns);
+
 // The percentiles of some samples, in nanoseconds.
 Figure figure_of(std::string name, std::vector<double> samples_ns);
 
@@ -52,9 +62,12 @@ class Report {
   void add(const std::vector<Figure>& figures);
   // p50 over p50.
   void ratio(std::string name, std::string_view numerator, std::string_view denominator, std::string better);
+  // A ratio of what is no figure of this report.
+  void ratio(Ratio ratio) { ratios_.push_back(std::move(ratio)); }
   // A number that stands at the top of the object as well.
   void top(std::string name, double value) { tops_.emplace_back(std::move(name), value); }
-  double p50(std::string_view figure) const;
+  const Figure& figure(std::string_view name) const;
+  double p50(std::string_view name) const { return figure(name).p50_ns; }
 
   // Writes to standard output.  Exit code of main.
   int print() const;

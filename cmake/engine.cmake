@@ -1,6 +1,8 @@
 # rust/ as a library: cargo builds one static archive, shared by all presets (it takes minutes).
 #   Spore::engine_library   what the C++ side links: the archive, or one shared object made of it
 #   SPORE_ENGINE_INCLUDE    Wasmtime's C headers, copied there by rust/build.rs
+# And once more, for the one benchmark that asks for it by spore_link_peers(): with the cargo feature
+# bench-peers, which is never shipped.
 find_program(SPORE_CARGO cargo REQUIRED DOC "cargo of Rust 1.95 or newer")
 set(SPORE_RUST_DIR ${PROJECT_SOURCE_DIR}/build/rust CACHE PATH "cargo's target directory")
 set(SPORE_ENGINE_INCLUDE ${SPORE_RUST_DIR}/include)
@@ -8,23 +10,49 @@ set(engine_archive ${SPORE_RUST_DIR}/release/libspore_rust.a)
 
 set(cargo_features "")
 if(SPORE_WAT)
-  set(cargo_features --features wat)
+  list(APPEND cargo_features wat)
 endif()
 
 file(GLOB_RECURSE rust_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/rust/src/*.rs)
-set(engine_stamp ${CMAKE_BINARY_DIR}/engine_headers.stamp)
-add_custom_command(
-  OUTPUT ${engine_archive} ${engine_stamp}
-  COMMAND ${CMAKE_COMMAND} -E env SPORE_ENGINE_INCLUDE=${SPORE_ENGINE_INCLUDE} ${SPORE_CARGO} build
-          --release --locked ${cargo_features} --manifest-path ${PROJECT_SOURCE_DIR}/rust/Cargo.toml
-          --target-dir ${SPORE_RUST_DIR}
-  COMMAND ${CMAKE_COMMAND} -E touch ${engine_stamp}
-  DEPENDS ${rust_sources} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock
-          ${PROJECT_SOURCE_DIR}/rust/build.rs
-  COMMENT "Building the engine (Rust; the first time takes some minutes)"
-  USES_TERMINAL VERBATIM)
-add_custom_target(engine_archive DEPENDS ${engine_archive} ${engine_stamp})
-file(MAKE_DIRECTORY ${SPORE_ENGINE_INCLUDE})
+# spore_add_archive(target folder comment features...): `target` makes <folder>/release/libspore_rust.a and
+# <folder>/include.
+function(spore_add_archive target folder comment)
+  list(JOIN ARGN "," features)
+  set(archive ${folder}/release/libspore_rust.a)
+  set(stamp ${CMAKE_BINARY_DIR}/${target}.stamp)
+  add_custom_command(
+    OUTPUT ${archive} ${stamp}
+    COMMAND ${CMAKE_COMMAND} -E env SPORE_ENGINE_INCLUDE=${folder}/include ${SPORE_CARGO} build --release
+            --locked --features "${features}" --manifest-path ${PROJECT_SOURCE_DIR}/rust/Cargo.toml
+            --target-dir ${folder}
+    COMMAND ${CMAKE_COMMAND} -E touch ${stamp}
+    DEPENDS ${rust_sources} ${PROJECT_SOURCE_DIR}/rust/Cargo.toml ${PROJECT_SOURCE_DIR}/rust/Cargo.lock
+            ${PROJECT_SOURCE_DIR}/rust/build.rs
+    COMMENT ${comment}
+    USES_TERMINAL VERBATIM)
+  add_custom_target(${target} DEPENDS ${archive} ${stamp})
+  file(MAKE_DIRECTORY ${folder}/include)
+endfunction()
+spore_add_archive(engine_archive ${SPORE_RUST_DIR} "Building the engine (Rust; the first time takes some minutes)"
+                  ${cargo_features})
+
+set(peers_dir ${SPORE_RUST_DIR}-peers)
+spore_add_archive(engine_peers ${peers_dir} "Building the engine once more, with what it is compared with"
+                  ${cargo_features} bench-peers)
+add_custom_target(
+  engine_peers_seed # what both have in common need not be compiled again: most of it
+  COMMAND sh -c "[ -d $1/release ] || { rm -rf $1/seed; cp -a $0/release $1/seed; mv $1/seed $1/release; }"
+          ${SPORE_RUST_DIR} ${peers_dir}
+  VERBATIM)
+add_dependencies(engine_peers_seed engine_archive)
+add_dependencies(engine_peers engine_peers_seed)
+
+# spore_link_peers(target): links the engine with the peers in it instead of the shipped one.
+function(spore_link_peers target)
+  set_target_properties(${target} PROPERTIES SPORE_ENGINE_ARCHIVE ${peers_dir}/release/libspore_rust.a)
+  target_include_directories(${target} SYSTEM BEFORE PRIVATE ${peers_dir}/include)
+  add_dependencies(${target} engine_peers)
+endfunction()
 
 # The Rust half needs these of the system.
 set(SPORE_ENGINE_SYSTEM_LIBRARIES Threads::Threads ${CMAKE_DL_LIBS} m)
@@ -46,6 +74,8 @@ if(SPORE_ENGINE_SHARED)
   target_link_libraries(spore_engine_library INTERFACE ${engine_shared})
   target_link_options(spore_engine_library INTERFACE -Wl,-rpath,${CMAKE_BINARY_DIR}/lib)
 else()
-  target_link_libraries(spore_engine_library INTERFACE $<BUILD_INTERFACE:${engine_archive}>
-                                                       ${SPORE_ENGINE_SYSTEM_LIBRARIES})
+  set(own_archive $<TARGET_PROPERTY:SPORE_ENGINE_ARCHIVE>) # of the program that is linked
+  target_link_libraries(
+    spore_engine_library INTERFACE $<BUILD_INTERFACE:$<IF:$<BOOL:${own_archive}>,${own_archive},${engine_archive}>>
+                                   ${SPORE_ENGINE_SYSTEM_LIBRARIES})
 endif()

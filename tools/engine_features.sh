@@ -19,13 +19,24 @@ forbidden() {
     sort -u || true
 }
 
-if [ "${1:-}" = --update ]; then
-  resolved > tools/engine_features.txt
-fi
+# What only benchmarks may link: the feature bench-peers of rust/Cargo.toml.
+peers() {
+  resolved | grep 'pooling-allocator' || true
+  grep -l '^#define WASMTIME_FEATURE_POOLING_ALLOCATOR' build/rust/include/wasmtime/conf.h 2> /dev/null || true
+}
+
 if [ -n "$(forbidden)" ]; then
   echo "engine features: the build contains what it must not:" >&2
   forbidden >&2
   exit 1
+fi
+if [ -n "$(peers)" ]; then
+  echo "engine features: what only benchmarks may link (bench-peers) is in the shipped build:" >&2
+  peers >&2
+  exit 1
+fi
+if [ "${1:-}" = --update ]; then
+  resolved > tools/engine_features.txt
 fi
 if ! diff -u tools/engine_features.txt <(resolved); then
   echo "engine features: they differ from tools/engine_features.txt; see docs/decisions/0001-lean-engine.md" >&2
