@@ -8,3 +8,4 @@ mod inspect;
 mod prepare;
 mod rewrite;
 mod scan;
+mod table;

@@ -13,25 +13,6 @@
 namespace spore::engine {
 namespace {
 
-// wasm_valtype_kind() aborts the process on v128 and on typed references: never call it.
-ValType to_val_type(const wasm_valtype_t* type) {
-  wasmtime_valtype_t modern;
-  wasmtime_valtype_new(type, &modern);
-  const wasmtime_valtype_kind_t kind = modern.kind;
-  wasmtime_valtype_delete(&modern);
-  switch (kind) {
-    case WASMTIME_VALTYPE_KIND_I32: return ValType::kI32;
-    case WASMTIME_VALTYPE_KIND_I64: return ValType::kI64;
-    case WASMTIME_VALTYPE_KIND_F32: return ValType::kF32;
-    case WASMTIME_VALTYPE_KIND_F64: return ValType::kF64;
-    case WASMTIME_VALTYPE_KIND_V128: return ValType::kV128;
-    default: break;
-  }
-  const std::unique_ptr<wasm_valtype_t, DeleteWith<wasm_valtype_delete>> function(
-      wasm_valtype_new(WASM_FUNCREF));
-  return wasmtime_wasm_valtype_equal(type, function.get()) ? ValType::kFuncRef : ValType::kOtherRef;
-}
-
 std::vector<ValType> to_val_types(const wasm_valtype_vec_t& types) {
   std::vector<ValType> result;
   for (size_t i = 0; i < types.size; i++) result.push_back(to_val_type(types.data[i]));
@@ -101,6 +82,25 @@ std::string made_by(const EngineOptions& options, uint32_t preparer) {
 }
 
 }  // namespace
+
+// wasm_valtype_kind() aborts the process on v128 and on typed references: never call it.
+ValType to_val_type(const wasm_valtype_t* type) {
+  wasmtime_valtype_t modern;
+  wasmtime_valtype_new(type, &modern);
+  const wasmtime_valtype_kind_t kind = modern.kind;
+  wasmtime_valtype_delete(&modern);
+  switch (kind) {
+    case WASMTIME_VALTYPE_KIND_I32: return ValType::kI32;
+    case WASMTIME_VALTYPE_KIND_I64: return ValType::kI64;
+    case WASMTIME_VALTYPE_KIND_F32: return ValType::kF32;
+    case WASMTIME_VALTYPE_KIND_F64: return ValType::kF64;
+    case WASMTIME_VALTYPE_KIND_V128: return ValType::kV128;
+    default: break;
+  }
+  const std::unique_ptr<wasm_valtype_t, DeleteWith<wasm_valtype_delete>> function(
+      wasm_valtype_new(WASM_FUNCREF));
+  return wasmtime_wasm_valtype_equal(type, function.get()) ? ValType::kFuncRef : ValType::kOtherRef;
+}
 
 std::string error_message(const wasmtime_error_t& error) {
   ByteVector text;

@@ -9,6 +9,7 @@
 #include <wasmtime.h>
 
 #include "spore/base/status.h"
+#include "spore/engine/types.h"
 
 namespace spore::engine {
 
@@ -22,6 +23,7 @@ using TrapHandle = std::unique_ptr<wasm_trap_t, DeleteWith<wasm_trap_delete>>;
 using StoreHandle = std::unique_ptr<wasmtime_store_t, DeleteWith<wasmtime_store_delete>>;
 using LinkerHandle = std::unique_ptr<wasmtime_linker_t, DeleteWith<wasmtime_linker_delete>>;
 using InstancePreHandle = std::unique_ptr<wasmtime_instance_pre_t, DeleteWith<wasmtime_instance_pre_delete>>;
+using GlobalTypeHandle = std::unique_ptr<wasm_globaltype_t, DeleteWith<wasm_globaltype_delete>>;
 using FuncTypeHandle = std::unique_ptr<wasm_functype_t, DeleteWith<wasm_functype_delete>>;
 
 // A vector that the C API filled, freed with its own function.
@@ -40,6 +42,9 @@ using Frames = VectorOf<wasm_frame_vec_t, wasm_frame_vec_delete>;
 
 // To the last byte: a name may end in NUL.
 inline std::string_view view(const wasm_name_t& name) { return {name.data, name.size}; }
+
+// Of any type, references too.
+ValType to_val_type(const wasm_valtype_t* type);
 
 // The error's message on one line: "WebAssembly failed to compile: unknown type".
 std::string error_message(const wasmtime_error_t& error);

@@ -8,6 +8,15 @@
 #include "spore/base/break_reset.h"
 #include "spore/engine/handles.h"
 
+// rust/src/table.rs says what they do.
+extern "C" {
+bool spore_table_read(wasmtime_context_t* context, const wasmtime_table_t* table, void** elements,
+                      size_t count);
+bool spore_table_write(wasmtime_context_t* context, const wasmtime_table_t* table, void* const* elements,
+                       size_t count);
+bool spore_table_grow(wasmtime_context_t* context, const wasmtime_table_t* table, uint64_t delta);
+}
+
 namespace spore::engine {
 namespace {
 
@@ -40,13 +49,6 @@ wasmtime_val_t to_wasmtime(const Store::GlobalValue& value) {
   return result;
 }
 
-wasmtime_val_t to_funcref(const wasmtime_func_t& function) {
-  wasmtime_val_t result{};
-  result.kind = WASMTIME_FUNCREF;
-  result.of.funcref = function;
-  return result;
-}
-
 }  // namespace
 
 struct InstanceState::Parts {
@@ -57,25 +59,20 @@ struct InstanceState::Parts {
   };
   struct Table {
     wasmtime_table_t table;
-    // Of each clean element: what to put there, and what it looks like when it is there.
-    std::vector<wasmtime_func_t> clean;
-    std::vector<void*> raw;
+    std::vector<void*> clean;  // elements, as the engine has them
   };
   // A function that a table may hold.
   struct Known {
     void* raw;
     uint32_t number;
-    wasmtime_func_t function;
   };
 
   Parts(Store& of, const InstanceHandle& instance_of) : store(of), instance(instance_of) {}
 
   Result<wasmtime_extern_t> find(const std::string& name, wasmtime_extern_kind_t kind) const;
-  void* raw(const wasmtime_func_t& function) const { return wasmtime_func_to_raw(context, &function); }
-  // What stands at `index`; the null function if nothing does.
-  wasmtime_func_t element(const wasmtime_table_t& table, uint64_t index) const;
-  Result<uint32_t> number_of(const wasmtime_func_t& function) const;
-  Result<wasmtime_func_t> function_of(uint32_t number) const;
+  Result<std::vector<void*>> elements(const wasmtime_table_t& table) const;
+  Result<uint32_t> number_of(void* element) const;
+  Result<void*> element_of(uint32_t number) const;
   Status keep_table(Table& table, const std::vector<uint32_t>& numbers);
   Status restore_table(const Table& table) const;
 
@@ -100,27 +97,26 @@ Result<wasmtime_extern_t> InstanceState::Parts::find(const std::string& name,
   return item;
 }
 
-wasmtime_func_t InstanceState::Parts::element(const wasmtime_table_t& table, uint64_t index) const {
-  wasmtime_val_t value;
-  const bool there = wasmtime_table_get(context, &table, index, &value);
-  SPORE_ASSERT(there && value.kind == WASMTIME_FUNCREF, "an element of a table of functions");
-  return value.of.funcref;
+Result<std::vector<void*>> InstanceState::Parts::elements(const wasmtime_table_t& table) const {
+  std::vector<void*> elements(wasmtime_table_size(context, &table));
+  if (!spore_table_read(context, &table, elements.data(), elements.size())) {
+    return Status::internal("a table of functions that cannot be read");
+  }
+  return elements;
 }
 
-Result<uint32_t> InstanceState::Parts::number_of(const wasmtime_func_t& function) const {
-  if (wasmtime_funcref_is_null(&function)) return StateValues::kNullFunction;
-  const auto found = std::ranges::lower_bound(functions, raw(function), {}, &Known::raw);
-  if (found != functions.end() && found->raw == raw(function)) return found->number;
+Result<uint32_t> InstanceState::Parts::number_of(void* element) const {
+  if (element == nullptr) return StateValues::kNullFunction;
+  const auto found = std::ranges::lower_bound(functions, element, {}, &Known::raw);
+  if (found != functions.end() && found->raw == element) return found->number;
   return Status::unsupported("a table holds a function that is not among those of its module");
 }
 
-Result<wasmtime_func_t> InstanceState::Parts::function_of(uint32_t number) const {
-  wasmtime_func_t null{};
-  wasmtime_funcref_set_null(&null);
-  if (number == StateValues::kNullFunction) return null;
+Result<void*> InstanceState::Parts::element_of(uint32_t number) const {
+  if (number == StateValues::kNullFunction) return static_cast<void*>(nullptr);
   const auto found = std::ranges::find(functions, number, &Known::number);
   if (found == functions.end()) return Status::internal("no function {} for a table", number);
-  return found->function;
+  return found->raw;
 }
 
 // --- making --------------------------------------------------------------------------------------------
@@ -157,8 +153,8 @@ Result<InstanceState> InstanceState::create(Store& store, const InstanceHandle& 
   }
   for (const uint32_t number : prepared.table_functions) {
     const wasmtime_extern_t item =
-        SPORE_TRY(parts->find(fmt::format("spore:f{}", number), WASMTIME_EXTERN_FUNC));
-    parts->functions.push_back({parts->raw(item.of.func), number, item.of.func});
+        SPORE_TRY(parts->find(wasm::PreparedModule::table_function_name(number), WASMTIME_EXTERN_FUNC));
+    parts->functions.push_back({wasmtime_func_to_raw(parts->context, &item.of.func), number});
   }
   std::ranges::sort(parts->functions, {}, &Parts::Known::raw);
   return InstanceState(std::move(parts));
@@ -173,9 +169,8 @@ Result<StateValues> InstanceState::read() const {
   }
   for (const Parts::Table& table : parts_->tables) {
     std::vector<uint32_t>& numbers = values.tables.emplace_back();
-    const uint64_t size = wasmtime_table_size(parts_->context, &table.table);
-    for (uint64_t i = 0; i < size; i++) {
-      numbers.push_back(SPORE_TRY(parts_->number_of(parts_->element(table.table, i))));
+    for (void* element : SPORE_TRY(parts_->elements(table.table))) {
+      numbers.push_back(SPORE_TRY(parts_->number_of(element)));
     }
   }
   values.fuel = parts_->store.fuel_left();
@@ -198,20 +193,12 @@ Status InstanceState::keep(const StateValues& values) {
 
 Status InstanceState::Parts::keep_table(Table& table, const std::vector<uint32_t>& numbers) {
   const uint64_t size = wasmtime_table_size(context, &table.table);
-  if (size < numbers.size()) {
-    const wasmtime_val_t null = to_funcref(SPORE_TRY(function_of(StateValues::kNullFunction)));
-    uint64_t before = 0;
-    const ErrorHandle error(
-        wasmtime_table_grow(context, &table.table, numbers.size() - size, &null, &before));
-    if (error != nullptr) return Status::limit_exceeded("growing a table: {}", error_message(*error));
+  if (size < numbers.size() && !spore_table_grow(context, &table.table, numbers.size() - size)) {
+    return Status::limit_exceeded("a table of {} elements (table_elements_max={})", numbers.size(),
+                                  store.limits().table_elements_max);
   }
   table.clean.clear();
-  table.raw.clear();
-  for (const uint32_t number : numbers) {
-    const wasmtime_func_t function = SPORE_TRY(function_of(number));
-    table.clean.push_back(function);
-    table.raw.push_back(wasmtime_funcref_is_null(&function) ? nullptr : raw(function));
-  }
+  for (const uint32_t number : numbers) table.clean.push_back(SPORE_TRY(element_of(number)));
   return {};
 }
 
@@ -242,14 +229,10 @@ Status InstanceState::Parts::restore_table(const Table& table) const {
   if (size != table.clean.size()) {
     return Status::unavailable("a table grew from {} elements to {}", table.clean.size(), size);
   }
-  for (uint64_t i = kBreakReset == BreakReset::kTable ? 1 : 0; i < size; i++) {
-    const wasmtime_func_t now = element(table.table, i);
-    const void* now_raw = wasmtime_funcref_is_null(&now) ? nullptr : raw(now);
-    if (now_raw == table.raw[i]) continue;
-    const wasmtime_val_t clean = to_funcref(table.clean[i]);
-    const ErrorHandle error(wasmtime_table_set(context, &table.table, i, &clean));
-    SPORE_ASSERT(error == nullptr, "a table takes back what it had");
-  }
+  size_t count = table.clean.size();
+  if (kBreakReset == BreakReset::kTable && count > 0) count--;
+  const bool written = spore_table_write(context, &table.table, table.clean.data(), count);
+  SPORE_ASSERT(written, "a table takes back what it had");
   return {};
 }
 

@@ -396,6 +396,10 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
     return Status::not_found("no exported global '{}' (there are: {})", printable(name),
                              export_names(*member(instance).code, ExternKind::kGlobal));
   }
+  // Without its `gc` feature the C API aborts when a global holds a reference: only the type is told.
+  const GlobalTypeHandle type(wasmtime_global_type(context_, &item.of.global));
+  const ValType held = to_val_type(wasm_globaltype_content(type.get()));
+  if (held == ValType::kFuncRef || held == ValType::kOtherRef) return GlobalValue{held, {}};
   wasmtime_val_t value;
   wasmtime_global_get(context_, &item.of.global, &value);
   GlobalValue result{ValType::kOtherRef, {}};
@@ -408,15 +412,8 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
       result.type = ValType::kV128;
       std::memcpy(result.value.v128.data(), value.of.v128, sizeof value.of.v128);
       break;
-    case WASMTIME_FUNCREF:
-      result.type = ValType::kFuncRef;
-      if (!wasmtime_funcref_is_null(&value.of.funcref)) {
-        result.value.reference = wasmtime_func_to_raw(context_, &value.of.funcref);
-      }
-      break;
     default: break;
   }
-  wasmtime_val_unroot(&value);
   return result;
 }
 
@@ -427,7 +424,16 @@ GuestMemory Store::memory(const InstanceHandle& instance) {
   return memory_of_this_thread(instance);
 }
 
+// What another thread writes from here on, this one's fault counter does not show, nor the other way round.
+// Two living threads have different stacks.
+void Store::note_thread() {
+  if (thread_stack.low == stack_low_) return;
+  stack_low_ = thread_stack.low;
+  touch_memories();
+}
+
 GuestMemory Store::memory_of_this_thread(const InstanceHandle& instance) {
+  note_thread();
   return member_memory(member(instance));
 }
 
@@ -469,7 +475,8 @@ Store::Group::Group(Store& store) : store_(store) { store_.open(kGroup); }
 Store::Group::~Group() { store_.close(kGroup); }
 
 inline bool Store::may_enter() const {
-  return plain_ && depth() < limits_.nesting_max && thread_fits(wasm_stack_bytes_);
+  return plain_ && depth() < limits_.nesting_max && thread_fits(wasm_stack_bytes_) &&
+         thread_stack.low == stack_low_;
 }
 
 // All that may_enter() does not say yes to at once.
@@ -489,6 +496,7 @@ Status Store::enter() {
         depth(), limits_.nesting_max);
   }
   SPORE_TRY(check_thread(wasm_stack_bytes_));
+  note_thread();
   if (counts_fuel_) refuel();
   return {};
 }

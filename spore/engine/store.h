@@ -17,6 +17,7 @@
 #include "spore/engine/engine.h"
 #include "spore/engine/guest_memory.h"
 #include "spore/engine/limits.h"
+#include "spore/engine/signals.h"
 #include "spore/engine/trap.h"
 #include "spore/engine/types.h"
 #include "spore/memory/slot_pool.h"
@@ -143,6 +144,7 @@ class Store {
     ValType type;
     RawValue value;
   };
+  // Of one that holds a reference, the type alone.
   Result<GlobalValue> global(const InstanceHandle& instance, std::string_view name);
   // The memory exported as "memory"; empty if there is none.
   GuestMemory memory(const InstanceHandle& instance);
@@ -197,6 +199,7 @@ class Store {
   // fuel, what a failure left, and cancellers, whose holders cannot reach later calls.  No call may be open.
   void hand_out(void* user_data) {
     user_data_ = user_data;
+    stack_low_ = thread_stack.low;
     parked_ = false;
     plain_ = !retired_ && !counts_fuel_;
   }
@@ -245,6 +248,7 @@ class Store {
   const Member& member(const InstanceHandle& instance) const;
   GuestMemory member_memory(const Member& member);
   void touch_memories();
+  void note_thread();
   // Ok while the running call may go on.
   Status check_running() const;
   static wasmtime_error* on_epoch(wasmtime_context* context, void* data, uint64_t* delta,
@@ -260,6 +264,8 @@ class Store {
   uint32_t open_ = 0;
   bool plain_ = true;  // neither retired, parked nor counting fuel: nothing but the usual checks
   size_t wasm_stack_bytes_ = 0;
+  // Of the thread that used it last: its memories' fault counters are of one thread.
+  uintptr_t stack_low_ = 0;
   Limits limits_;
   std::shared_ptr<Canceller::State> cancel_;
   Ticker& ticker_;

@@ -41,14 +41,11 @@ struct FaultMark {
 // kMapped.  A software event with period 1 writes one record a fault into a ring that is mapped here; the
 // ring's `data_head` moves with each.  x86 and arm64 raise the event before they handle the fault, so it has
 // moved when the write happens.  What could keep it from moving, and what is done about it:
-//   - the event is throttled.  The kernel says so by a THROTTLE record, which moves the head; as soon as one
-//   is
-//     seen, or records were overwritten before they could be looked at, the event is closed and opened anew:
-//     a new one is not throttled.  If that is refused, faults are counted by system call from then on.
-//     (Kernels do not throttle software events of period 1; this does not rely on it.)
-//   - the event is disabled.  Nobody has a descriptor of it.  But prctl(PR_TASK_PERF_EVENTS_DISABLE) stops
-//     all events that a thread opened, and nothing tells us: no code of this process may call it on a thread
-//     that runs guests, or else kSystemCall is to be chosen.
+//   - the event is throttled.  The kernel says so by a THROTTLE record, which moves the head.  Unless the
+//   newest
+//     records are plain samples, the event is closed and opened anew: a new one is not throttled.  If that is
+//     refused, faults are counted by system call from then on.  (Kernels do not throttle software events of
+//     period 1; this does not rely on it.)
 //   - the process forked.  The ring is not copied into the child (VM_DONTCOPY), whose counters are made anew:
 //     process_generation() differs there, also after a fork that runs no handlers.
 //   - the event was opened by another thread: counters are thread-local, and a mark names its thread by a
@@ -100,7 +97,7 @@ class ThreadFaults {
   bool open_event();
   void close_event();
   void advance(uint64_t head);
-  bool only_samples(uint64_t head) const;
+  bool ends_in_samples(uint64_t head) const;
 
   // Not thread_local objects with destructors: the access would go through a function each time.
   static constinit thread_local ThreadFaults* mine_;
