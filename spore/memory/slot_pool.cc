@@ -28,9 +28,10 @@ Result<SlotPool::Handle> SlotPool::take(const SlotShape& shape) {
       statistics_.kept--;
       return slot;
     }
-    statistics_.reserved++;
   }
   std::unique_ptr<Slot> slot = SPORE_TRY(Slot::create(shape, scanner_));
+  const MutexLock lock(mutex_);
+  statistics_.reserved++;
   return Handle(slot.release(), GiveBack{shared_from_this()});
 }
 
