@@ -592,13 +592,15 @@ void Pool::clean_up() {
         }
       }
     }
-    drop_empty_entries(dropped);
     if (!removed.empty()) waiting().changed.notify_all();
   }
+  removed.clear();  // each holds its entry
   for (PooledInstance* pooled : to_trim) {
     pooled->clean->trim();
     put_back(pooled);
   }
+  const MutexLock lock(mutex_);
+  drop_empty_entries(dropped);
 }
 
 // The thread starts when it is first needed, and again in a forked child.

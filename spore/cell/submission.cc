@@ -142,10 +142,10 @@ Result<Submission> PoolEntry::submit(std::string function, std::vector<host::Val
                                                        std::move(args), std::move(callback), user_data);
   SPORE_TRY(call->enter_queue());
   // The work's, gone with the last copy of it, run or not; the Submission is not the work.
-  std::shared_ptr<Submission::Call> work(
+  const std::shared_ptr<Submission::Call> work(
       call.get(), [call](Submission::Call* ended) { ended->give_up("the executor dropped the call"); });
   try {
-    executor([work = std::move(work)] { work->run(); });
+    executor([work] { work->run(); });
   } catch (const std::exception& error) {
     call->give_up(fmt::format("the executor threw: {}", error.what()));
   }
