@@ -130,8 +130,11 @@ void CompiledCode::DeleteModule::operator()(wasmtime_module* module) const noexc
 }
 
 const CompiledCode::Export* CompiledCode::exported_function(std::string_view name) const {
-  const auto found = std::ranges::find(exports_, name, &Export::name);  // names are unique
-  return found == exports_.end() || found->kind != ExternKind::kFunction ? nullptr : &*found;
+  const auto name_of = [&](uint32_t place) -> std::string_view { return exports_[place].name; };
+  const auto found = std::ranges::lower_bound(by_name_, name, {}, name_of);
+  if (found == by_name_.end() || name_of(*found) != name) return nullptr;  // names are unique
+  const Export& exported = exports_[*found];
+  return exported.kind == ExternKind::kFunction ? &exported : nullptr;
 }
 
 CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash,
@@ -153,7 +156,9 @@ CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, 
     const wasm_externtype_t* type = wasm_exporttype_type(exported);
     exports_.push_back(
         {std::string(view(*wasm_exporttype_name(exported))), to_extern_kind(type), to_func_type(type)});
+    by_name_.push_back(static_cast<uint32_t>(i));
   }
+  std::ranges::sort(by_name_, {}, [&](uint32_t place) -> std::string_view { return exports_[place].name; });
 }
 
 size_t CompiledCode::native_bytes() const {

@@ -89,6 +89,7 @@ class CompiledCode {
   uint32_t preparer_;
   std::vector<Import> imports_;
   std::vector<Export> exports_;
+  std::vector<uint32_t> by_name_;  // places of exports_, in order of their names
 };
 
 // One compiler with one set of options.  Thread-safe: all that it does is const.
