@@ -407,7 +407,7 @@ std::vector<Setting> settings() {
   for (const FaultCounterKind counter : {FaultCounterKind::kAuto, FaultCounterKind::kSystemCall}) {
     for (const bool compact : {false, true}) all.push_back({Tier::kOptimised, compact, counter});
   }
-  all.push_back({Tier::kBaseline, false, FaultCounterKind::kAuto});
+  for (const bool compact : {false, true}) all.push_back({Tier::kBaseline, compact, FaultCounterKind::kAuto});
   all.push_back({Tier::kOptimised, false, FaultCounterKind::kNone});
   return all;
 }

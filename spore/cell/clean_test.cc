@@ -152,10 +152,8 @@ class CleanTest : public testing::TestWithParam<std::tuple<Tier, bool>> {
   std::shared_ptr<PoolEntry> entry_;
 };
 
-// The baseline compiler does not take compact memories: every access would trap.
-// The baseline compiler does not take compact memories: every access would trap.
 const auto kTiers = testing::Values(std::tuple(Tier::kBaseline, false), std::tuple(Tier::kOptimised, false),
-                                    std::tuple(Tier::kOptimised, true));
+                                    std::tuple(Tier::kOptimised, true), std::tuple(Tier::kBaseline, true));
 std::string tier_text(const testing::TestParamInfo<std::tuple<Tier, bool>>& info) {
   return std::string(engine::tier_name(std::get<0>(info.param))) +
          (std::get<1>(info.param) ? "_compact" : "");

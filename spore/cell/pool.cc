@@ -63,7 +63,10 @@ Result<std::vector<host::Value>> PoolEntry::call(std::string_view name, std::spa
 
 Result<std::vector<host::Value>> PoolEntry::call_in(const Lease& lease, std::string_view name,
                                                     std::span<const host::Value> args) {
-  if (lease->code().exported_function(name) == nullptr) return lease->dynamic_function(name).status().copy();
+  // Names come from outside: one that is not there takes no number.
+  if (name.starts_with(wasm::kReservedPrefix) || lease->code().exported_function(name) == nullptr) {
+    return lease->dynamic_function(name).status().copy();
+  }
   Status why;
   const size_t number = function_number(name, typeid(host::DynamicFunction));
   const auto* found = function<host::DynamicFunction>(

@@ -59,7 +59,8 @@ wasmtime_error_t* new_memory(void* /*env*/, const wasm_memorytype_t* type, size_
 void set_memory_creator(wasm_config_t* config, bool compact) {
   // With copy-on-write images of its own, Wasmtime aborts on memories of ours.
   wasmtime_config_memory_init_cow_set(config, false);
-  wasmtime_config_memory_may_move_set(config, false);
+  // Slots never move.  But Winch takes a memory that may not, and reserves nothing, for one that is empty.
+  wasmtime_config_memory_may_move_set(config, compact);
   wasmtime_config_memory_reservation_set(config, compact ? 0 : kWideReservation);
   wasmtime_config_memory_reservation_for_growth_set(config, 0);
   wasmtime_config_memory_guard_size_set(config, compact ? kCompactGuard : kWideGuard);

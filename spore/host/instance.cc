@@ -2,6 +2,9 @@
 
 #include <cstring>
 
+#include "spore/base/utf8.h"
+#include "spore/wasm/prepare.h"
+
 namespace spore::host {
 
 using engine::GuestPtr;
@@ -11,6 +14,13 @@ namespace {
 
 constexpr std::string_view kInitialize = "_initialize";
 constexpr std::string_view kStart = "_start";
+
+// Such names come from outside, and what a prepared module keeps for its host is not for those.
+Status check_name(std::string_view name) {
+  if (!name.starts_with(wasm::kReservedPrefix)) return {};
+  return Status::not_found("no exported function '{}': names that begin with '{}' are reserved",
+                           printable(name), wasm::kReservedPrefix);
+}
 
 }  // namespace
 
@@ -56,6 +66,7 @@ Result<uint32_t> Instance::run_command() {
 }
 
 Result<DynamicFunction> Instance::dynamic_function(std::string_view name) const {
+  SPORE_TRY(check_name(name));
   const engine::RawFunction function = SPORE_TRY(store_->function(handle_, name));
   Result<Signature> signature = Signature::of(function.type());
   if (!signature.ok()) {
@@ -66,6 +77,7 @@ Result<DynamicFunction> Instance::dynamic_function(std::string_view name) const 
 }
 
 Result<DynamicFunction> Instance::dynamic_function(std::string_view name, Signature signature) const {
+  SPORE_TRY(check_name(name));
   return DynamicFunction::create(*store_, handle_, name, std::move(signature));
 }
 

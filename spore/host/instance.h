@@ -47,7 +47,7 @@ class Instance {
   Result<Function<Type>> function(std::string_view name) const {
     return Function<Type>::create(*store_, handle_, name);
   }
-  // The signature is the core function's, unless one is given.
+  // The signature is the core function's, unless one is given.  Names that begin with "spore:" are not found.
   Result<DynamicFunction> dynamic_function(std::string_view name) const;
   Result<DynamicFunction> dynamic_function(std::string_view name, Signature signature) const;
   Result<engine::RawFunction> raw_function(std::string_view name) const {
