@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -142,6 +143,34 @@ TEST_P(CountingTest, TheFirstWriteToAPageThatWasReadChangesTheMark) {
     *page = std::byte{1};
     ASSERT_FALSE(before.same(mark(kind))) << i;
   }
+}
+
+// A fault that waits for a disk is counted in another number than all others.
+TEST_P(CountingTest, AFaultThatReadsAFileChangesTheMark) {
+  constexpr size_t kPages = 50;
+  const std::vector<std::byte> bytes = test::pattern(kPages * kPage);
+  std::string path = SPORE_BINARY_DIR "/faults.XXXXXX";
+  const UniqueFd file(::mkostemp(path.data(), O_CLOEXEC));
+  ::unlink(path.c_str());
+  ASSERT_EQ(::write(file.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  ASSERT_EQ(::fsync(file.get()), 0);
+  ASSERT_EQ(::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED), 0);  // out of the cache
+  void* const mapped = ::mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  ASSERT_EQ(::madvise(mapped, bytes.size(), MADV_RANDOM), 0);  // one page at a time
+  const auto disk_faults = [] {
+    rusage usage{};
+    ::getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_majflt;
+  };
+  const auto faults_before = disk_faults();
+  for (size_t page = 0; page < kPages; page++) {
+    const FaultMark before = mark(kind);
+    static_cast<volatile std::byte*>(mapped)[page * kPage] = std::byte{1};
+    ASSERT_FALSE(before.same(mark(kind))) << page;
+  }
+  ::munmap(mapped, bytes.size());
+  if (disk_faults() == faults_before) GTEST_SKIP() << "the file stayed in memory";
 }
 
 // The ring has room for 512 records.  After any number of faults between two looks the mark is another one,

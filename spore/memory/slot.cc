@@ -97,7 +97,7 @@ Status Slot::clear() {
   bytes_ = start_bytes_ = used_bytes_ = 0;
   image_ = nullptr;
   must_scan_ = true;
-  must_clear_ = false;
+  begun_ = must_clear_ = false;
   mark_ = {};
   refills_.clear();
   pages_.clear();
@@ -137,7 +137,7 @@ Result<bool> Slot::reset() {
       now = faults.mark(options_.fault_counter);  // the scan's own faults, of its tables
     }
     mark_ = now;
-    must_scan_ = false;
+    must_scan_ = begun_ = false;
     if (pages_.size() >= kLookPagesMin && counters_.resets.value() % kLookEvery == 0) look_at_pages();
     refill();
   }

@@ -92,9 +92,15 @@ class Slot {
   // kLimitExceeded: beyond the capacity, or the system has no more.
   Status grow(size_t bytes);
 
-  // This thread will use it from now on.  Nobody wrote to it since it was opened or reset.
+  // This thread will use it from now on.  Nobody wrote to it since it was opened or reset, but through an
+  // earlier begin(): of several, the first counts.
   void begin() {
     ThreadFaults& faults = ThreadFaults::here();
+    if (begun_) [[unlikely]] {
+      if (!faults.made(mark_)) must_scan_ = true;
+      return;
+    }
+    begun_ = true;
     if (mark_.mapped()) {
       mark_ = faults.mark(options_.fault_counter);
     } else if (!faults.made(mark_)) {
@@ -150,6 +156,7 @@ class Slot {
   size_t start_bytes_ = 0;  // as opened
   size_t used_bytes_ = 0;   // the most it was since it was cleared
   bool must_scan_ = true;
+  bool begun_ = false;       // since it was opened or reset
   bool must_clear_ = false;  // something beyond bytes_ may be open
   bool keep_pages_ = false;  // there is a scanner, and room for a write set
   FaultMark mark_;

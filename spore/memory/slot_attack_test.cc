@@ -467,6 +467,29 @@ TEST_P(SlotAttackTest, AResetOnAnotherThreadThanTheCallSeesItsFaults) {
   }
 }
 
+// Several calls before one reset, each of which begins, on this thread or on another: what the first ones
+// wrote is not forgotten when the later ones begin.
+TEST_P(SlotAttackTest, CallsBeforeTheLastOneAreReset) {
+  Helper helper;
+  const std::function<void()> nothing = [&] { slot->begin(); };
+  for (size_t page = 1; page < 80; page++) {
+    const std::function<void()> call = [&] {
+      slot->begin();
+      write_pages(*slot, page, 1);
+    };
+    const bool first_here = page % 2 == 0;
+    const bool last_here = page / 2 % 2 == 0;
+    first_here ? call() : helper.run(call);
+    last_here ? nothing() : helper.run(nothing);
+    if (page / 4 % 2 == 0) {
+      ASSERT_TRUE(slot->reset().ok());
+    } else {
+      helper.run([&] { ASSERT_TRUE(slot->reset().ok()); });
+    }
+    ASSERT_EQ(start.differs(*slot), "") << page;
+  }
+}
+
 // A slot goes from thread to thread, each of which ends before the next one begins, and takes its stack and
 // its thread-local memory.
 TEST_P(SlotAttackTest, ThreadsThatComeAndGoAreNotTakenForEachOther) {
