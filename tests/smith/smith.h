@@ -1,0 +1,27 @@
+#pragma once
+
+/* Modules from random bytes: tests/smith/src/lib.rs, a shared object of its own. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SPORE_SMITH_ANY = 0, SPORE_SMITH_STEERED = 1 };
+
+typedef struct SporeSmithOptions {
+  uint32_t generator;
+  uint32_t memory_pages_max;
+  uint32_t optimised;
+} SporeSmithOptions;
+
+/* Writes a module into `module` and gives its length; 0: these bytes make none, or a longer one.
+   `counter_global`: the global in which it counts down to its own end; UINT32_MAX: none does. */
+size_t spore_smith_make(const SporeSmithOptions* options, const uint8_t* bytes, size_t bytes_size,
+                        uint8_t* module, size_t module_size, uint32_t* counter_global);
+
+#ifdef __cplusplus
+}
+#endif
