@@ -552,12 +552,12 @@ TEST_F(CliTest, TheBashScriptCompletes) {
   EXPECT_EQ(complete("spore ver"), "version ");
   EXPECT_EQ(complete("spore co"), "compile completion ");
   EXPECT_EQ(complete("spore ''"), "compile completion doctor inspect options run version ");
-  EXPECT_EQ(complete("spore run --inv"), "--invoke ");
+  EXPECT_EQ(complete("spore run --invok"), "--invoke ");
   EXPECT_EQ(complete("spore run x.wasm --deadl"), "--deadline-ms ");
   EXPECT_EQ(complete("spore version --"), "--help --home --json ");
   EXPECT_EQ(complete("spore run mod"), "module.wasm ");
   EXPECT_EQ(complete("spore run ''"), "module.wasm other.txt ");
-  EXPECT_EQ(complete("spore inspect --invo"), " ");  // no flag of this command
+  EXPECT_EQ(complete("spore inspect --invok"), " ");  // no flag of this command
 }
 
 TEST_F(CliTest, OtherShellsHaveTheirScripts) {

@@ -114,14 +114,14 @@ void ThreadFaults::close_event() {
   open_event();
 }
 
-// The last two records are samples, 8 bytes each: their headers.  An event that is throttled has written a
-// THROTTLE of 32 bytes last, or last but for the sample that was one too many; the last 8 bytes of that are
-// the event's number, which is far from looking like a header.
+// The last two records, or the only one, are samples, 8 bytes each: their headers.  An event that is
+// throttled has written a THROTTLE of 32 bytes last, or last but for the sample that was one too many; the
+// last 8 bytes of that are the event's number, which is far from looking like a header.
 bool ThreadFaults::ends_in_samples(uint64_t head) const {
   static_assert(sizeof(perf_event_header) == 8, "never across the end of the ring");
-  if (head < 2 * sizeof(perf_event_header)) return false;
   const auto* records = reinterpret_cast<const std::byte*>(ring_) + kHeaderBytes;
   for (const uint64_t back : {8, 16}) {
+    if (back > head) break;  // there is but one
     perf_event_header record;
     std::memcpy(&record, records + (head - back) % kRingBytes, sizeof record);
     if (record.type != PERF_RECORD_SAMPLE || record.size != sizeof record) return false;
