@@ -337,6 +337,9 @@ class Mappings {
 // was, and once there is room, it is of use again.  Method: a life of a slot in a child at that limit, once
 // more with each mapping that is given back, until it lasts to its end.
 TEST(SlotTest, AtTheLimitOfMappingsThereAreErrorsAndNoHoles) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer maps memory of its own";
+#endif
   if (!Mappings::few()) GTEST_SKIP() << "vm.max_map_count is too high to be reached";
   EXPECT_EQ(in_child([] {
               Start start(pattern(3 * kPage), 2 * kWasmPage);
