@@ -31,6 +31,15 @@ std::string pool_name(const PoolEntry& entry) {
                                 : fmt::format("pool '{}' of '{}'", module, printable(entry.domain()));
 }
 
+bool start(std::jthread& thread, std::function<void()> body) {
+  try {
+    thread = std::jthread(std::move(body));
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
 void add_counts(const PooledInstance& pooled, PoolCounts& counts) {
   const CleanInstance::Counters& clean = pooled.clean->counters();
   counts.acquired += pooled.uses.value();
@@ -622,12 +631,10 @@ Pool::Waiting& Pool::waiting() {
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    waiting_->housekeeper = std::jthread(
-        [pool = weak_from_this(), &waiting = *waiting_, interval] { keep_house(pool, waiting, interval); });
-  } catch (const std::system_error&) {
-    // No thread to be had now; the next one who comes by tries again.
-  }
+  // If no thread is to be had now, the next one who comes by tries again.
+  static_cast<void>(start(waiting_->housekeeper, [pool = weak_from_this(), &waiting = *waiting_, interval] {
+    keep_house(pool, waiting, interval);
+  }));
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return *waiting_;
 }
@@ -658,7 +665,9 @@ void Pool::keep_house(const std::weak_ptr<Pool>& pool, Waiting& waiting, std::ch
 // that were submitted.  Instances that they had are nobody's.  They may be in the middle of a call and are
 // not touched any more, but they take no place.  (A lease that another thread took and gave to this one is
 // good; its instance just does not come back to the pool.)
-void Pool::repair_in_child() {
+//
+// lock_for_fork() took the mutex.
+void Pool::repair_in_child() SPORE_NO_THREAD_SAFETY_ANALYSIS {
   for (const auto& [key, entry] : entries_) {
     PoolEntry::State& state = entry->state_;
     state.waiting = 0;
