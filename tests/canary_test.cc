@@ -14,6 +14,7 @@
 
 #include "spore/runtime/runtime.h"
 #include "tests/guest_file.h"
+#include "tests/sanitizers.h"
 
 namespace spore {
 namespace {
@@ -23,11 +24,7 @@ using runtime::ModuleOptions;
 using runtime::Runtime;
 using runtime::RuntimeOptions;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kCalls = 20'000;
-#else
-constexpr int kCalls = 1'000'000;
-#endif
+constexpr int kCalls = test::kSanitized ? 20'000 : 1'000'000;
 constexpr int kThreads = 2;
 constexpr uint32_t kModules = 50;
 constexpr std::array<std::string_view, 4> kDomains = {"", "red", "green", "blue"};

@@ -22,6 +22,7 @@
 #include <gtest/gtest.h>
 
 #include "spore/base/mutex.h"
+#include "tests/sanitizers.h"
 
 namespace spore {
 namespace {
@@ -99,9 +100,7 @@ TEST_F(BareCloneTest, AGrandchildReadsANumberThatItsMemoryDoesNotRemember) {
 
 // Nobody has asked in the child of a bare clone until its threads do, all at once.
 TEST_F(BareCloneTest, ThreadsOfAChildThatAskAtOnceReadOneNumber) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
   const uint64_t number = process_generation();
   for (int round = 0; round < 20; round++) {
     const bool one_number = in_child(&bare_clone, [number] {

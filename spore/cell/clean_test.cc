@@ -16,6 +16,7 @@
 #include "spore/cell/clean_function.h"
 #include "spore/cell/pool.h"
 #include "tests/blueprint.h"
+#include "tests/sanitizers.h"
 
 namespace spore::cell {
 namespace {
@@ -508,11 +509,7 @@ TEST_P(CleanTest, TheWorldOfAGuestIsMadeAsNew) {
 // Goal: the same under load: every call in a clean instance, none in anybody else's.  Method: a guest that
 // says whether it found what somebody wrote, and writes; two threads on one entry.
 TEST_P(CleanTest, EveryCallOfTwoThreadsIsClean) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr int kCalls = 10'000;
-#else
-  constexpr int kCalls = 100'000;
-#endif
+  constexpr int kCalls = test::kSanitized ? 10'000 : 100'000;
   open(Modules(engine_options()).load("strict", R"((module
     (memory (export "memory") 2 4)
     (global $g (mut i64) (i64.const 0))

@@ -14,6 +14,7 @@
 
 #include "spore/engine/engine.h"
 #include "spore/engine/ticker.h"
+#include "tests/sanitizers.h"
 
 namespace spore::engine {
 namespace {
@@ -61,9 +62,7 @@ TEST(SignalsTest, AHandlerInstalledBeforeTheEngineDoesNotMatter) {
 }
 
 TEST(SignalsTest, AHandlerThatChainsIsAccepted) {
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the sanitizer's sigaction stands between";
-#endif
+  if (test::kSanitized) GTEST_SKIP() << "the sanitizer's sigaction stands between";
   EXPECT_EQ(in_child([] {
               const auto engine = make_engine();
               install(SIGILL, chain, &chained_to);
@@ -119,9 +118,7 @@ Status check_on_thread(size_t stack_bytes, size_t wasm_stack_bytes) {
 }
 
 TEST(CheckThreadTest, AStackThatIsTooSmallIsRefusedAndALargeOneTaken) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "TSan gives threads a larger stack than they ask for";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << "TSan gives threads a larger stack than they ask for";
   constexpr size_t kWasmStack = 512 * 1024;
   const Status small = check_on_thread(kWasmStack, kWasmStack);
   EXPECT_EQ(small.code(), Code::kUnavailable);

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "spore/engine/ticker.h"
+#include "tests/sanitizers.h"
 
 namespace spore::engine {
 namespace {
@@ -202,9 +203,9 @@ TEST_P(StoreTest, AnyCallCanBeCancelledFromAnotherThreadWithinTenMilliseconds) {
     waits.push_back(std::chrono::duration<double, std::milli>(ended - cancelled_at).count());
   }
   std::ranges::sort(waits);
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-  EXPECT_LT(waits[waits.size() / 2], 10.0);
-#endif
+  if (!test::kSanitized) {
+    EXPECT_LT(waits[waits.size() / 2], 10.0);
+  }
 }
 
 TEST_P(StoreTest, ACancellationBetweenCallsDoesNotHitTheNext) {
@@ -479,9 +480,7 @@ TEST_P(StoreTest, MovesBetweenThreads) {
 
 // A child can go on with what it copied: calls, traps, deadlines.  (It must not compile in parallel.)
 TEST_P(StoreTest, AForkedChildCallsTrapsAndTimesOut) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
   start({.deadline_ms = 50});
   ASSERT_EQ(call("bump").value(), 1);
   // ASan's allocator does not survive a fork while another thread begins: let the ticker's have ticked.

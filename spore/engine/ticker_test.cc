@@ -1,4 +1,5 @@
 #include "spore/engine/ticker.h"
+#include "tests/sanitizers.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -70,9 +71,7 @@ TEST(TickerTest, EveryTouchFindsItAwakeOrWakesIt) {
 
 // A child has no ticker thread.  Its first touch starts one; the parent's goes on.
 TEST(TickerTest, AForkedChildStartsItsOwnThread) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
   Ticker ticker;
   ASSERT_TRUE(ticker.touch().ok());
   const uint64_t begun = ticker.now();

@@ -21,6 +21,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/child.h"
+#include "tests/sanitizers.h"
 #include "tests/slot_check.h"
 
 namespace spore::memory {
@@ -344,9 +345,8 @@ struct AsksAtTheEnd {
 thread_local AsksAtTheEnd asks_at_the_end;
 
 TEST_P(CountingTest, ADestructorAtTheEndOfAThreadMayStillAsk) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "what is made so late is never deleted, which the sanitizer calls a leak";
-#endif
+  if (test::kAddressSanitizer)
+    GTEST_SKIP() << "what is made so late is never deleted, which the sanitizer calls a leak";
   FreshPages pages(10);
   bool seen = false;
   std::jthread([&] {
@@ -427,9 +427,7 @@ TEST(FaultCounterTest, AMappedMarkTakesNoSystemCall) {
 // Why whoever lets the kernel write calls Slot::touched(): a page that read(2) writes first is no fault of
 // the mapped counter's, though it is one of the other's.
 TEST(FaultCounterTest, OnlySystemCallsShowFaultsInsideTheKernel) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the sanitizer faults in shadow memory between two looks";
-#endif
+  if (test::kAddressSanitizer) GTEST_SKIP() << "the sanitizer faults in shadow memory between two looks";
   FreshPages pages(100);
   const UniqueFd zeros(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
   int seen = 0;

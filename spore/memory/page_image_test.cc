@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/child.h"
+#include "tests/sanitizers.h"
 #include "tests/slot_check.h"
 
 namespace spore::memory {
@@ -158,9 +159,7 @@ TEST(PageImageTest, ItIsMadeWhereSealedFilesCannotBeMappedShared) {
 
 // A child that may open nothing more, and one whose files must stay small.
 TEST(PageImageTest, WithoutDescriptorsOrRoomThereIsAnError) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "UBSan opens descriptors of its own";
-#endif
+  if (test::kAddressSanitizer) GTEST_SKIP() << "UBSan opens descriptors of its own";
   EXPECT_EQ(in_child([] {
               const rlimit none{0, 0};
               if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return std::string("setrlimit");

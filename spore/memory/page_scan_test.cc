@@ -17,6 +17,7 @@
 #include "spore/base/fork.h"
 #include "spore/memory/page_image.h"
 #include "tests/child.h"
+#include "tests/sanitizers.h"
 #include "tests/slot_check.h"
 
 namespace spore::memory {
@@ -179,9 +180,7 @@ TEST_F(PageScannerTest, AChildFindsItsOwnPages) {
 
 // The first scans in a child come from several threads at once: each opens, one wins, all see the same.
 TEST_F(PageScannerTest, ThreadsOfAChildMayScanAtOnce) {
-#if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << "TSan does not follow threads that a forked child starts";
   const Mapping mapping(8);
   for (int round = 0; round < 20; round++) {
     EXPECT_EQ(in_child([&] {
@@ -207,9 +206,7 @@ TEST_F(PageScannerTest, ThreadsOfAChildMayScanAtOnce) {
 
 // A child that cannot open its own page map must not use its parent's.
 TEST_F(PageScannerTest, AChildThatMayOpenNothingGetsAnError) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "UBSan opens descriptors of its own";
-#endif
+  if (test::kAddressSanitizer) GTEST_SKIP() << "UBSan opens descriptors of its own";
   const Mapping mapping(8);
   EXPECT_EQ(in_child([&] {
               mapping.write(0);

@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/child.h"
+#include "tests/sanitizers.h"
 #include "tests/slot_check.h"
 
 namespace spore::memory {
@@ -337,9 +338,7 @@ class Mappings {
 // was, and once there is room, it is of use again.  Method: a life of a slot in a child at that limit, once
 // more with each mapping that is given back, until it lasts to its end.
 TEST(SlotTest, AtTheLimitOfMappingsThereAreErrorsAndNoHoles) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the sanitizer maps memory of its own";
-#endif
+  if (test::kAddressSanitizer) GTEST_SKIP() << "the sanitizer maps memory of its own";
   if (!Mappings::few()) GTEST_SKIP() << "vm.max_map_count is too high to be reached";
   EXPECT_EQ(in_child([] {
               Start start(pattern(3 * kPage), 2 * kWasmPage);
@@ -455,9 +454,8 @@ TEST(SlotTest, AScanThatIsRefusedLaterIsADrop) {
 // once, and refuses to drop any by the usual request.
 TEST(SlotTest, WhereAllMemoryIsLockedItIsResetAndGrows) {
   constexpr int kAll = MCL_CURRENT | MCL_FUTURE;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers let nobody lock memory: all of their own would be locked, too";
-#endif
+  if (test::kSanitized)
+    GTEST_SKIP() << "sanitizers let nobody lock memory: all of their own would be locked, too";
   if (const std::string problem =
           in_child([] { return ::mlockall(kAll) == 0 ? "" : "it may not be locked"; });
       !problem.empty()) {

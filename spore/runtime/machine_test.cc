@@ -1,4 +1,5 @@
 #include "spore/runtime/machine.h"
+#include "tests/sanitizers.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -33,11 +34,6 @@ using State = MachineCheck::State;
 namespace fs = std::filesystem;
 
 // Sanitizers map terabytes, and more as they go.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 // A /proc and a /sys of our own.  /proc/self is the real one unless a test writes below it.
 class FakeMachine {
@@ -186,7 +182,7 @@ TEST(MachineTest, ProbingTakesLittleTime) {
 // Descriptors, mappings, limits and process-wide switches are as before.
 TEST(MachineTest, ProbingLeavesNothingBehind) {
   const auto state = [] {
-    std::ifstream maps(kSanitized ? "/dev/null" : "/proc/self/maps");
+    std::ifstream maps(test::kSanitized ? "/dev/null" : "/proc/self/maps");
     rlimit files{};
     ::getrlimit(RLIMIT_NOFILE, &files);
     return std::vector<uint64_t>{
@@ -438,7 +434,7 @@ TEST(MachineTest, MemoryThatMayNotBecomeExecutableMeansThatNoGuestRuns) {
 
 // RLIMIT_AS with room for two slots, not three; then with none.
 TEST(MachineTest, AnAddressSpaceLimitLimitsTheSlots) {
-  if (kSanitized) GTEST_SKIP() << "the sanitizer's own memory is above the limit";
+  if (test::kSanitized) GTEST_SKIP() << "the sanitizer's own memory is above the limit";
   const auto limit_to = [](uint64_t bytes) {
     const rlimit limit = {bytes, bytes};
     return ::setrlimit(RLIMIT_AS, &limit) == 0;
@@ -458,9 +454,7 @@ TEST(MachineTest, AnAddressSpaceLimitLimitsTheSlots) {
 }
 
 TEST(MachineTest, WithoutDescriptorsTheReportSaysUnknown) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "UBSan opens a pipe to look at an object's type";
-#endif
+  if (test::kAddressSanitizer) GTEST_SKIP() << "UBSan opens a pipe to look at an object's type";
   EXPECT_HOLDS_IN_CHILD(
       [] {
         const rlimit none = {0, 0};
