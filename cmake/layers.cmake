@@ -5,6 +5,7 @@ set(SPORE_LAYERS
     wasm
     memory
     engine
+    code
     host
     cell
     runtime)

@@ -3,6 +3,7 @@
 
 pub use wasmtime_c_api::*;
 
+mod engine;
 mod fence;
 mod inspect;
 mod prepare;

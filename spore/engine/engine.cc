@@ -10,6 +10,9 @@
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
 
+// rust/src/engine.rs says what it does.
+extern "C" size_t spore_engine_compatibility(wasmtime_context_t* context, uint8_t* bytes, size_t capacity);
+
 namespace spore::engine {
 namespace {
 
@@ -72,13 +75,6 @@ ConfigHandle make_config(const EngineOptions& options) {
   wasmtime_config_native_unwind_info_set(config.get(), false);
   set_memory_creator(config.get(), options.compact_memories);
   return config;
-}
-
-// All that must be equal for saved code to be loaded.  CPU features are checked by Wasmtime itself.
-std::string made_by(const EngineOptions& options, uint32_t preparer) {
-  return fmt::format("wasmtime {}; {}; fuel {}; stack {}; memories {}; preparer {}", engine_version(),
-                     tier_name(options.tier), options.fuel ? "on" : "off", options.wasm_stack_bytes,
-                     options.compact_memories ? "compact" : "wide", preparer);
 }
 
 }  // namespace
@@ -168,14 +164,32 @@ size_t CompiledCode::native_bytes() const {
   return static_cast<size_t>(static_cast<char*>(end) - static_cast<char*>(begin));
 }
 
+namespace {
+
+Status serialize(wasmtime_module* module, ByteVector& bytes) {
+  const ErrorHandle error(wasmtime_module_serialize(module, &bytes.value));
+  return error == nullptr ? Status() : Status::internal("saving code: {}", error_message(*error));
+}
+
+std::span<const uint8_t> as_bytes(const ByteVector& bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.value.data), bytes.value.size};
+}
+
+}  // namespace
+
 Result<std::vector<uint8_t>> CompiledCode::save() const {
   ByteVector payload;
-  const ErrorHandle error(wasmtime_module_serialize(handle_.get(), &payload.value));
-  if (error != nullptr) return Status::internal("saving code: {}", error_message(*error));
-  return encode_code_file(
-      {.module_hash = module_hash_,
-       .made_by = made_by(engine_->options(), preparer_),
-       .payload = {reinterpret_cast<const uint8_t*>(payload.value.data), payload.value.size}});
+  SPORE_TRY(serialize(handle_.get(), payload));
+  return encode_code_file({.module_hash = module_hash_,
+                           .made_by = engine_->description(preparer_),
+                           .payload = as_bytes(payload)});
+}
+
+Result<std::vector<uint8_t>> CompiledCode::native() const {
+  ByteVector payload;
+  SPORE_TRY(serialize(handle_.get(), payload));
+  const std::span<const uint8_t> bytes = as_bytes(payload);
+  return std::vector<uint8_t>(bytes.begin(), bytes.end());
 }
 
 Result<std::shared_ptr<const Engine>> Engine::create(const EngineOptions& options,
@@ -194,6 +208,11 @@ Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
                std::shared_ptr<memory::SlotPool> slots, wasm_engine_t* handle)
     : options_(options), ticker_(std::move(ticker)), slots_(std::move(slots)), handle_(handle) {
   ticker_->add(handle_);
+  const StoreHandle store(wasmtime_store_new(handle_, nullptr, nullptr));
+  std::vector<uint8_t> told(64 * 1024);
+  const size_t bytes = spore_engine_compatibility(wasmtime_store_context(store.get()), told.data(), told.size());
+  SPORE_ASSERT(bytes > 0 && bytes <= told.size(), "an engine tells what it is");
+  compatibility_ = sha256(std::span(told).first(bytes));
 }
 
 Engine::~Engine() {
@@ -228,9 +247,9 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<
     return Status::invalid_argument("the saved code was made from another module ({:.12}, this is {:.12})",
                                     file.module_hash.hex(), module_hash.hex());
   }
-  if (file.made_by != made_by(options_, preparer)) {
+  if (file.made_by != description(preparer)) {
     return Status::unsupported("the saved code was made by '{}', this engine is '{}': compile it again",
-                               file.made_by, made_by(options_, preparer));
+                               file.made_by, description(preparer));
   }
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(
@@ -238,6 +257,23 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<
   if (error != nullptr) return Status::unsupported("the saved code does not fit: {}", error_message(*error));
   return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), module_hash,
                                               preparer);
+}
+
+Result<std::shared_ptr<const CompiledCode>> Engine::load_native(int fd, const Digest& module_hash,
+                                                                uint32_t preparer) const {
+  wasmtime_module_t* raw = nullptr;
+  const std::string path = fmt::format("/proc/self/fd/{}", fd);
+  const ErrorHandle error(wasmtime_module_deserialize_file(handle_, path.c_str(), &raw));
+  if (error != nullptr) return Status::unsupported("the native code does not fit: {}", error_message(*error));
+  return std::make_shared<const CompiledCode>(shared_from_this(), CompiledCode::Handle(raw), module_hash,
+                                              preparer);
+}
+
+// CPU features are checked by Wasmtime itself.
+std::string Engine::description(uint32_t preparer) const {
+  return fmt::format("wasmtime {}; {}; fuel {}; stack {}; memories {}; preparer {}", engine_version(),
+                     tier_name(options_.tier), options_.fuel ? "on" : "off", options_.wasm_stack_bytes,
+                     options_.compact_memories ? "compact" : "wide", preparer);
 }
 
 #ifdef WASMTIME_FEATURE_WAT

@@ -73,6 +73,9 @@ class CompiledCode {
   // docs/formats/code.md.
   Result<std::vector<uint8_t>> save() const;
 
+  // The same without a header, for those who keep their own account of it: Engine::load_native.
+  Result<std::vector<uint8_t>> native() const;
+
   wasmtime_module* handle() const { return handle_.get(); }
 
   struct DeleteModule {
@@ -123,6 +126,17 @@ class Engine : public std::enable_shared_from_this<Engine> {
                                                                 const Digest& module_hash,
                                                                 uint32_t preparer = 0) const;
 
+  // What native() gave, as a whole file: mapped, not read.  Nobody may write to that file as long as the code
+  // lives: a sealed memfd.  As trusted as load_trusted_code().  kUnsupported: another version, engine or CPU;
+  // kCorruption is found only by chance: whoever gives this compares a MAC first.
+  Result<std::shared_ptr<const CompiledCode>> load_native(int fd, const Digest& module_hash,
+                                                          uint32_t preparer) const;
+  // For people, and to the letter what saved code must have been made by: version and options.
+  std::string description(uint32_t preparer) const;
+  // Equal for engines that can load each other's code, in this or another process: version, compiler, all of
+  // its settings and what this CPU can do.
+  const Digest& compatibility() const { return compatibility_; }
+
   wasm_engine_t* handle() const { return handle_; }
 
  private:
@@ -133,6 +147,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::shared_ptr<Ticker> ticker_;  // thread-safe; shared by engines, kept by whoever still runs code
   std::shared_ptr<memory::SlotPool> slots_;  // thread-safe
   wasm_engine_t* handle_;
+  Digest compatibility_;
 };
 
 // The version of Wasmtime that is linked in: part of the key of saved code.

@@ -8,18 +8,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "spore/base/memfd.h"
+
 namespace spore::memory {
 namespace {
-
-constexpr unsigned kNoExecSeal = 8;  // MFD_NOEXEC_SEAL, since 6.3
-
-Result<UniqueFd> make_memfd() {
-  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  int fd = ::memfd_create("spore-image", kFlags | kNoExecSeal);
-  if (fd < 0 && errno == EINVAL) fd = ::memfd_create("spore-image", kFlags);
-  if (fd < 0) return Status::from_errno(errno, "memfd_create");
-  return UniqueFd(fd);
-}
 
 bool is_zero(const std::byte* page) {
   // Each byte equal to the next, and the first is zero.
@@ -51,7 +43,7 @@ Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::
   image->zeros_.resize(image->mapped_bytes_ / kPageBytes);
   if (image->mapped_bytes_ == 0) return std::shared_ptr<const PageImage>(std::move(image));
 
-  image->fd_ = SPORE_TRY(make_memfd());
+  image->fd_ = SPORE_TRY(make_memfd("spore-image"));
   const int fd = image->fd_.get();
   if (::ftruncate(fd, static_cast<off_t>(image->mapped_bytes_)) != 0) {
     return Status::from_errno(errno, "sizing an image");
@@ -63,9 +55,7 @@ Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::
     image->held_bytes_ += end - offset;
     offset = std::max(end, offset + kPageBytes);
   }
-  if (::fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return Status::from_errno(errno, "sealing an image");
-  }
+  SPORE_TRY(seal(fd));
   // Private, though nobody writes: older kernels (5.15 for one) refuse all shared mappings of a sealed file.
   void* view = ::mmap(nullptr, image->mapped_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
   if (view == MAP_FAILED) return Status::from_errno(errno, "mapping an image");
