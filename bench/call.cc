@@ -112,7 +112,7 @@ std::vector<bench::Subject> text_subjects(Instance& instance, ByHand& by_hand) {
 
 int run(int argc, char** argv) {
   bench::Report report("call", argc, argv);
-  const std::unique_ptr<Runtime> runtime = Runtime::create({}).value();
+  const std::unique_ptr<Runtime> runtime = Runtime::create({.tier = Tier::kOptimised}).value();
   const auto numbers = test::guest("numbers.wat");
   const auto text = test::guest("text.wat");
   Instance number_instance = runtime->instantiate(*runtime->load_module("numbers", numbers).value()).value();

@@ -10,6 +10,7 @@ RuntimeOptions options_of(memory::FaultCounterKind counter, uint32_t instances_m
   options.pool.instances_per_module_max = instances_max;
   options.pool.instances_max = instances_max;
   options.pool.reset.fault_counter = counter;
+  options.tier = engine::Tier::kOptimised;  // as the peers
   return options;
 }
 

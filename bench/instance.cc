@@ -30,7 +30,7 @@ void spawn_and_wait() {
 
 int run(int argc, char** argv) {
   bench::Report report("instance", argc, argv);
-  const std::unique_ptr<Runtime> runtime = Runtime::create({}).value();
+  const std::unique_ptr<Runtime> runtime = Runtime::create({.tier = Tier::kOptimised}).value();
   const std::vector<uint8_t> wasm = test::guest("secret.wat");
   const std::shared_ptr<const Module> module = runtime->load_module("secret", wasm).value();
   const bench::ByHand by_hand(wasm);

@@ -112,7 +112,7 @@ class Folder {
 class Guest {
  public:
   explicit Guest(const Folder& folder) {
-    runtime_ = Runtime::create({}).value();
+    runtime_ = Runtime::create({.tier = Tier::kOptimised}).value();
     ModuleOptions options;
     options.host.define("env", "take", [](std::string_view text) { return text.size() == kBytes ? 0 : 1; });
     const auto module = runtime_->load_module("wasi", engine::text_to_wasm(kGuest).value(), options).value();

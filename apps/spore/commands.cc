@@ -170,6 +170,7 @@ Result<int> compile_module(Args& args) {
   if (!out) return Status::invalid_argument("-o OUT is missing");
   runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
   if (!options.tier) options.tier = engine::Tier::kOptimised;  // who compiles ahead has the time
+  options.keep_code = false;                                   // and wants it in that file
   const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const runtime::Module> module;
@@ -296,6 +297,7 @@ Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOpt
   runtime::RuntimeOptions options = std::move(defaults);
   if (home.ok()) {
     options = SPORE_TRY(runtime::load_options(home.value(), environment, std::move(options)));
+    options.code_cache.directory = home.value() / "code";
   } else {
     SPORE_TRY(runtime::apply_options_environment(options, environment));
   }

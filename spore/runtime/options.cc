@@ -90,6 +90,10 @@ T& field_of(RuntimeOptions& options, T code::StepRule::* field) {
   return options.tier_up.*field;
 }
 template <typename T>
+T& field_of(RuntimeOptions& options, T code::CodeCacheOptions::* field) {
+  return options.code_cache.*field;
+}
+template <typename T>
 T& field_of(RuntimeOptions& options, T memory::ResetOptions::* field) {
   return options.pool.reset.*field;
 }
@@ -143,6 +147,20 @@ constexpr std::array kDescriptions{
         "tier_up_guest_ms", "milliseconds in a module's calls until it deserves optimised code"),
     option<&RuntimeOptions::compile_queue_max, parse_count>(
         "compile_queue_max", "modules that wait to be compiled in the background"),
+    option<&RuntimeOptions::keep_code, parse_switch>("code_cache",
+                                                     "keep compiled code on disk, under the data directory"),
+    option<&code::CodeCacheOptions::bytes_max, parse_bytes>("code_cache_bytes_max",
+                                                            "bytes of all code that is kept; 0: no limit"),
+    OptionDescription{"code_cache_eviction", "what goes first when that is full: lru, lfu, ttl, adaptive",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.code_cache.eviction = SPORE_TRY(code::parse_eviction(value));
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::string(code::eviction_name(options.code_cache.eviction));
+                      }},
+    option<&code::CodeCacheOptions::ttl_s, parse_count>("code_cache_ttl_s",
+                                                        "seconds that code is kept, where eviction is ttl"),
     option<&Limits::deadline_ms, parse_deadline>("deadline_ms",
                                                  "milliseconds that one call may take, or none"),
     OptionDescription{"fuel_max", "instructions, roughly, that one call may take; switches counting on",

@@ -43,9 +43,11 @@ struct RuntimeOptions {
 
   // Who compiles; null: this process.
   std::shared_ptr<code::Compiler> compiler;
-  size_t compile_queue_max = 64;                // modules that wait for the background compiler
-  int compile_nice = 10;                        // of its thread
-  std::shared_ptr<code::CodeCache> code_cache;  // null: code is kept no longer than this Runtime
+  size_t compile_queue_max = 64;  // modules that wait for the background compiler
+  int compile_nice = 10;          // of its thread
+  // Where code is kept for other processes and later ones; without a directory, nowhere.
+  code::CodeCacheOptions code_cache;
+  bool keep_code = true;  // false: nowhere in any case
 
   size_t module_bytes_max = 128 * engine::kMebibyte;
   size_t modules_max = 10'000;

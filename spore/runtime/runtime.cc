@@ -61,6 +61,13 @@ std::shared_ptr<const engine::HostFunctions> merge(std::shared_ptr<const engine:
   return merged.freeze();
 }
 
+std::shared_ptr<code::CodeCache> open_code_cache(const RuntimeOptions& options) {
+  if (!options.keep_code || options.code_cache.directory.empty()) return nullptr;
+  code::CodeCacheOptions cache = options.code_cache;
+  cache.log = options.log;
+  return code::CodeCache::open(std::move(cache));
+}
+
 void write_tier_metrics(const std::vector<code::ModuleSteps>& tiers, MetricsWriter& metrics) {
   constexpr double kNsInSecond = 1e9;
   metrics.gauge("spore_module_tier", "Tier of a module's code.");
@@ -160,7 +167,7 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
   runtime->maker_ = std::make_shared<code::CodeMaker>(code::CodeMakerOptions{
       .compiler = used.compiler != nullptr ? used.compiler : std::make_shared<code::InProcessCompiler>(),
-      .cache = used.code_cache,
+      .cache = open_code_cache(used),
       .queue_max = used.compile_queue_max,
       .nice = used.compile_nice,
       .log = used.log});

@@ -1,0 +1,265 @@
+// What does code cost: compiled, found in the cache, and changed under running instances?
+//
+//   large      CPython for WASI, 26 MB of wasm from its package as the tests run it: `--version`, from the
+//              start of the process to its end, its code in the cache
+//   small      a library in Rust, 62 KB: `add 1 2`, likewise
+//   empty      /bin/true: what any process costs
+//   handover   an instance with 64 MB of memory, all of it written, goes to the other tier and back
+//   promotion  a library in Go, 2.3 MB, called without a break while it is compiled and goes over, and beside
+//              it the same calls where it stays as it is
+//
+// The processes are those of the command line, built beside this; they keep their code in a folder of their
+// own.
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <optional>
+
+#include "bench/harness.h"
+#include "spore/base/fd.h"
+#include "spore/cell/blueprint.h"
+#include "spore/code/code_cache.h"
+#include "spore/engine/ticker.h"
+#include "spore/spore.h"
+#include "tests/guest_file.h"
+#include "tests/process.h"
+
+namespace spore {
+namespace {
+
+using bench::fail;
+using Clock = std::chrono::steady_clock;
+
+constexpr double kNsInMs = 1e6;
+constexpr double kNsInUs = 1e3;
+
+double ns_of(const std::function<void()>& what) {
+  const auto begin = Clock::now();
+  what();
+  return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
+}
+
+std::vector<uint8_t> built_guest(const std::string& name) {
+  const std::filesystem::path file = std::filesystem::path(SPORE_SOURCE_DIR) / "build/guests" / name;
+  constexpr size_t kBytesMax = size_t{64} << 20;
+  Result<std::vector<uint8_t>> bytes = read_file(file, kBytesMax);
+  if (!bytes.ok()) fail(fmt::format("{}: tools/guests.sh builds it", bytes.status().message()));
+  return std::move(bytes).value();
+}
+
+// --- processes -----------------------------------------------------------------------------------------
+
+class Processes {
+ public:
+  void run(const std::vector<std::string>& words, std::string_view answer) const {
+    const test::ProcessResult result =
+        test::Process(words, {.environment = {{"SPORE_HOME", home_.path().native()}}}).wait();
+    if (result.exit_code != 0 || !result.out.starts_with(answer)) {
+      fail(fmt::format("{}: exit code {}, '{}' {}", words.front(), result.exit_code, result.out, result.err));
+    }
+  }
+  void spore(const std::string& guest, const std::vector<std::string>& arguments,
+             std::string_view answer) const {
+    std::vector<std::string> words{SPORE_CLI, "run", SPORE_SOURCE_DIR "/build/guests/" + guest};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    run(words, answer);
+  }
+
+ private:
+  test::TemporaryFolder home_;
+};
+
+void measure_processes(bench::Report& report) {
+  const Processes processes;
+  const auto large = [&] {
+    processes.spore("python.wasm", {"--tier", "optimised", "--", "--version"}, "Python 3.");
+  };
+  const auto small = [&] {
+    processes.spore("rust_reactor.wasm", {"--tier", "optimised", "--invoke", "add", "1", "2"}, "3\n");
+  };
+  large();  // compiles; the cache has it from then on
+  small();
+  const auto times = [](auto what) {
+    return [what](uint64_t n) {
+      for (uint64_t i = 0; i < n; i++) what();
+    };
+  };
+  report.add(bench::interleave({{"cached_start", times(large)},
+                                {"cached_start_small", times(small)},
+                                {"empty_process", times([&] { processes.run({"/bin/true"}, ""); })}},
+                               30, 1));
+  report.top("cached_start_ms", report.p50("cached_start") / kNsInMs);
+  report.top("cached_start_small_ms", report.p50("cached_start_small") / kNsInMs);
+  report.top("cached_start_small_over_empty_ms",
+             (report.p50("cached_start_small") - report.p50("empty_process")) / kNsInMs);
+}
+
+// --- compiling and loading -----------------------------------------------------------------------------
+
+struct Engines {
+  Engines() {
+    const auto ticker = std::make_shared<engine::Ticker>();
+    for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
+      all.push_back(engine::Engine::create({.tier = tier}, ticker).value());
+    }
+  }
+  std::vector<std::shared_ptr<const engine::Engine>> all;
+};
+
+void measure_compiles(bench::Report& report) {
+  const std::vector<uint8_t> large = built_guest("python.wasm");
+  const std::vector<uint8_t> small = built_guest("rust_reactor.wasm");
+  const auto compile = [](std::span<const uint8_t> wasm, Tier tier, const std::string& home) {
+    RuntimeOptions options{.tier = tier};
+    if (!home.empty()) options.code_cache.directory = home;
+    const std::unique_ptr<Runtime> runtime = Runtime::create(std::move(options)).value();
+    return ns_of([&] {
+      const auto loaded = runtime->load_module("m", wasm);
+      if (!loaded.ok()) fail(loaded.status().message());
+    });
+  };
+  const double large_optimised = compile(large, Tier::kOptimised, "");
+  report.top("compile_large_ms", large_optimised / kNsInMs);
+  report.top("compile_large_baseline_ms", compile(large, Tier::kBaseline, "") / kNsInMs);
+  report.ratio({.name = "cached_start_vs_compile",
+                .numerator = "cached_start",
+                .denominator = "compile_large",
+                .value = report.p50("cached_start") / large_optimised,
+                .better = "lower"});
+  const test::TemporaryFolder home;
+  const std::string code = home.path() / "code";
+  compile(small, Tier::kOptimised, code);
+  std::vector<double> compiled;
+  std::vector<double> compiled_baseline;
+  std::vector<double> loaded;
+  for (int i = 0; i < 30; i++) {
+    compiled.push_back(compile(small, Tier::kOptimised, ""));
+    compiled_baseline.push_back(compile(small, Tier::kBaseline, ""));
+    loaded.push_back(compile(small, Tier::kOptimised, code));
+  }
+  report.add({bench::figure_of("compile_small", compiled),
+              bench::figure_of("compile_small_baseline", compiled_baseline),
+              bench::figure_of("load_small", loaded)});
+  report.top("compile_ms", report.p50("compile_small") / kNsInMs);
+  report.top("compile_baseline_ms", report.p50("compile_small_baseline") / kNsInMs);
+  report.top("load_ms", report.p50("load_small") / kNsInMs);
+}
+
+// --- going over ----------------------------------------------------------------------------------------
+
+constexpr const char* kBig = R"((module
+  (memory (export "memory") 1024)
+  (global $count (mut i32) (i32.const 0))
+  (func (export "fill") (memory.fill (i32.const 0) (i32.const 1) (i32.const 67108864)))
+  (func (export "next") (result i32)
+    (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    (global.get $count))))";
+
+void measure_hand_overs(bench::Report& report) {
+  const Engines engines;
+  const auto prepared =
+      std::make_shared<const wasm::PreparedModule>(wasm::prepare(test::wasm(kBig), 1 << 20).value());
+  std::vector<std::shared_ptr<const engine::Binding>> bindings;
+  for (const auto& engine : engines.all) {
+    bindings.push_back(engine::Binding::create(engine->compile(prepared->wasm).value(),
+                                               std::make_shared<const engine::HostFunctions>())
+                           .value());
+  }
+  const cell::Blueprint blueprint{.name = "big",
+                                  .code = std::make_shared<engine::LiveBinding>(bindings[0]),
+                                  .prepared = prepared,
+                                  .limits = {},
+                                  .wasi = nullptr};
+  const Instance instance = cell::instantiate(blueprint, {}).value();
+  if (!instance.function<void()>("fill").value()().ok()) fail("fill");
+  const auto next = instance.function<int32_t()>("next").value();
+  std::vector<double> over;
+  std::vector<double> plain;
+  for (int i = 1; i <= 1000; i++) {
+    blueprint.code->improve(bindings[i % 2]);
+    const double ns = ns_of([&] {
+      if (next().value() != 2 * i - 1) fail("a call was lost");
+    });
+    plain.push_back(ns_of([&] {
+      if (next().value() != 2 * i) fail("a call was lost");
+    }));
+    over.push_back(ns);
+  }
+  if (blueprint.code->hand_overs().done != 1000) fail("an instance did not go over");
+  report.add({bench::figure_of("handover_and_call", over), bench::figure_of("call", plain)});
+  report.top("handover_us", (report.p50("handover_and_call") - report.p50("call")) / kNsInUs);
+  report.top("handover_p99_us", report.figure("handover_and_call").p99_ns / kNsInUs);
+}
+
+// --- while it is compiled ------------------------------------------------------------------------------
+
+struct Calls {
+  std::vector<double> ns;
+  Tier tier{};
+  double moved_after_ms = 0;  // 0: not at all
+};
+
+Calls call_for(std::chrono::milliseconds duration, const std::vector<uint8_t>& wasm, bool climbs) {
+  RuntimeOptions options;
+  if (!climbs) options.tier = Tier::kBaseline;
+  const std::unique_ptr<Runtime> runtime = Runtime::create(std::move(options)).value();
+  const auto module = runtime->load_module("go", wasm).value();
+  const Instance instance = runtime->instantiate(*module).value();
+  const auto primes = instance.function<int32_t(int32_t)>("primes").value();
+  constexpr int32_t kBelow = 2000;
+  constexpr int32_t kPrimes = 303;
+  Calls calls;
+  const auto begin = Clock::now();
+  while (Clock::now() - begin < duration) {
+    calls.ns.push_back(ns_of([&] {
+      if (primes(kBelow).value() != kPrimes) fail("a wrong answer");
+    }));
+    const Tier tier = instance.code().engine().options().tier;
+    if (climbs && calls.moved_after_ms == 0 && tier == Tier::kOptimised) {
+      calls.moved_after_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    }
+    calls.tier = tier;
+  }
+  return calls;
+}
+
+void measure_promotion(bench::Report& report) {
+  const std::vector<uint8_t> wasm = built_guest("go_reactor.wasm");
+  constexpr std::chrono::seconds kLong{8};
+  const Calls stays = call_for(kLong, wasm, /*climbs=*/false);
+  const Calls climbs = call_for(kLong, wasm, /*climbs=*/true);
+  if (climbs.tier != Tier::kOptimised) fail("it was not promoted");
+  report.add({bench::figure_of("call_without_promotion", stays.ns),
+              bench::figure_of("call_with_promotion", climbs.ns)});
+  report.top("slowest_call_us", report.figure("call_with_promotion").worst_ns / kNsInUs);
+  report.top("slowest_call_without_us", report.figure("call_without_promotion").worst_ns / kNsInUs);
+  report.top("promoted_after_ms", climbs.moved_after_ms);
+  // The last quarter of each: after the step, and the same time without it.
+  const auto last_quarter = [](const Calls& calls) {
+    std::vector<double> last(calls.ns.end() - static_cast<ptrdiff_t>(calls.ns.size() / 4), calls.ns.end());
+    std::ranges::sort(last);
+    return 1e9 / last[last.size() / 2];
+  };
+  report.top("calls_per_s_baseline", last_quarter(stays));
+  report.top("calls_per_s_optimised", last_quarter(climbs));
+  report.ratio({.name = "optimised_vs_baseline",
+                .numerator = "calls_per_s_optimised",
+                .denominator = "calls_per_s_baseline",
+                .value = last_quarter(climbs) / last_quarter(stays),
+                .better = "higher"});
+}
+
+int run(int argc, char** argv) {
+  bench::Report report("code", argc, argv);
+  measure_processes(report);
+  measure_compiles(report);
+  measure_hand_overs(report);
+  measure_promotion(report);
+  return report.print();
+}
+
+}  // namespace
+}  // namespace spore
+
+int main(int argc, char** argv) { return spore::run(argc, argv); }
