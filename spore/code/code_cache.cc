@@ -13,7 +13,7 @@ namespace spore::code {
 namespace {
 
 // Making room takes a few milliseconds: who holds the lock for so long is stopped, and others will make room.
-constexpr std::chrono::milliseconds kLockWait{2000};
+constexpr std::chrono::milliseconds kLockWait{200};
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
