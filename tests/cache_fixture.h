@@ -63,8 +63,7 @@ class CacheFixture : public testing::Test {
     });
   }
   CodeCacheOptions options() {
-    CodeCacheOptions options;
-    options.directory = directory();
+    CodeCacheOptions options = code_cache_options(home());
     options.log = log();
     return options;
   }

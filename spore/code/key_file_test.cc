@@ -27,7 +27,7 @@ class KeyFileTest : public testing::Test {
   std::vector<uint8_t> content() const { return read_file(path(), 1000).value(); }
   void expect_refused(std::string_view because) const {
     const auto key = open_key_file(path());
-    ASSERT_EQ(key.code(), Code::kInvalidArgument);
+    ASSERT_EQ(key.code(), Code::kUnavailable);
     EXPECT_NE(key.status().message().find(because), std::string::npos) << key.status().message();
     EXPECT_NE(key.status().message().find(path().native()), std::string::npos) << "which file?";
   }
