@@ -45,6 +45,7 @@ Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max
 void print(std::string_view text);
 
 Result<int> run_module(Args& args);        // run.cc
+Result<int> manage_code(Args& args);       // code.cc
 Result<int> print_completion(Args& args);  // completion.cc
 
 }  // namespace spore::cli

@@ -254,11 +254,19 @@ constexpr std::array kRunFlags{
     Flag{"--code", "FILE", "native code from 'spore compile', trusted like a program of yours"},
 };
 
+constexpr std::array kCodeFlags{
+    Flag{"--bytes-max", "SIZE", "prune: remove files until the rest has at most so many bytes"},
+    Flag{"--unused-s", "SECONDS", "prune: remove what was not used for longer"},
+    Flag{"--eviction", "POLICY", "prune: lru, lfu, ttl (the oldest) or adaptive (what saves least; default)"},
+};
+
 constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
             run_module},
     Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
+    Command{"code", "list|verify|prune|clear", "look after the native code that is kept", kCodeFlags, false,
+            manage_code},
     Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},
     Command{"options", "", "print the options in force, as a file", {}, true, print_options},
     Command{"completion", "bash|zsh|fish", "print a shell's completion script", {}, false, print_completion},

@@ -143,22 +143,22 @@ Result<CacheDirectory> CacheDirectory::open(const std::filesystem::path& path, b
   if (create) SPORE_TRY(make_directories(plain));
   struct stat info{};
   if (::lstat(plain.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
-    return Status::invalid_argument("'{}' is a symbolic link, which is not followed", plain.native());
+    return Status::unavailable("'{}' is a symbolic link, which is not followed", plain.native());
   }
   UniqueFd fd(::open(plain.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd.valid() && errno == ENOTDIR) {
-    return Status::invalid_argument("'{}' is not a directory", plain.native());
+    return Status::unavailable("'{}' is not a directory", plain.native());
   }
   if (!fd.valid() || ::fstat(fd.get(), &info) != 0) {
     return Status::from_errno(errno, fmt::format("open '{}'", plain.native()));
   }
   if (info.st_uid != ::geteuid()) {
-    return Status::invalid_argument("'{}' belongs to user {}, this is user {}", plain.native(), info.st_uid,
-                                    ::geteuid());
+    return Status::unavailable("'{}' belongs to user {}, this is user {}", plain.native(), info.st_uid,
+                               ::geteuid());
   }
   if ((info.st_mode & kOthersWriteMask) != 0) {
-    return Status::invalid_argument("'{}' has mode {:04o}: others can write to it", plain.native(),
-                                    info.st_mode & 07777U);
+    return Status::unavailable("'{}' has mode {:04o}: others can write to it", plain.native(),
+                               info.st_mode & 07777U);
   }
   const bool writable =
       (info.st_mode & S_IWUSR) != 0 && ::faccessat(fd.get(), ".", W_OK | X_OK, AT_EACCESS) == 0;
@@ -323,6 +323,17 @@ Result<Pruned> CacheDirectory::prune(const PruneLimits& limits) const {
   for (const size_t place : eviction_order(candidates, limits.eviction, now)) {
     if (bytes <= limits.bytes_max) break;
     if (remove(*left[place])) bytes -= left[place]->bytes;
+  }
+  return pruned;
+}
+
+Result<Pruned> CacheDirectory::clear() const {
+  Pruned pruned;
+  const std::vector<CacheEntry> entries = SPORE_TRY(this->entries());
+  for (const CacheEntry& entry : entries) {
+    if (!remove_file(entry.key, -1)) continue;
+    pruned.files++;
+    pruned.bytes += entry.bytes;
   }
   return pruned;
 }

@@ -59,7 +59,7 @@ class FileLock {
 // compile), `lock` and temporary files.  What has other names is left alone.
 class CacheDirectory {
  public:
-  // With `create`, what is missing of the path is made, 0700.  kNotFound; kInvalidArgument: it is a symlink
+  // With `create`, what is missing of the path is made, 0700.  kNotFound; kUnavailable: it is a symlink
   // or no directory, or others own it or can write to it; kIo.
   static Result<CacheDirectory> open(const std::filesystem::path& path, bool create);
 
@@ -99,6 +99,8 @@ class CacheDirectory {
 
   // Under lock(): removes what is too old, then by policy until the rest fits.  kIo.
   Result<Pruned> prune(const PruneLimits& limits) const;
+  // Removes all of them that are regular files of this user.  kIo.
+  Result<Pruned> clear() const;
   // Under lock(): removes what writers and compilers that died have left, and counts of uses of files that
   // are gone.
   void remove_stale() const;

@@ -13,7 +13,7 @@ namespace spore::code {
 namespace {
 
 // Making room takes a few milliseconds: who holds the lock for so long is stopped, and others will make room.
-constexpr std::chrono::milliseconds kLockWait{2000};
+constexpr std::chrono::milliseconds kLockWait{200};
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
@@ -36,6 +36,13 @@ Digest cache_key(const engine::Engine& engine, const Source& source) {
   return sha256({bytes_of(text), source.hash.bytes, engine.compatibility().bytes});
 }
 
+CodeCacheOptions code_cache_options(const std::filesystem::path& home) {
+  CodeCacheOptions options;
+  options.directory = home / "code";
+  options.key_file = home / "code.key";
+  return options;
+}
+
 Flight::~Flight() { unlock_and_remove(directory_, name_, std::move(fd_)); }
 
 // --- opening ---------------------------------------------------------------------------------------------
@@ -43,11 +50,6 @@ Flight::~Flight() { unlock_and_remove(directory_, name_, std::move(fd_)); }
 CodeCache::CodeCache(CodeCacheOptions options) : options_(std::move(options)) {}
 
 std::unique_ptr<CodeCache> CodeCache::open(CodeCacheOptions options) {
-  if (options.key_file.empty()) {
-    const std::filesystem::path plain =
-        options.directory.has_filename() ? options.directory : options.directory.parent_path();
-    options.key_file = plain.parent_path() / "code.key";
-  }
   std::unique_ptr<CodeCache> cache(new CodeCache(std::move(options)));
   const Status opened = cache->open_all();
   if (!opened.ok()) {

@@ -30,7 +30,7 @@ Digest cache_key(const engine::Engine& engine, const Source& source);
 
 struct CodeCacheOptions {
   std::filesystem::path directory;
-  std::filesystem::path key_file;          // empty: code.key beside the directory
+  std::filesystem::path key_file;
   uint64_t bytes_max = uint64_t{4} << 30;  // of all files; 0: no limit
   Eviction eviction = Eviction::kAdaptive;
   uint64_t ttl_s = 30 * 24 * 3600;  // of Eviction::kTtl
@@ -38,6 +38,9 @@ struct CodeCacheOptions {
   unsigned load_threads = 2;
   Log log;
 };
+
+// The defaults, with the places that the cache has in a data directory: home/code and home/code.key.
+CodeCacheOptions code_cache_options(const std::filesystem::path& home);
 
 // Code that was found, or none.
 struct Cached {

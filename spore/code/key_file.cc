@@ -30,7 +30,7 @@ Result<MacKey> read_key(const std::filesystem::path& path) {
   // O_NONBLOCK: a fifo in its place must not hang us before we see what it is.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!fd.valid() && errno == ELOOP) {
-    return Status::invalid_argument("the key '{}' is a symbolic link, which is not followed", path.native());
+    return Status::unavailable("the key '{}' is a symbolic link, which is not followed", path.native());
   }
   if (!fd.valid()) return Status::from_errno(errno, fmt::format("open the key '{}'", path.native()));
   struct stat info{};
@@ -38,20 +38,20 @@ Result<MacKey> read_key(const std::filesystem::path& path) {
     return Status::from_errno(errno, fmt::format("stat the key '{}'", path.native()));
   }
   if (!S_ISREG(info.st_mode)) {
-    return Status::invalid_argument("the key '{}' is not a regular file", path.native());
+    return Status::unavailable("the key '{}' is not a regular file", path.native());
   }
   if (info.st_uid != ::geteuid()) {
-    return Status::invalid_argument("the key '{}' belongs to user {}, this is user {}", path.native(),
-                                    info.st_uid, ::geteuid());
+    return Status::unavailable("the key '{}' belongs to user {}, this is user {}", path.native(), info.st_uid,
+                               ::geteuid());
   }
   if ((info.st_mode & kOthersMask) != 0) {
-    return Status::invalid_argument(
+    return Status::unavailable(
         "the key '{}' has mode {:04o}: others could know it; remove it, and what was cached", path.native(),
         info.st_mode & 07777U);
   }
   if (info.st_size != static_cast<off_t>(MacKey::kBytes)) {
-    return Status::invalid_argument("the key '{}' has {} bytes instead of {}", path.native(), info.st_size,
-                                    MacKey::kBytes);
+    return Status::unavailable("the key '{}' has {} bytes instead of {}", path.native(), info.st_size,
+                               MacKey::kBytes);
   }
   Secret secret;
   Status status = read_at(fd.get(), secret.bytes, 0);

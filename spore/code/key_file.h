@@ -11,7 +11,7 @@ namespace spore::code {
 // else can read.  If there is none it is made; of processes that do so at once, all get the same one.
 //
 // A file that is not as we make it is refused and left as it is, since whoever changed it may know its bytes:
-// kInvalidArgument if it is no regular file (a symlink is not followed), belongs to somebody else, others may
+// kUnavailable if it is no regular file (a symlink is not followed), belongs to somebody else, others may
 // read or write it, or it has another length.  kIo, kNotFound: it cannot be opened, or made.
 Result<MacKey> open_key_file(const std::filesystem::path& path);
 
