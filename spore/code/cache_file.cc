@@ -46,6 +46,8 @@ constexpr size_t kThreadPieces = 16;
 
 enum Purpose : uint32_t { kRoot = 0, kPiece = 1 };
 
+constexpr uint32_t kFacts = 0;  // in place of a tier
+
 struct FileHeader {
   std::array<uint8_t, 8> magic;
   uint32_t version;
@@ -95,7 +97,7 @@ std::vector<uint8_t> encode_cache_header(const CacheHeader& header) {
                          .payload_bytes = header.payload_bytes,
                          .compile_ns = header.compile_ns,
                          .stored_s = header.stored_s,
-                         .tier = static_cast<uint32_t>(header.tier),
+                         .tier = header.tier ? static_cast<uint32_t>(*header.tier) : kFacts,
                          .preparer = header.preparer,
                          .key = header.key.bytes,
                          .module_hash = header.module_hash.bytes,
@@ -130,10 +132,13 @@ Result<CacheHeader> decode_cache_header(std::span<const uint8_t> bytes, uint64_t
     return cache_error(CacheFault::kFormat, fmt::format("{} bytes of code, at most {} are believed",
                                                         fixed.payload_bytes, kCachePayloadBytesMax));
   }
-  const auto tier = static_cast<engine::Tier>(fixed.tier);
-  if (fixed.tier != static_cast<uint32_t>(tier) ||
-      (tier != engine::Tier::kBaseline && tier != engine::Tier::kOptimised)) {
-    return cache_error(CacheFault::kFormat, fmt::format("there is no tier {}", fixed.tier));
+  std::optional<engine::Tier> tier;
+  if (fixed.tier != kFacts) {
+    tier = static_cast<engine::Tier>(fixed.tier);
+    if (fixed.tier != static_cast<uint32_t>(*tier) ||
+        (tier != engine::Tier::kBaseline && tier != engine::Tier::kOptimised)) {
+      return cache_error(CacheFault::kFormat, fmt::format("there is no tier {}", fixed.tier));
+    }
   }
   const std::span<const uint8_t> made_by = bytes.subspan(sizeof fixed, fixed.made_by_bytes);
   return CacheHeader{.key = {fixed.key},

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,7 +24,7 @@ inline constexpr uint64_t kCachePayloadBytesMax = uint64_t{4} << 30;
 struct CacheHeader {
   Digest key;  // its name
   Digest module_hash;
-  engine::Tier tier = engine::Tier::kOptimised;
+  std::optional<engine::Tier> tier = engine::Tier::kOptimised;  // nothing: facts of a module, no code
   uint32_t preparer = 0;
   uint64_t compile_ns = 0;  // what it cost to make
   uint64_t stored_s = 0;    // when, in seconds since 1970

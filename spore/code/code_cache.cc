@@ -1,6 +1,9 @@
 #include "spore/code/code_cache.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -8,6 +11,7 @@
 #include "spore/base/memfd.h"
 #include "spore/code/key_file.h"
 #include "spore/code/temporary_file.h"
+#include "spore/wasm/prepared_file.h"
 
 namespace spore::code {
 namespace {
@@ -22,6 +26,17 @@ std::span<const uint8_t> bytes_of(std::string_view text) {
 uint64_t ns_since(std::chrono::steady_clock::time_point begin) {
   return static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
+}
+
+// From its beginning.
+Result<std::vector<uint8_t>> read_whole(int fd, uint64_t bytes) {
+  std::vector<uint8_t> result(bytes);
+  for (size_t done = 0; done < result.size();) {
+    const ssize_t n = ::pread(fd, result.data() + done, result.size() - done, static_cast<off_t>(done));
+    if (n <= 0) return Status::from_errno(n == 0 ? EIO : errno, "reading a file in memory");
+    done += static_cast<size_t>(n);
+  }
+  return result;
 }
 
 // Another file in its place, written anew, is all that helps.
@@ -107,21 +122,23 @@ Cached CodeCache::load(const engine::Engine& engine, const Source& source) {
   return {};
 }
 
-Result<Cached> CodeCache::try_load(const engine::Engine& engine, const Source& source, const Digest& key) {
-  const auto refuse = [&](Status status, int fd) -> Status {
-    if (is_of_the_file(cache_fault(status, CacheFault::kEngine)) && directory_->writable() &&
-        directory_->remove_file(key, fd)) {
-      const MutexLock lock(mutex_);
-      counts_.removed++;
-    }
-    return status;
-  };
+// A file that was refused makes room for a better one.
+Status CodeCache::refuse(Status status, const Digest& key, int fd) {
+  if (is_of_the_file(cache_fault(status, CacheFault::kEngine)) && directory_->writable() &&
+      directory_->remove_file(key, fd)) {
+    const MutexLock lock(mutex_);
+    counts_.removed++;
+  }
+  return status;
+}
+
+Result<CodeCache::Checked> CodeCache::check(const Digest& key, std::string_view made_by) {
   Result<CacheDirectory::File> file = directory_->open_file(key);
   if (file.code() == Code::kNotFound) return std::move(file).status();
-  if (!file.ok()) return refuse(std::move(file).status(), -1);
+  if (!file.ok()) return refuse(std::move(file).status(), key, -1);
   const int fd = file->fd.get();
   Result<CacheHeader> header = directory_->read_header(file.value(), key);
-  if (!header.ok()) return refuse(std::move(header).status(), fd);
+  if (!header.ok()) return refuse(std::move(header).status(), key, fd);
   if (is_expired(header.value())) {
     if (directory_->writable() && directory_->remove_file(key, fd)) {
       const MutexLock lock(mutex_);
@@ -137,20 +154,29 @@ Result<Cached> CodeCache::try_load(const engine::Engine& engine, const Source& s
   Result<UniqueFd> memory = make_memfd("spore-code");
   if (!memory.ok()) return cache_error(CacheFault::kMemory, std::string(memory.status().message()));
   Status checked = check_cache_file(fd, header.value(), *key_, memory->get(), options_.load_threads);
-  if (!checked.ok()) return refuse(std::move(checked), fd);
+  if (!checked.ok()) return refuse(std::move(checked), key, fd);
   const Status sealed = seal(memory->get());
   if (!sealed.ok()) return cache_error(CacheFault::kMemory, std::string(sealed.message()));
-  const std::string made_by = engine.description(source.preparer);
   if (header->made_by != made_by) {
     return refuse(cache_error(CacheFault::kEngine, fmt::format("it was made by '{}', this engine is '{}'",
                                                                header->made_by, made_by)),
-                  fd);
+                  key, fd);
   }
+  return Checked{.file = std::move(file).value(),
+                 .header = std::move(header).value(),
+                 .memory = std::move(memory).value()};
+}
+
+Result<Cached> CodeCache::try_load(const engine::Engine& engine, const Source& source, const Digest& key) {
+  const Checked checked = SPORE_TRY(check(key, engine.description(source.preparer)));
   Result<std::shared_ptr<const engine::CompiledCode>> code =
-      engine.load_native(memory->get(), source.hash, source.preparer);
-  if (!code.ok()) return refuse(cache_error(CacheFault::kEngine, std::string(code.status().message())), fd);
-  directory_->note_use(key, file.value());
-  return Cached{.code = std::move(code).value(), .compile_ns = header->compile_ns};
+      engine.load_native(checked.memory.get(), source.hash, source.preparer);
+  if (!code.ok()) {
+    return refuse(cache_error(CacheFault::kEngine, std::string(code.status().message())), key,
+                  checked.file.fd.get());
+  }
+  directory_->note_use(key, checked.file);
+  return Cached{.code = std::move(code).value(), .compile_ns = checked.header.compile_ns};
 }
 
 bool CodeCache::is_expired(const CacheHeader& header) const {
@@ -216,6 +242,66 @@ Status CodeCache::make_room(const std::optional<Digest>& keep) {
   counts_.evicted += pruned.files;
   counts_.bytes_evicted += pruned.bytes;
   return {};
+}
+
+// --- facts -----------------------------------------------------------------------------------------------
+
+namespace {
+
+// Facts of another preparer, or in another form, are none.
+std::string facts_made_by() {
+  return fmt::format("facts {}; preparer {}", wasm::kPreparedFileVersion, wasm::kPreparerVersion);
+}
+
+}  // namespace
+
+// One nonce for all: the rule of Mac is about tags that somebody sees, and nobody sees these, only what an HMAC
+// under another key makes of them.
+std::optional<Digest> CodeCache::name_of(std::span<const uint8_t> bytes) const {
+  if (!key_) return std::nullopt;
+  Mac mac(key_->derive(bytes_of("names of modules")));
+  mac.begin({});
+  mac.update(bytes);
+  std::vector<uint8_t> label;
+  const MacTag tag = mac.finish();
+  label.insert(label.end(), tag.bytes.begin(), tag.bytes.end());
+  for (size_t i = 0; i < sizeof(uint64_t); i++) label.push_back(static_cast<uint8_t>(bytes.size() >> (8 * i)));
+  const MacKey name = key_->derive(bytes_of("names that are seen")).derive(label);
+  Digest digest;
+  std::ranges::copy(name.bytes(), digest.bytes.begin());
+  return digest;
+}
+
+std::optional<std::vector<uint8_t>> CodeCache::load_facts(const Digest& name) {
+  if (!key_) return std::nullopt;
+  const Result<Checked> checked = check(name, facts_made_by());
+  if (!checked.ok()) {
+    if (checked.code() != Code::kNotFound) {
+      count_fault(checked.status(), fmt::format("the cached facts {:.12} are not used", name.hex()),
+                  CacheFault::kEngine);
+    }
+    return std::nullopt;
+  }
+  Result<std::vector<uint8_t>> bytes = read_whole(checked->memory.get(), checked->header.payload_bytes);
+  if (!bytes.ok()) return std::nullopt;
+  directory_->note_use(name, checked->file);
+  return std::move(bytes).value();
+}
+
+bool CodeCache::store_facts(const Digest& name, const Digest& module_hash, std::span<const uint8_t> facts) {
+  if (state() != CodeCacheState::kOn) return false;
+  const CacheHeader header{.key = name,
+                           .module_hash = module_hash,
+                           .tier = {},
+                           .preparer = wasm::kPreparerVersion,
+                           .compile_ns = 0,
+                           .stored_s = static_cast<uint64_t>(std::max(0.0, now_s())),
+                           .payload_bytes = facts.size(),
+                           .made_by = facts_made_by()};
+  const Status stored = directory_->write_file(header, {.bytes = facts, .fd = -1}, *key_);
+  if (stored.ok()) return true;
+  count_fault(stored, "facts of a module are not cached", CacheFault::kWrite);
+  return false;
 }
 
 // --- flights ---------------------------------------------------------------------------------------------

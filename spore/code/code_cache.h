@@ -8,8 +8,11 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "spore/base/fork.h"
 #include "spore/base/log.h"
@@ -101,6 +104,14 @@ class CodeCache final : ForkAware {
   bool store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
              uint64_t compile_ns);
 
+  // A name for a module's bytes, cheaper than their SHA-256 by far: none but who has the key can find bytes of
+  // the same name.  Nothing if the cache is off.
+  std::optional<Digest> name_of(std::span<const uint8_t> bytes) const;
+  // What is known of a module, kept as code is: under its name.
+  std::optional<std::vector<uint8_t>> load_facts(const Digest& name);
+  // False: not kept.
+  bool store_facts(const Digest& name, const Digest& module_hash, std::span<const uint8_t> facts);
+
   // Waits up to `wait_max`, or until `stop` is asked for, for others that compile the same.
   Flight flight(const engine::Engine& engine, const Source& source, std::chrono::milliseconds wait_max,
                 const std::stop_token& stop);
@@ -111,6 +122,14 @@ class CodeCache final : ForkAware {
  private:
   explicit CodeCache(CodeCacheOptions options);
   Status open_all();
+  // A file that is as somebody with our key wrote it, and its payload, sealed.
+  struct Checked {
+    CacheDirectory::File file;
+    CacheHeader header;
+    UniqueFd memory;
+  };
+  Result<Checked> check(const Digest& key, std::string_view made_by);
+  Status refuse(Status status, const Digest& key, int fd);
   Result<Cached> try_load(const engine::Engine& engine, const Source& source, const Digest& key);
   Status try_store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
                    uint64_t compile_ns);

@@ -7,6 +7,7 @@
 #include "spore/base/utf8.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
+#include "spore/wasm/prepared_file.h"
 
 namespace spore::runtime {
 
@@ -165,9 +166,10 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
   SPORE_TRY(engine::self_test_traps());
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
+  runtime->cache_ = open_code_cache(used);
   runtime->maker_ = std::make_shared<code::CodeMaker>(code::CodeMakerOptions{
       .compiler = used.compiler != nullptr ? used.compiler : std::make_shared<code::InProcessCompiler>(),
-      .cache = open_code_cache(used),
+      .cache = runtime->cache_,
       .queue_max = used.compile_queue_max,
       .nice = used.compile_nice,
       .log = used.log});
@@ -237,6 +239,42 @@ Result<code::Made> Runtime::make_code(const wasm::ModuleFacts& facts, const code
   return maker_->make(*optimised_, source);
 }
 
+// Of a small module all is found out anew in less time than it takes to look.
+constexpr size_t kKnownBytesMin = 64 * 1024;
+
+bool Runtime::load_known(Module& module, std::span<const uint8_t> bytes, const ModuleOptions& options,
+                         code::Made& made) {
+  const bool worth_it = bytes.size() >= kKnownBytesMin && bytes.size() <= options_.module_bytes_max;
+  if (cache_ == nullptr || !options.prepare || !options.trusted_code.empty() || !worth_it) return false;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::optional<Digest> name = cache_->name_of(bytes);
+  if (!name) return false;
+  const std::optional<std::vector<uint8_t>> facts = cache_->load_facts(*name);
+  if (!facts) return false;
+  Result<wasm::PreparedModule> known = wasm::decode_prepared(*facts, bytes);
+  if (!known.ok()) {
+    options_.log.write(LogLevel::kWarning, "{}: facts in the code cache are not used: {}", module.name_,
+                       known.status().message());
+    return false;
+  }
+  // Of a module that may climb only the top will do: what is below is compiled from again.
+  const Tier tier = (options.tier ? options.tier : options_.tier).value_or(Tier::kOptimised);
+  const code::Source source{.wasm = {}, .hash = known->facts.hash, .preparer = wasm::kPreparerVersion};
+  made.code = maker_->find(tier == Tier::kBaseline ? *baseline_ : *optimised_, source);
+  if (made.code == nullptr) return false;
+  made.origin = code::Origin::kCache;
+  made.ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+  module.facts_ = known->facts;
+  module.prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(known).value());
+  return true;
+}
+
+void Runtime::keep_facts(const Module& module, std::span<const uint8_t> bytes) {
+  if (cache_ == nullptr || module.prepared_ == nullptr || bytes.size() < kKnownBytesMin) return;
+  const std::optional<Digest> name = cache_->name_of(bytes);
+  if (name) cache_->store_facts(*name, module.facts_.hash, wasm::encode_prepared(*module.prepared_));
+}
+
 Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
                                                            std::span<const uint8_t> bytes,
                                                            const ModuleOptions& options) {
@@ -250,14 +288,20 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   module->description_ = options.description;
   module->limits_ = options.limits.value_or(options_.limits);
   std::vector<uint8_t> prepared;
-  SPORE_TRY(prepare_module(*module, bytes, prepared, options));
-  SPORE_TRY(check_tier(module->facts_, tier));
-  const code::Source source{
-      .wasm = bytes, .hash = module->facts_.hash, .preparer = options.prepare ? wasm::kPreparerVersion : 0};
   code::Made made;
+  const std::span<const uint8_t> original = bytes;
+  code::Source source{.wasm = {}, .hash = {}, .preparer = options.prepare ? wasm::kPreparerVersion : 0};
   {
     const Timing timing(options_.metrics, compile_ns_);
-    made = SPORE_TRY(make_code(module->facts_, source, options));
+    if (!load_known(*module, original, options, made)) {
+      SPORE_TRY(prepare_module(*module, bytes, prepared, options));
+      SPORE_TRY(check_tier(module->facts_, tier));
+      source.wasm = bytes;
+      source.hash = module->facts_.hash;
+      made = SPORE_TRY(make_code(module->facts_, source, options));
+      if (made.origin == code::Origin::kCompiler) keep_facts(*module, original);
+    }
+    source.hash = module->facts_.hash;
     module->compile_ns_ = timing.elapsed_ns();
   }
   module->code_ = made.code;

@@ -179,6 +179,11 @@ class Runtime {
   explicit Runtime(RuntimeOptions options);
   Result<code::Made> make_code(const wasm::ModuleFacts& facts, const code::Source& source,
                                const ModuleOptions& options);
+  // Facts and code of a module that was seen before, both from the cache: then nothing is read, prepared or
+  // compiled.  False: they are not there.
+  bool load_known(Module& module, std::span<const uint8_t> bytes, const ModuleOptions& options,
+                  code::Made& made);
+  void keep_facts(const Module& module, std::span<const uint8_t> bytes);
   Result<code::Made> load_trusted_code(const code::Source& source, const ModuleOptions& options) const;
   Status prepare_module(Module& module, std::span<const uint8_t>& bytes, std::vector<uint8_t>& prepared,
                         const ModuleOptions& options) const;
@@ -196,6 +201,7 @@ class Runtime {
   std::shared_ptr<const engine::Engine> optimised_;
   std::shared_ptr<memory::SlotPool> slots_;
   std::shared_ptr<cell::Pool> pool_;
+  std::shared_ptr<code::CodeCache> cache_;  // null: none
   std::shared_ptr<code::CodeMaker> maker_;
   std::unique_ptr<code::Ladder> ladder_;
 

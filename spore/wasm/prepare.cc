@@ -69,6 +69,7 @@ enum PrepareStatus : uint8_t { kOk, kInvalid, kReservedName, kTooLarge, kPanic }
 // Collects what the preparer says.  Called from Rust frames: nothing may be thrown, so running out of memory
 // here ends the process (noexcept), as it does in Rust.
 struct Collector {
+  const uint8_t* original = nullptr;
   PreparedModule module;
   std::string error;
 
@@ -116,7 +117,10 @@ struct Collector {
   }
   static void lifted(void* env, uint32_t memory, uint64_t offset, const uint8_t* data,
                      size_t bytes) noexcept {
-    of(env).module.lifted.push_back({.memory = memory, .offset = offset, .bytes = {data, data + bytes}});
+    // The preparer copies no data: what it tells lies in what it was given.
+    const uint64_t file_offset = bytes == 0 ? 0 : static_cast<uint64_t>(data - of(env).original);
+    of(env).module.lifted.push_back(
+        {.memory = memory, .offset = offset, .file_offset = file_offset, .bytes = {data, data + bytes}});
   }
   static void not_lifted(void* env, const char* reason, size_t reason_bytes) noexcept {
     of(env).module.not_lifted.assign(reason, reason_bytes);
@@ -160,7 +164,7 @@ Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max) 
   ModuleFacts facts = SPORE_TRY(inspect(wasm, bytes_max));
   SPORE_TRY(check_proposals(facts, kProposalsPreparable));
 
-  Collector collector;
+  Collector collector{.original = wasm.data()};
   const SporePrepareSink sink{
       &collector,        Collector::wasm,       Collector::reset_reason, Collector::memory,
       Collector::table,  Collector::global,     Collector::drop_flag,    Collector::table_functions,

@@ -79,6 +79,7 @@ struct PreparedModule {
   struct Data {
     uint32_t memory = 0;
     uint64_t offset = 0;
+    uint64_t file_offset = 0;  // where its bytes stand in the original
     std::vector<uint8_t> bytes;
   };
 
