@@ -833,6 +833,34 @@ TEST_F(CodeCacheTest, AForkedChildGivesNothingBack) {
   EXPECT_TRUE(file->replace().ok());
 }
 
+// Goal: never two at once, though each removes the file that they lock.
+TEST_F(CodeCacheTest, NeverTwoCompileTheSame) {
+  constexpr int kThreads = 4;
+  constexpr int kFlights = 300;
+  const Made made = make(1);
+  const auto cache = open();
+  std::atomic<int> inside{0};
+  std::atomic<int> wrong{0};
+  std::atomic<int> held{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int thread = 0; thread < kThreads; thread++) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < kFlights; i++) {
+          const Flight flight = cache->flight(*engine_, made.source, std::chrono::milliseconds(5), {});
+          if (!flight.held()) continue;
+          held++;
+          if (inside.fetch_add(1) != 0) wrong++;
+          std::this_thread::yield();
+          inside.fetch_sub(1);
+        }
+      });
+    }
+  }
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(held, kFlights);
+}
+
 TEST_F(CodeCacheTest, WaitingEndsWhenItIsToStop) {
   const Made made = make(1);
   const auto cache = open();
