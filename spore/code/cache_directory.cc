@@ -95,7 +95,7 @@ double now_s() {
 
 FileLock::~FileLock() {
   // By hand: a forked child may have the descriptor, too, and would keep the lock.
-  if (fd_.valid()) ::flock(fd_.get(), LOCK_UN);
+  if (fd_.valid() && process_ == process_generation()) ::flock(fd_.get(), LOCK_UN);
 }
 
 Result<UniqueFd> lock_file(int directory, const std::string& name, std::chrono::milliseconds wait,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "spore/base/fd.h"
+#include "spore/base/fork.h"
 #include "spore/base/hash.h"
 #include "spore/base/mac.h"
 #include "spore/base/status.h"
@@ -51,6 +52,7 @@ class FileLock {
   friend class CacheDirectory;
   explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
+  uint64_t process_ = process_generation();  // a forked child's copy unlocks nothing
 };
 
 // Immutable once it is open; the files in it are shared by threads and processes.  All names are looked up in

@@ -58,7 +58,9 @@ CodeCacheOptions code_cache_options(const std::filesystem::path& home) {
   return options;
 }
 
-Flight::~Flight() { unlock_and_remove(directory_, name_, std::move(fd_)); }
+Flight::~Flight() {
+  if (process_ == process_generation()) unlock_and_remove(directory_, name_, std::move(fd_));
+}
 
 // --- opening ---------------------------------------------------------------------------------------------
 

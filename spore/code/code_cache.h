@@ -73,6 +73,7 @@ class Flight {
   std::string name_;
   UniqueFd fd_;
   bool waited_ = false;
+  uint64_t process_ = process_generation();  // a forked child's copy unlocks nothing
 };
 
 //   Cached cached = cache->load(engine, source);

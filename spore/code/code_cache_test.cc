@@ -548,6 +548,20 @@ TEST_F(CodeCacheTest, AFileThatCannotBeFinishedLeavesNothing) {
   EXPECT_EQ(wrong, "");
 }
 
+TEST_F(CodeCacheTest, ADirectoryThatGoesMeanwhileIsSaidOnce) {
+  const Made made = make(1);
+  const auto cache = open();
+  store(*cache, made);
+  fs::remove_all(home());
+  for (int i = 0; i < 2; i++) {
+    EXPECT_FALSE(answers(*cache, made));
+    EXPECT_FALSE(cache->store(*engine_, made.source, made.compiled, kCompileNs));
+  }
+  expect_fault(*cache, CacheFault::kWrite, 2);
+  store(*open(), made);
+  EXPECT_TRUE(answers(*open(), made));
+}
+
 // A cached file that cannot be copied into memory is no fault of the file: it stays.
 TEST_F(CodeCacheTest, WithoutMemoryTheFileStays) {
   const Made made = make(1);
@@ -790,6 +804,61 @@ TEST_F(CodeCacheTest, FlightsAreOfOneKeyAndLeaveNothing) {
   write(directory() / flight_file_name(cache_key(*engine_, one.source)), {});  // of somebody who died
   static_cast<void>(open());
   EXPECT_EQ(count(".flight"), 0u);
+}
+
+// A child's copies of what its parent holds take nothing away from the parent.
+TEST_F(CodeCacheTest, AForkedChildGivesNothingBack) {
+  const Made made = make(1);
+  const auto cache = open();
+  const UniqueFd directory(::open(this->directory().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const CacheDirectory cached = CacheDirectory::open(this->directory(), false).value();
+  std::optional<TemporaryFile> file(TemporaryFile::create(directory.get(), "x").value());
+  std::optional<Flight> flight(cache->flight(*engine_, made.source, std::chrono::milliseconds(0), {}));
+  std::optional<FileLock> lock(cached.lock(std::chrono::milliseconds(0)).value());
+  EXPECT_EQ(test::in_child([&] {
+              file.reset();
+              flight.reset();
+              lock.reset();
+              return std::string();
+            }),
+            "");
+  EXPECT_EQ(count(".tmp"), 1u);
+  EXPECT_EQ(count(".flight"), 1u);
+  EXPECT_FALSE(cached.lock(std::chrono::milliseconds(0)).ok());
+  EXPECT_FALSE(cache->flight(*engine_, made.source, std::chrono::milliseconds(0), {}).held());
+  lock.reset();
+  flight.reset();
+  EXPECT_TRUE(cached.lock(std::chrono::milliseconds(0)).ok());
+  EXPECT_TRUE(cache->flight(*engine_, made.source, std::chrono::milliseconds(0), {}).held());
+  EXPECT_TRUE(file->replace().ok());
+}
+
+// Goal: never two at once, though each removes the file that they lock.
+TEST_F(CodeCacheTest, NeverTwoCompileTheSame) {
+  constexpr int kThreads = 4;
+  constexpr int kFlights = 300;
+  const Made made = make(1);
+  const auto cache = open();
+  std::atomic<int> inside{0};
+  std::atomic<int> wrong{0};
+  std::atomic<int> held{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int thread = 0; thread < kThreads; thread++) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < kFlights; i++) {
+          const Flight flight = cache->flight(*engine_, made.source, std::chrono::milliseconds(5), {});
+          if (!flight.held()) continue;
+          held++;
+          if (inside.fetch_add(1) != 0) wrong++;
+          std::this_thread::yield();
+          inside.fetch_sub(1);
+        }
+      });
+    }
+  }
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(held, kFlights);
 }
 
 TEST_F(CodeCacheTest, WaitingEndsWhenItIsToStop) {

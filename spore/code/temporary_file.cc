@@ -11,6 +11,8 @@
 #include <memory>
 #include <system_error>
 
+#include "spore/base/fork.h"
+
 namespace spore::code {
 namespace {
 
@@ -55,15 +57,21 @@ Result<TemporaryFile> TemporaryFile::create(int directory, std::string_view name
 }
 
 TemporaryFile::TemporaryFile(int directory, std::string name, std::string temporary, UniqueFd fd)
-    : directory_(directory), name_(std::move(name)), temporary_(std::move(temporary)), fd_(std::move(fd)) {}
+    : directory_(directory),
+      name_(std::move(name)),
+      temporary_(std::move(temporary)),
+      fd_(std::move(fd)),
+      process_(process_generation()) {}
 
 TemporaryFile::TemporaryFile(TemporaryFile&& other) noexcept
     : directory_(other.directory_),
       name_(std::move(other.name_)),
       temporary_(std::exchange(other.temporary_, {})),
-      fd_(std::move(other.fd_)) {}
+      fd_(std::move(other.fd_)),
+      process_(other.process_) {}
 
 TemporaryFile::~TemporaryFile() {
+  if (process_ != process_generation()) return;
   if (!temporary_.empty()) ::unlinkat(directory_, temporary_.c_str(), 0);
   // By hand: a forked child may have the descriptor, too, and would keep the lock.
   if (fd_.valid()) ::flock(fd_.get(), LOCK_UN);

@@ -39,6 +39,7 @@ class TemporaryFile {
   std::string name_;
   std::string temporary_;  // empty: put into place
   UniqueFd fd_;
+  uint64_t process_;  // that made it: a forked child's copy removes and unlocks nothing
 };
 
 // Removes the temporary files of dead writers whose names begin with `prefix`.  What cannot be removed stays.
