@@ -11,7 +11,7 @@
 
 #include "spore/engine/engine.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 enum class Generator : uint8_t {
   kAny,      // wasm-smith: whatever is valid
@@ -38,4 +38,4 @@ std::vector<uint8_t> case_bytes(uint64_t seed);
 // Any bytes; what is missing of them is zero.  Nothing: the generator makes no module of them.
 std::optional<Guest> make_guest(std::span<const uint8_t> bytes, engine::Tier tier);
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

@@ -13,7 +13,7 @@
 #include "spore/host/instance.h"
 #include "spore/wasm/prepare.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 struct State {
   std::vector<std::vector<std::byte>> memories;
@@ -52,4 +52,4 @@ class StateReader {
   size_t uncounted_ = SIZE_MAX;  // in globals_
 };
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

@@ -1,4 +1,4 @@
-#include "tests/reset/state.h"
+#include "tests/differential/state.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,7 @@
 
 #include "spore/engine/instance_state.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 namespace {
 
@@ -123,7 +123,7 @@ void StateReader::read(const host::Instance& instance, State& state) const {
 std::string StateReader::difference(const State& found, const State& expected) const {
   for (size_t i = 0; i < memories_.size(); i++) {
     std::string text =
-        reset_test::difference(memories_[i], std::span(found.memories[i]), std::span(expected.memories[i]));
+        differential::difference(memories_[i], std::span(found.memories[i]), std::span(expected.memories[i]));
     if (!text.empty()) return text;
   }
   for (size_t i = 0; i < globals_.size(); i++) {
@@ -132,14 +132,14 @@ std::string StateReader::difference(const State& found, const State& expected) c
                        fmt::join(found.globals[i], ""), fmt::join(expected.globals[i], ""));
   }
   for (size_t i = 0; i < tables_.size(); i++) {
-    std::string text = reset_test::difference(tables_[i], found.tables[i], expected.tables[i]);
+    std::string text = differential::difference(tables_[i], found.tables[i], expected.tables[i]);
     if (!text.empty()) return text;
   }
   if (found.fuel_left != expected.fuel_left) {
     return fmt::format("{} units of fuel are left, {} are expected", found.fuel_left, expected.fuel_left);
   }
   if (found.retired != expected.retired) return "only one of them is retired";
-  return reset_test::difference(found.wasi, expected.wasi);
+  return differential::difference(found.wasi, expected.wasi);
 }
 
 StateReader::Changes StateReader::changes(const State& before, const State& after) const {
@@ -160,4 +160,4 @@ StateReader::Changes StateReader::changes(const State& before, const State& afte
   return changes;
 }
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

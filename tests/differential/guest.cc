@@ -1,14 +1,14 @@
-#include "tests/reset/guest.h"
+#include "tests/differential/guest.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 
+#include "tests/differential/random.h"
 #include "tests/guest_file.h"
-#include "tests/reset/random.h"
 #include "tests/smith/smith.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 namespace {
 
@@ -75,4 +75,4 @@ std::optional<Guest> make_guest(std::span<const uint8_t> bytes, engine::Tier tie
   return guest;
 }
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential
