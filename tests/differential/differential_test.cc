@@ -26,8 +26,8 @@ TEST(GuestTest, ACaseIsTheSameEachTime) {
   size_t made = 0;
   for (uint64_t seed = 0; seed < 300; seed++) {
     for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
-      const auto first = make_guest(case_bytes(seed), tier);
-      const auto second = make_guest(case_bytes(seed), tier);
+      const auto first = make_guest(case_bytes(seed), {.tier = tier});
+      const auto second = make_guest(case_bytes(seed), {.tier = tier});
       ASSERT_EQ(first.has_value(), second.has_value()) << seed;
       if (!first) continue;
       EXPECT_EQ(first->wasm, second->wasm) << seed;
@@ -43,7 +43,7 @@ TEST(GuestTest, FewBytesMakeAModule) {
   for (size_t size = 0; size < 100; size++) {
     for (const uint8_t generator : {uint8_t{0}, uint8_t{0x80}, uint8_t{0xff}}) {
       const std::vector<uint8_t> bytes(size, generator);
-      const auto guest = make_guest(bytes, Tier::kBaseline);
+      const auto guest = make_guest(bytes, {});
       EXPECT_TRUE(!guest || wasm::prepare(guest->wasm, guest->wasm.size()).ok()) << size;
     }
   }
@@ -53,7 +53,7 @@ TEST(GuestTest, EveryModuleIsTakenByBothTiers) {
   for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
     const uint32_t allowed = tier == Tier::kBaseline ? wasm::kProposalsBaseline : wasm::kProposalsOptimised;
     for (uint64_t seed = 1000; seed < 1200; seed++) {
-      const auto guest = make_guest(case_bytes(seed), tier);
+      const auto guest = make_guest(case_bytes(seed), {.tier = tier});
       if (!guest) continue;
       const auto prepared = wasm::prepare(guest->wasm, guest->wasm.size());
       ASSERT_TRUE(prepared.ok()) << seed << prepared.status().message();

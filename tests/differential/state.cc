@@ -15,8 +15,9 @@ namespace {
 
 using engine::ValType;
 
-std::array<uint8_t, 16> bits_of(const engine::Store::GlobalValue& global) {
-  std::array<uint8_t, 16> bits{};
+State::Global to_global(const engine::Store::GlobalValue& global) {
+  State::Global result{.type = global.type, .bits = {}};
+  std::array<uint8_t, 16>& bits = result.bits;
   switch (global.type) {
     case ValType::kI32:
     case ValType::kF32: std::memcpy(bits.data(), &global.value, 4); break;
@@ -26,7 +27,7 @@ std::array<uint8_t, 16> bits_of(const engine::Store::GlobalValue& global) {
     case ValType::kFuncRef:
     case ValType::kOtherRef: break;  // not among what is read
   }
-  return bits;
+  return result;
 }
 
 // The elements of each table that code writes to.
@@ -111,7 +112,7 @@ void StateReader::read(const host::Instance& instance, State& state) const {
     state.memories[i].assign(bytes.begin(), bytes.end());
   }
   state.globals.clear();
-  for (const std::string& name : globals_) state.globals.push_back(bits_of(instance.global(name).value()));
+  for (const std::string& name : globals_) state.globals.push_back(to_global(instance.global(name).value()));
   state.tables.clear();
   if (!tables_.empty()) state.tables = read_tables(instance, *module_);
   state.fuel_left = instance.fuel_left();
@@ -129,7 +130,7 @@ std::string StateReader::difference(const State& found, const State& expected) c
   for (size_t i = 0; i < globals_.size(); i++) {
     if (found.globals[i] == expected.globals[i]) continue;
     return fmt::format("global {} is {:02x}, {:02x} is expected (bytes, lowest first)", globals_[i],
-                       fmt::join(found.globals[i], ""), fmt::join(expected.globals[i], ""));
+                       fmt::join(found.globals[i].bits, ""), fmt::join(expected.globals[i].bits, ""));
   }
   for (size_t i = 0; i < tables_.size(); i++) {
     std::string text = differential::difference(tables_[i], found.tables[i], expected.tables[i]);

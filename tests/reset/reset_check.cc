@@ -7,6 +7,7 @@
 
 #include "tests/differential/calls.h"
 #include "tests/differential/shares.h"
+#include "tests/differential/shrink.h"
 #include "tests/differential/state.h"
 #include "tests/differential/world.h"
 
@@ -25,7 +26,6 @@ namespace {
 
 constexpr uint8_t kVariants = 5;
 constexpr uint64_t kDeadlineMs = 20;
-constexpr int kTriesMax = 300;  // to find a shorter way to a mismatch
 
 bool is_interrupted(const Status& status) {
   return status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
@@ -277,12 +277,12 @@ ResetCheck::World& ResetCheck::world(const Guest& guest) {
 
 std::optional<differential::Mismatch> ResetCheck::check(std::span<const uint8_t> bytes) {
   statistics_.cases++;
-  const std::optional<Guest> guest = differential::make_guest(bytes, tier_);
+  const std::optional<Guest> guest = differential::make_guest(bytes, {.tier = tier_});
   if (!guest) {
     statistics_.not_made++;
     return std::nullopt;
   }
-  std::optional<Failure> failure;
+  std::optional<differential::Failure<Plan>> failure;
   {
     CleanSource source = make_source(*guest);
     differential::Random random(guest->calls_seed);
@@ -291,7 +291,12 @@ std::optional<differential::Mismatch> ResetCheck::check(std::span<const uint8_t>
     if (text) failure = {.text = std::move(*text), .plan = std::move(plan)};
   }
   if (!failure) return std::nullopt;
-  shrink(*guest, *failure);
+  // Each plan is tried on instances that nothing was done with.
+  Statistics unused;
+  differential::shrink(*failure, [&](const Plan& plan) {
+    CleanSource source = make_source(*guest);
+    return try_plan(*guest, source, plan, unused);
+  });
   return differential::Mismatch{.text = failure->text + "\n" + text(failure->plan), .wasm = guest->wasm};
 }
 
@@ -303,25 +308,6 @@ std::optional<std::string> ResetCheck::try_plan(const Guest& guest, CleanSource&
                                                 Statistics& statistics) {
   World& world = this->world(guest);
   return Trial(source, guest, world.may_skip_scans, world.logged, statistics).run(plan);
-}
-
-// Each plan is tried on instances that nothing was done with.
-void ResetCheck::shrink(const Guest& guest, Failure& failure) {
-  Statistics unused;
-  int tries = 0;
-  for (bool smaller = true; smaller;) {
-    smaller = false;
-    for (Plan& plan : smaller_plans(failure.plan)) {
-      if (tries++ == kTriesMax) return;
-      CleanSource source = make_source(guest);
-      std::optional<std::string> text = try_plan(guest, source, plan, unused);
-      if (!text) continue;
-      failure.text = std::move(*text);
-      failure.plan = std::move(plan);
-      smaller = true;
-      break;
-    }
-  }
 }
 
 }  // namespace spore::reset_test

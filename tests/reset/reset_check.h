@@ -62,16 +62,10 @@ class ResetCheck final : public differential::Check {
 
  private:
   struct World;
-  // A plan, and what was different at its end.
-  struct Failure {
-    std::string text;
-    Plan plan;
-  };
   World& world(const differential::Guest& guest);
   CleanSource make_source(const differential::Guest& guest);
   std::optional<std::string> try_plan(const differential::Guest& guest, CleanSource& source, const Plan& plan,
                                       Statistics& statistics);
-  void shrink(const differential::Guest& guest, Failure& failure);
 
   engine::Tier tier_;
   Statistics statistics_;

@@ -15,6 +15,7 @@ typedef struct SporeSmithOptions {
   uint32_t generator;
   uint32_t memory_pages_max;
   uint32_t optimised;
+  uint32_t numbers; /* more floats and vectors */
 } SporeSmithOptions;
 
 /* Writes a module into `module` and gives its length; 0: these bytes make none, or a longer one.

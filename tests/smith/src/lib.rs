@@ -4,6 +4,7 @@
 //! first memory as "memory"; some of the tables and globals.
 
 mod actor;
+mod calculator;
 mod dice;
 mod smith;
 mod steered;
@@ -20,6 +21,8 @@ pub struct Options {
     pub memory_pages_max: u32,
     /// Whether the optimising compiler will see it, which takes more proposals than the baseline.
     pub optimised: u32,
+    /// Whether there is to be more of numbers: floats, vectors, their conversions.
+    pub numbers: u32,
 }
 
 /// Any valid module, by wasm-smith.
