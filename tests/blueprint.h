@@ -37,7 +37,8 @@ class Modules {
     wasm::PreparedModule prepared = wasm::prepare(bytes, 1 << 20).value();
     const auto code = engine_->compile(more.prepare ? prepared.wasm : bytes).value();
     cell::Blueprint made{.name = std::move(name),
-                         .binding = engine::Binding::create(code, host.freeze()).value(),
+                         .code = std::make_shared<engine::LiveBinding>(
+                             engine::Binding::create(code, host.freeze()).value()),
                          .prepared = nullptr,
                          .limits = more.limits,
                          .wasi = more.wasi};

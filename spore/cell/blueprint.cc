@@ -36,9 +36,12 @@ Result<host::Instance> instantiate(const Blueprint& blueprint, const engine::Lim
                                    std::unique_ptr<host::Wasi> wasi) {
   if (wasi == nullptr && blueprint.wasi != nullptr) wasi = std::make_unique<host::Wasi>(blueprint.wasi);
   Result<host::Instance> instance =
-      host::Instance::create(blueprint.binding, limits, user_data, std::move(wasi));
+      host::Instance::create(blueprint.code->best(), limits, user_data, std::move(wasi));
   if (!instance.ok()) return instance;
   SPORE_TRY(complete(instance.value(), blueprint.prepared.get()));
+  engine::Store& store = instance.value().store();
+  store.count_in(blueprint.code);
+  if (blueprint.can_hand_over()) store.go_along(blueprint.prepared);
   return instance;
 }
 

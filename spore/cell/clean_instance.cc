@@ -9,6 +9,7 @@ Result<std::unique_ptr<CleanInstance>> CleanInstance::create(std::shared_ptr<con
   std::unique_ptr<CleanInstance> made(new CleanInstance);
   made->blueprint_ = std::move(blueprint);
   made->image_ = std::move(image);
+  made->steps_ = &made->blueprint_->code->step();
   SPORE_TRY(made->make());
   return made;
 }
@@ -44,11 +45,11 @@ Status CleanInstance::make() {
   } else {
     std::unique_ptr<host::Wasi> wasi;
     if (blueprint_->wasi != nullptr) wasi = std::make_unique<host::Wasi>(blueprint_->wasi);
-    instance_.emplace(SPORE_TRY(host::Instance::create(blueprint_->binding, blueprint_->limits, nullptr,
+    step_ = steps_->load(std::memory_order_acquire);
+    instance_.emplace(SPORE_TRY(host::Instance::create(blueprint_->code->best(), blueprint_->limits, nullptr,
                                                        std::move(wasi), image_->memories())));
-    state_.emplace(SPORE_TRY(
-        engine::InstanceState::create(instance_->store(), instance_->handle(), *blueprint_->prepared)));
-    SPORE_TRY(state_->keep(image_->values()));
+    instance_->store().count_in(blueprint_->code);
+    SPORE_TRY(hold_state());
     // Instantiation wrote what was not lifted, and tables: a reset puts all of it where the image has it.
     SPORE_TRY(state_->restore());
     if (instance_->wasi() != nullptr) instance_->wasi()->become(image_->wasi());
@@ -57,6 +58,24 @@ Status CleanInstance::make() {
   instance_->store().take_back(fuel_);
   count();
   return {};
+}
+
+Status CleanInstance::hold_state() {
+  state_.emplace(SPORE_TRY(
+      engine::InstanceState::create(instance_->store(), instance_->handle(), *blueprint_->prepared)));
+  return state_->keep(image_->values());
+}
+
+// It is clean: what goes over is the state of the image.
+[[gnu::cold]] void CleanInstance::follow() {
+  step_ = steps_->load(std::memory_order_acquire);
+  if (!state_) return;  // it is made anew for each use, of the best code that there is
+  const std::shared_ptr<const engine::Binding> best = blueprint_->code->best();
+  if (best->code() == instance_->store().code(instance_->handle())) return;
+  Status status = instance_->hand_over(best, *blueprint_->prepared);
+  if (!status.ok()) return blueprint_->code->count_refusal(status.message());
+  status = hold_state();
+  SPORE_ASSERT(status.ok(), "an instance holds in other code what it held before");
 }
 
 Result<CleanInstance::Outcome> CleanInstance::reset() {

@@ -2,6 +2,8 @@
 
 // One instance that is used, made as new, and used again.
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -27,6 +29,8 @@ class CleanInstance {
 
   // Before the first call of one use.
   void begin(void* user_data) {
+    if (step_ != steps_->load(std::memory_order_relaxed)) [[unlikely]]
+      follow();
     if (state_) {
       for (memory::Slot* slot : state_->slots()) slot->begin();
     }
@@ -59,10 +63,14 @@ class CleanInstance {
  private:
   CleanInstance() = default;
   Status make();
+  Status hold_state();
+  void follow();
   void count();
 
   std::shared_ptr<const Blueprint> blueprint_;
   std::shared_ptr<const Image> image_;
+  const std::atomic<uint32_t>* steps_ = nullptr;  // of the blueprint's code
+  uint32_t step_ = 0;                             // when it was last looked at
   std::optional<host::Instance> instance_;
   std::optional<engine::InstanceState> state_;  // with an image; goes before the instance
   uint64_t fuel_ = 0;                           // what a new instance has left

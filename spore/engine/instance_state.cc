@@ -90,7 +90,7 @@ struct InstanceState::Parts {
 Result<wasmtime_extern_t> InstanceState::Parts::find(const std::string& name,
                                                      wasmtime_extern_kind_t kind) const {
   wasmtime_extern_t item;
-  const auto* of = reinterpret_cast<const wasmtime_instance_t*>(&instance);
+  const auto* of = reinterpret_cast<const wasmtime_instance_t*>(store.member(instance).instance.data());
   if (!wasmtime_instance_export_get(context, of, name.data(), name.size(), &item) || item.kind != kind) {
     return Status::internal("a prepared module without its '{}'", name);
   }
@@ -213,6 +213,11 @@ Status InstanceState::restore() {
       if (error != nullptr) return Status::internal("shrinking a memory: {}", error_message(*error));
     }
   }
+  return restore_values();
+}
+
+Status InstanceState::restore_values() {
+  Parts& parts = *parts_;
   size_t globals = parts.globals.size();
   if constexpr (kBreakReset == BreakReset::kDropFlag) globals -= parts.drop_flags;
   for (size_t i = kBreakReset == BreakReset::kGlobal ? 1 : 0; i < globals; i++) {

@@ -46,6 +46,8 @@ class InstanceState {
   // The steady case allocates nothing and asks the system for nothing.  After a failure the instance is to be
   // thrown away: kUnavailable: a table grew, and none can shrink; else what Slot::reset says.
   Status restore();
+  // The same without the memories.
+  Status restore_values();
 
   // The slots of its memories, in order.
   const std::vector<memory::Slot*>& slots() const;

@@ -46,9 +46,11 @@ wasmtime_error_t* new_memory(void* /*env*/, const wasm_memorytype_t* type, size_
   const uint64_t address_max = wasmtime_memorytype_is64(type) ? UINT64_MAX : kMemory32BytesMax;
   const uint64_t growth_max =
       std::min({uint64_t{maximum}, making.store->limits().memory_bytes_max, address_max});
-  const Result<memory::Slot*> slot = making.store->add_slot(shape_for(minimum, growth_max, reserved, guard),
-                                                            minimum, *making.plan, making.next);
-  making.next++;
+  const memory::SlotShape shape = shape_for(minimum, growth_max, reserved, guard);
+  const size_t index = making.next++;
+  const Result<memory::Slot*> slot = making.plan == nullptr
+                                         ? making.store->slot_again(shape, index)
+                                         : making.store->add_slot(shape, minimum, *making.plan, index);
   if (!slot.ok()) return to_wasmtime(slot.status());
   *made = {.env = slot.value(), .get_memory = get_memory, .grow_memory = grow_memory, .finalizer = nullptr};
   return nullptr;
@@ -71,6 +73,8 @@ void set_memory_creator(wasm_config_t* config, bool compact) {
 MakingMemories::MakingMemories(Store& store, const MemoryPlan& plan) {
   making = {.store = &store, .plan = &plan, .next = 0};
 }
+
+MakingMemories::MakingMemories(Store& store) { making = {.store = &store, .plan = nullptr, .next = 0}; }
 
 // A start function may instantiate further instances, on this thread, but only after all memories of its own
 // are there.

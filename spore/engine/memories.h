@@ -22,6 +22,8 @@ void set_memory_creator(wasm_config_t* config, bool compact);
 class MakingMemories {
  public:
   MakingMemories(Store& store, const MemoryPlan& plan);
+  // Those that the store has already, as they stand.
+  explicit MakingMemories(Store& store);
   ~MakingMemories();
   MakingMemories(const MakingMemories&) = delete;
   MakingMemories& operator=(const MakingMemories&) = delete;

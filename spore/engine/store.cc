@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <limits>
@@ -9,6 +10,7 @@
 #include "spore/base/utf8.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/host_call.h"
+#include "spore/engine/instance_state.h"
 #include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
@@ -18,8 +20,8 @@ namespace spore::engine {
 
 static_assert(sizeof(RawValue) == sizeof(wasmtime_val_raw_t));
 static_assert(offsetof(RawValue, f64) == offsetof(wasmtime_val_raw_t, f64));
-static_assert(sizeof(FunctionHandle) == sizeof(wasmtime_func_t));
-static_assert(sizeof(InstanceHandle) == sizeof(wasmtime_instance_t));
+static_assert(sizeof(std::array<uint64_t, 2>) == sizeof(wasmtime_func_t));
+static_assert(sizeof(std::array<uint64_t, 2>) == sizeof(wasmtime_instance_t));
 static_assert(sizeof(wasmtime_memory_t) <= sizeof(std::array<uint64_t, 3>));
 
 namespace {
@@ -27,8 +29,8 @@ namespace {
 constexpr std::string_view kMemoryExport = "memory";
 constexpr int64_t kInstancesMax = 1000;  // in one store: linked ones
 
-const wasmtime_instance_t& to_wasmtime(const InstanceHandle& instance) {
-  return *reinterpret_cast<const wasmtime_instance_t*>(&instance);
+const wasmtime_instance_t* to_wasmtime(const std::array<uint64_t, 2>& instance) {
+  return reinterpret_cast<const wasmtime_instance_t*>(instance.data());
 }
 
 // A memory as it stands now.
@@ -256,13 +258,18 @@ Store::Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* u
       first_deadline_ms_(limits.deadline_ms),
       counts_fuel_(engine->options().fuel),
       engine_(std::move(engine)),
-      handle_(wasmtime_store_new(engine_->handle(), this, nullptr)) {
+      handle_(make_handle(*engine_)) {
   context_ = wasmtime_store_context(handle_.get());
-  wasmtime_store_limiter(handle_.get(), to_signed(limits_.memory_bytes_max),
+}
+
+Store::Handle Store::make_handle(const Engine& engine) {
+  Handle handle(wasmtime_store_new(engine.handle(), this, nullptr));
+  wasmtime_store_limiter(handle.get(), to_signed(limits_.memory_bytes_max),
                          to_signed(limits_.table_elements_max), kInstancesMax, limits_.tables_max,
                          limits_.memories_max);
   // The first check of each call comes to on_epoch at once, and then at each tick: see ticker.h.
-  wasmtime_store_epoch_deadline_callback(handle_.get(), &Store::on_epoch, this, nullptr);
+  wasmtime_store_epoch_deadline_callback(handle.get(), &Store::on_epoch, this, nullptr);
+  return handle;
 }
 
 Store::~Store() = default;
@@ -289,7 +296,7 @@ Result<InstanceHandle> Store::instantiate(const std::shared_ptr<const Binding>& 
   }
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
-  return add_member(std::bit_cast<InstanceHandle>(instance), binding->code(), slots_begin);
+  return add_member(instance, binding->code(), slots_begin);
 }
 
 Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
@@ -308,8 +315,8 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
     wasmtime_extern_t item{};
     const auto from = std::ranges::find(linked, import.module, &Linked::name);
     if (from != linked.end()) {
-      if (!wasmtime_instance_export_get(context_, &to_wasmtime(from->instance), import.name.data(),
-                                        import.name.size(), &item)) {
+      if (!wasmtime_instance_export_get(context_, to_wasmtime(member(from->instance).instance),
+                                        import.name.data(), import.name.size(), &item)) {
         return Status::invalid_argument("unknown import: the instance '{}' does not export '{}'",
                                         printable(import.module), printable(import.name));
       }
@@ -332,7 +339,7 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
   }
   close(kCall);
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
-  return add_member(std::bit_cast<InstanceHandle>(instance), std::move(code), slots_begin);
+  return add_member(instance, std::move(code), slots_begin);
 }
 
 Result<memory::Slot*> Store::add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
@@ -347,51 +354,70 @@ Result<memory::Slot*> Store::add_slot(const memory::SlotShape& shape, size_t byt
   return slots_.back().get();
 }
 
-InstanceHandle Store::add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
+Result<memory::Slot*> Store::slot_again(const memory::SlotShape& shape, size_t index) const {
+  // An access may reach as far as the code was compiled for.
+  if (index >= slots_.size() || slots_[index]->capacity() < shape.capacity ||
+      slots_[index]->guard() < shape.guard) {
+    return Status::internal("a memory that does not fit its slot");
+  }
+  return slots_[index].get();
+}
+
+InstanceHandle Store::add_member(const wasmtime_instance& instance, std::shared_ptr<const CompiledCode> code,
                                  size_t slots_begin) {
-  Member member{.instance = instance,
+  members_.push_back(make_member(instance, std::move(code), slots_begin));
+  return {.number = static_cast<uint32_t>(members_.size() - 1)};
+}
+
+Store::Member Store::make_member(const wasmtime_instance& instance, std::shared_ptr<const CompiledCode> code,
+                                 size_t slots_begin) {
+  Member member{.instance = std::bit_cast<std::array<uint64_t, 2>>(instance),
                 .code = std::move(code),
                 .has_memory = false,
                 .memory = {},
                 .slots_begin = slots_begin,
-                .slots_end = slots_.size()};
+                .slots_end = slots_.size(),
+                .places = {}};
   wasmtime_extern_t item;
-  if (wasmtime_instance_export_get(context_, &to_wasmtime(instance), kMemoryExport.data(),
-                                   kMemoryExport.size(), &item) &&
+  if (wasmtime_instance_export_get(context_, &instance, kMemoryExport.data(), kMemoryExport.size(), &item) &&
       item.kind == WASMTIME_EXTERN_MEMORY) {
     member.has_memory = true;
     std::memcpy(member.memory.data(), &item.of.memory, sizeof item.of.memory);
   }
-  members_.push_back(std::move(member));
-  return instance;
-}
-
-const Store::Member& Store::member(const InstanceHandle& instance) const {
-  const auto found = std::ranges::find(
-      members_, instance.words, [](const Member& member) -> const auto& { return member.instance.words; });
-  SPORE_ASSERT(found != members_.end(), "an instance of another store");
-  return *found;
+  return member;
 }
 
 // --- looking into instances ---------------------------------------------------------------------------
 
 Result<RawFunction> Store::function(const InstanceHandle& instance, std::string_view name) {
-  const Member& owner = member(instance);
-  const CompiledCode::Export* found = owner.code->exported_function(name);
-  if (found == nullptr) {
+  SPORE_ASSERT(instance.number < members_.size(), "an instance of another store");
+  Member& owner = members_[instance.number];
+  const auto known = owner.places.find(name);
+  if (known != owner.places.end()) return RawFunction(*this, *known->second);
+  if (owner.code->exported_function(name) == nullptr) {
     return Status::not_found("no exported function '{}' (there are: {})", printable(name),
                              export_names(*owner.code, ExternKind::kFunction));
   }
+  auto place = std::make_unique<RawFunction::Place>();
+  place->use = uses_ == nullptr ? &not_counted_ : &uses_->of(name);
+  find(owner, name, *place);
+  return RawFunction(*this, *owner.places.emplace(name, std::move(place)).first->second);
+}
+
+// In the instance that the member is by now.
+void Store::find(const Member& member, std::string_view name, RawFunction::Place& place) {
   wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item)) {
-    return Status::internal("the export '{}' is in the module, but not in its instance", printable(name));
-  }
-  return RawFunction(*this, std::bit_cast<FunctionHandle>(item.of.func), found->type);
+  const CompiledCode::Export* exported = member.code->exported_function(name);
+  const bool found = exported != nullptr && wasmtime_instance_export_get(context_, to_wasmtime(member.instance),
+                                                                         name.data(), name.size(), &item);
+  SPORE_ASSERT(found, "an export is in the module, but not in its instance");
+  place.function = std::bit_cast<std::array<uint64_t, 2>>(item.of.func);
+  place.type = &exported->type;
 }
 
 Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::string_view name) {
   wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item) ||
+  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(), name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_GLOBAL) {
     return Status::not_found("no exported global '{}' (there are: {})", printable(name),
                              export_names(*member(instance).code, ExternKind::kGlobal));
@@ -445,7 +471,7 @@ void Store::touch_memories() {
 Result<GuestMemory> Store::memory(const InstanceHandle& instance, std::string_view name) {
   touch_memories();
   wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, &to_wasmtime(instance), name.data(), name.size(), &item) ||
+  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(), name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_MEMORY) {
     return Status::not_found("no exported memory '{}' (there are: {})", printable(name),
                              export_names(*member(instance).code, ExternKind::kMemory));
@@ -471,12 +497,16 @@ inline void Store::open(uint32_t what) {
 
 inline void Store::close(uint32_t what) { open_ -= what; }
 
-Store::Group::Group(Store& store) : store_(store) { store_.open(kGroup); }
+Store::Group::Group(Store& store) : store_(store) {
+  if (store_.stale() && store_.open_ == 0) [[unlikely]]
+    store_.follow();
+  store_.open(kGroup);
+}
 Store::Group::~Group() { store_.close(kGroup); }
 
 inline bool Store::may_enter() const {
   return plain_ && depth() < limits_.nesting_max && thread_fits(wasm_stack_bytes_) &&
-         thread_stack.low == stack_low_;
+         thread_stack.low == stack_low_ && !stale();
 }
 
 // All that may_enter() does not say yes to at once.
@@ -497,6 +527,7 @@ Status Store::enter() {
   }
   SPORE_TRY(check_thread(wasm_stack_bytes_));
   note_thread();
+  if (stale() && open_ == 0) follow();
   if (counts_fuel_) refuel();
   return {};
 }
@@ -511,15 +542,18 @@ void Store::refuel() {
   SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");
 }
 
-bool Store::try_call(const FunctionHandle& function, RawValue* values, size_t count) {
+bool Store::try_call(RawFunction::Place& function, RawValue* values, size_t count) {
   if (!may_enter() && !enter_or_fail()) [[unlikely]]
     return false;
   open(kCall);
+  const uint64_t begin = ticker_.now();
   wasm_trap_t* trap = nullptr;
-  wasmtime_error_t* error =
-      wasmtime_func_call_unchecked(context_, reinterpret_cast<const wasmtime_func_t*>(&function),
-                                   reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
+  wasmtime_error_t* error = wasmtime_func_call_unchecked(
+      context_, reinterpret_cast<const wasmtime_func_t*>(function.function.data()),
+      reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
   close(kCall);
+  function.use->calls.add();
+  function.use->ms.add(ticker_.now() - begin);
   if (error == nullptr && trap == nullptr) [[likely]]
     return true;
   return fail(error, trap);
@@ -553,7 +587,8 @@ wasmtime_error* Store::on_epoch(wasmtime_context* /*context*/, void* data, uint6
                                 uint8_t* kind) noexcept {
   Store& store = *static_cast<Store*>(data);
   Status status = store.ticker_.touch();
-  if (status.ok()) status = store.check_running();
+  // Between calls there is nothing to end: what instantiation itself runs is bounded.
+  if (status.ok() && !store.going_over_) status = store.check_running();
   if (status.ok()) {
     *delta = 1;
     *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
@@ -595,6 +630,132 @@ uint64_t Store::fuel_left() const {
   uint64_t fuel = 0;
   if (counts_fuel_) ErrorHandle(wasmtime_context_get_fuel(context_, &fuel)).reset();
   return fuel;
+}
+
+// --- going over to other code -------------------------------------------------------------------------
+
+constinit const std::atomic<uint32_t> Store::kNoSteps{0};
+
+void Store::count_in(std::shared_ptr<LiveBinding> live) {
+  uses_ = std::make_unique<LiveBinding::Uses>(std::move(live));
+}
+
+void Store::go_along(std::shared_ptr<const wasm::PreparedModule> prepared) {
+  SPORE_ASSERT(uses_ != nullptr, "a store goes along with code that it is counted in");
+  prepared_ = std::move(prepared);
+  steps_ = &uses_->live().step();
+  step_ = steps_->load(std::memory_order_acquire);
+  if (uses_->live().best()->code() != members_.front().code) step_--;  // better came while it was made
+}
+
+// Whatever comes of it, it is not tried again before there is still better code.
+[[gnu::cold]] void Store::follow() {
+  if (retired_ || parked_) return;
+  step_ = steps_->load(std::memory_order_acquire);
+  const std::shared_ptr<const Binding> best = uses_->live().best();
+  if (best->code() == members_.front().code) return;
+  const Status status = hand_over(best, *prepared_);
+  if (!status.ok()) uses_->live().count_refusal(status.message());
+}
+
+namespace {
+
+bool passes_references(const FuncType& type) {
+  const auto is_reference = [](ValType value) {
+    return value == ValType::kFuncRef || value == ValType::kOtherRef;
+  };
+  return std::ranges::any_of(type.params, is_reference) || std::ranges::any_of(type.results, is_reference);
+}
+
+}  // namespace
+
+// Nothing of the old instance may be in anybody's hands but what hand_over() knows of.
+Status Store::may_hand_over(const wasm::PreparedModule& prepared) const {
+  if (open_ != 0) return Status::unavailable("a call is running");
+  if (retired_) return Status::unavailable("the instance is retired");
+  if (!alone() || members_.size() != 1) return Status::unavailable("other instances are linked to it");
+  if (prepared.reset() != wasm::ResetMode::kInPlace) {
+    return Status::unavailable("not all of its state can be held: {}", prepared.reset_reasons.front());
+  }
+  // Instantiation would write that over the memory that is in use.
+  if (!prepared.not_lifted.empty()) {
+    return Status::unavailable("its data could not be lifted: {}", prepared.not_lifted);
+  }
+  const Member& member = members_.front();
+  for (const auto& [name, place] : member.places) {
+    if (passes_references(*place->type)) return Status::unavailable("'{}' passes references", name);
+  }
+  for (const CompiledCode::Import& import : member.code->imports()) {
+    if (import.kind == ExternKind::kFunction && passes_references(import.type)) {
+      return Status::unavailable("the import '{}' passes references", printable(import.name));
+    }
+  }
+  return {};
+}
+
+Status Store::hand_over(const std::shared_ptr<const Binding>& binding, const wasm::PreparedModule& prepared) {
+  const auto begin = std::chrono::steady_clock::now();
+  SPORE_TRY(may_hand_over(prepared));
+  const EngineOptions& now = engine_->options();
+  const EngineOptions& then = binding->code()->engine().options();
+  SPORE_ASSERT(now.fuel == then.fuel && now.wasm_stack_bytes == then.wasm_stack_bytes &&
+                   now.compact_memories == then.compact_memories &&
+                   &engine_->ticker() == &binding->code()->engine().ticker(),
+               "code of an engine that differs in more than its tier");
+  const InstanceHandle instance{};
+  const InstanceState state = SPORE_TRY(InstanceState::create(*this, instance, prepared));
+  const StateValues values = SPORE_TRY(state.read());
+
+  // A store of its own, with an instance over the same slots.  No code of the guest runs: what would, and what
+  // would write to memory, was lifted.
+  Handle other = make_handle(binding->code()->engine());
+  wasmtime_instance_t made;
+  wasm_trap_t* trap = nullptr;
+  wasmtime_error_t* error = nullptr;
+  {
+    const MakingMemories again(*this);
+    going_over_ = true;
+    error = wasmtime_instance_pre_instantiate(binding->handle(), wasmtime_store_context(other.get()), &made,
+                                              &trap);
+    going_over_ = false;
+  }
+  if (error != nullptr || trap != nullptr) {
+    const ErrorHandle error_guard(error);
+    const TrapHandle trap_guard(trap);
+    return Status::unavailable("instantiating the other code: {}",
+                               error == nullptr ? "it trapped" : error_message(*error));
+  }
+  wasmtime_context_t* const before = std::exchange(context_, wasmtime_store_context(other.get()));
+  Member member = make_member(made, binding->code(), members_.front().slots_begin);
+  std::swap(members_.front(), member);
+  const Status status = take_over(instance, prepared, values);
+  if (!status.ok()) {
+    context_ = before;
+    std::swap(members_.front(), member);
+    return Status::unavailable("{}", status.message());
+  }
+  std::swap(handle_, other);
+  for (auto& [name, place] : member.places) find(members_.front(), name, *place);
+  members_.front().places = std::move(member.places);
+  other.reset();  // before what it calls into
+  kept_.assign(1, binding);
+  engine_ = binding->code()->engine().shared_from_this();
+  if (uses_ != nullptr) {
+    uses_->live().count_hand_over(
+        static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count()));
+  }
+  return {};
+}
+
+Status Store::take_over(const InstanceHandle& instance, const wasm::PreparedModule& prepared,
+                        const StateValues& values) {
+  InstanceState state = SPORE_TRY(InstanceState::create(*this, instance, prepared));
+  SPORE_TRY(state.keep(values));
+  SPORE_TRY(state.restore_values());
+  if (!counts_fuel_) return {};
+  const ErrorHandle error(wasmtime_context_set_fuel(context_, values.fuel));
+  SPORE_ASSERT(error == nullptr, "an engine with fuel takes fuel");
+  return {};
 }
 
 // --- failures -----------------------------------------------------------------------------------------

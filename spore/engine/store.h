@@ -2,8 +2,10 @@
 
 // Instances and calls: limits, deadlines, cancelling, traps.
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,11 +19,14 @@
 #include "spore/engine/engine.h"
 #include "spore/engine/guest_memory.h"
 #include "spore/engine/limits.h"
+#include "spore/engine/live_binding.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/trap.h"
 #include "spore/engine/types.h"
 #include "spore/memory/slot_pool.h"
+#include "spore/wasm/prepare.h"
 
+struct wasmtime_instance;
 struct wasmtime_store;
 struct wasmtime_context;
 struct wasmtime_error;
@@ -31,6 +36,7 @@ namespace spore::engine {
 
 class Store;
 class Ticker;
+struct StateValues;
 
 // What the memories of a new instance are.
 struct MemoryPlan {
@@ -91,23 +97,31 @@ class Caller {
   void* caller_;  // Wasmtime's caller object
 };
 
-// A function of an instance, resolved.  Must not outlive its Store.
+// A function of an instance, resolved.  Must not outlive its Store.  Stays good when the instance goes over to
+// other code.
 class RawFunction {
  public:
-  RawFunction(Store& store, const FunctionHandle& handle, const FuncType& type)
-      : store_(&store), handle_(handle), type_(&type) {}
-
-  const FuncType& type() const { return *type_; }
+  const FuncType& type() const;
   // `values` has room for the larger of arguments and results; the types are not checked.
   Status call_unchecked(RawValue* values, size_t count) const;
   // The same for callers that count nanoseconds: false, and store().take_failure() says why.
   bool try_call_unchecked(RawValue* values, size_t count) const;
 
  private:
+  friend class Store;
+  // Where the store keeps what it found.
+  struct Place {
+    std::array<uint64_t, 2> function{};  // wasmtime_func_t
+    FunctionUse* use = nullptr;
+    const FuncType* type = nullptr;
+  };
+  RawFunction(Store& store, Place& place) : store_(&store), place_(&place) {}
+
   Store* store_;
-  FunctionHandle handle_;
-  const FuncType* type_;
+  Place* place_;
 };
+
+inline const FuncType& RawFunction::type() const { return *place_->type; }
 
 // One or more instances that share limits and fate.  Bound to one thread at a time: it may move between
 // threads, but never be used by two at once.  Only its Canceller is thread-safe.
@@ -160,9 +174,25 @@ class Store {
   Status charge_log(uint64_t bytes);
   Status charge_io(uint64_t bytes);
 
+  // Counts its calls from now on, for who decides what code a module deserves.  Before functions are looked up.
+  void count_in(std::shared_ptr<LiveBinding> live);
+  // Has the one instance go over to what is best by now of the code it is counted in, and to any better that
+  // comes, between two calls: functions, cancellers and addresses stay good.  `prepared`: what the instance was
+  // made of.  After this nobody may keep an InstanceState of it.
+  void go_along(std::shared_ptr<const wasm::PreparedModule> prepared);
+  // Goes over to `binding`, code of the same prepared module, with all its state; no byte of memory moves.  For
+  // those who do not go_along().  After a failure all is as it was, but for what is retired: kUnavailable: a call
+  // is open, several instances are linked, or not all state can be held (see ResetMode), or a table holds a
+  // function that has no number.
+  Status hand_over(const std::shared_ptr<const Binding>& binding, const wasm::PreparedModule& prepared);
+  // What the instance runs.
+  const std::shared_ptr<const CompiledCode>& code(const InstanceHandle& instance) const {
+    return member(instance).code;
+  }
+
   // The call itself.  `values` holds the arguments, then the results.  A bool and not a Status: returning
   // an object that needs a destructor costs as much as all checks of a call together.
-  bool try_call(const FunctionHandle& function, RawValue* values, size_t count);
+  bool try_call(RawFunction::Place& function, RawValue* values, size_t count);
   // Why the last try_call() gave false.
   Status take_failure() { return std::exchange(failure_, Status()); }
 
@@ -210,22 +240,27 @@ class Store {
   // For the engine's own callback: a slot for the memory that comes next.
   Result<memory::Slot*> add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
                                  size_t index);
+  // Likewise: the one that the same memory has had.
+  Result<memory::Slot*> slot_again(const memory::SlotShape& shape, size_t index) const;
 
  private:
   friend class Caller;
   friend class InstanceState;
   friend struct HostCall;
   struct Member {
-    InstanceHandle instance;
+    std::array<uint64_t, 2> instance;  // wasmtime_instance_t
     std::shared_ptr<const CompiledCode> code;
     bool has_memory;
     std::array<uint64_t, 3> memory;  // wasmtime_memory_t
     size_t slots_begin;              // of its own memories, in slots_
     size_t slots_end;
+    // Functions that were looked up.
+    std::map<std::string, std::unique_ptr<RawFunction::Place>, std::less<>> places;
   };
 
   Store(std::shared_ptr<const Engine> engine, const Limits& limits, void* user_data);
 
+  static constinit const std::atomic<uint32_t> kNoSteps;  // of a store that does not go along
   // open_ counts guest calls in its low half and groups in its high half.
   static constexpr uint32_t kCall = 1;
   static constexpr uint32_t kGroup = 1 << 16;
@@ -243,9 +278,20 @@ class Store {
   Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
   Status describe_trap(wasm_trap_t* trap);
   Status describe_error(wasmtime_error* error);
-  InstanceHandle add_member(const InstanceHandle& instance, std::shared_ptr<const CompiledCode> code,
+  InstanceHandle add_member(const wasmtime_instance& instance, std::shared_ptr<const CompiledCode> code,
                             size_t slots_begin);
-  const Member& member(const InstanceHandle& instance) const;
+  Member make_member(const wasmtime_instance& instance, std::shared_ptr<const CompiledCode> code,
+                     size_t slots_begin);
+  void find(const Member& member, std::string_view name, RawFunction::Place& place);
+  Status may_hand_over(const wasm::PreparedModule& prepared) const;
+  Status take_over(const InstanceHandle& instance, const wasm::PreparedModule& prepared,
+                   const StateValues& values);
+  bool stale() const { return step_ != steps_->load(std::memory_order_relaxed); }
+  const Member& member(const InstanceHandle& instance) const {
+    SPORE_ASSERT(instance.number < members_.size(), "an instance of another store");
+    return members_[instance.number];
+  }
+  void follow();
   GuestMemory member_memory(const Member& member);
   void touch_memories();
   void note_thread();
@@ -257,12 +303,16 @@ class Store {
   struct DeleteStore {
     void operator()(wasmtime_store* store) const noexcept;
   };
+  using Handle = std::unique_ptr<wasmtime_store, DeleteStore>;
+  Handle make_handle(const Engine& engine);
 
   // Read by each call.
   wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
   uint64_t deadline_tick_ = 0;
   uint32_t open_ = 0;
   bool plain_ = true;  // neither retired, parked nor counting fuel: nothing but the usual checks
+  uint32_t step_ = 0;  // of the code that it goes along with, when that was last looked at
+  const std::atomic<uint32_t>* steps_ = &kNoSteps;
   size_t wasm_stack_bytes_ = 0;
   // Of the thread that used it last: its memories' fault counters are of one thread.
   uintptr_t stack_low_ = 0;
@@ -282,6 +332,7 @@ class Store {
   bool retired_ = false;
   bool trapped_ = false;
   bool parked_ = false;
+  bool going_over_ = false;
   uint64_t first_deadline_ms_;
   bool exited_ = false;  // retired by its own wish
   bool counts_fuel_ = false;
@@ -289,9 +340,12 @@ class Store {
   Status pending_;  // why a callback of ours stopped the guest
   std::vector<Member> members_;
   std::vector<std::shared_ptr<const void>> kept_;  // all that code of this store may call into
+  std::unique_ptr<LiveBinding::Uses> uses_;  // null: nobody counts
+  FunctionUse not_counted_;
+  std::shared_ptr<const wasm::PreparedModule> prepared_;  // null: it does not go along
   std::shared_ptr<const Engine> engine_;
   std::vector<memory::SlotPool::Handle> slots_;          // of all memories made here; outlive them
-  std::unique_ptr<wasmtime_store, DeleteStore> handle_;  // goes first: its finalizers use the rest
+  Handle handle_;                                        // goes first: its finalizers use the rest
 };
 
 inline Status Caller::charge_copy(uint64_t bytes) { return store_.charge_copy(bytes); }
@@ -300,11 +354,11 @@ inline Status Caller::charge_io(uint64_t bytes) { return store_.charge_io(bytes)
 inline void* Caller::system() const { return store_.system_.get(); }
 
 inline bool RawFunction::try_call_unchecked(RawValue* values, size_t count) const {
-  return store_->try_call(handle_, values, count);
+  return store_->try_call(*place_, values, count);
 }
 
 inline Status RawFunction::call_unchecked(RawValue* values, size_t count) const {
-  if (store_->try_call(handle_, values, count)) [[likely]]
+  if (store_->try_call(*place_, values, count)) [[likely]]
     return {};
   return store_->take_failure();
 }

@@ -42,13 +42,10 @@ struct GuestPtr {
   uint64_t address = 0;
 };
 
-// A function of one store, as the engine numbers it.
-struct FunctionHandle {
-  std::array<uint64_t, 2> words{};
-};
-// An instance of one store.
+// An instance of one store, by the number that the store gave it.  It stays the same when the instance goes
+// over to other code.
 struct InstanceHandle {
-  std::array<uint64_t, 2> words{};
+  uint32_t number = 0;
 };
 
 }  // namespace spore::engine

@@ -27,12 +27,11 @@ Status check_name(std::string_view name) {
 Result<Instance> Instance::create(const std::shared_ptr<const engine::Binding>& binding,
                                   const engine::Limits& limits, void* user_data, std::unique_ptr<Wasi> wasi,
                                   const engine::MemoryPlan& plan) {
-  std::shared_ptr<const engine::CompiledCode> code = binding->code();
-  std::shared_ptr<const engine::Engine> engine = code->engine().shared_from_this();
+  std::shared_ptr<const engine::Engine> engine = binding->code()->engine().shared_from_this();
   std::shared_ptr<Store> store = SPORE_TRY(Store::create(std::move(engine), limits, user_data));
   store->set_system(std::move(wasi));
   const engine::InstanceHandle handle = SPORE_TRY(store->instantiate(binding, plan));
-  return Instance(std::move(store), handle, std::move(code));
+  return Instance(std::move(store), handle);
 }
 
 Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledCode> code,
@@ -46,12 +45,13 @@ Result<Instance> Instance::create_linked(std::shared_ptr<const engine::CompiledC
     }
     linked.push_back({other.name, other.instance->handle_});
   }
-  const engine::InstanceHandle handle = SPORE_TRY(first.store_->instantiate_linked(code, functions, linked));
-  return Instance(first.store_, handle, std::move(code));
+  const engine::InstanceHandle handle =
+      SPORE_TRY(first.store_->instantiate_linked(std::move(code), functions, linked));
+  return Instance(first.store_, handle);
 }
 
 Status Instance::initialize() {
-  const engine::CompiledCode::Export* exported = code_->exported_function(kInitialize);
+  const engine::CompiledCode::Export* exported = code().exported_function(kInitialize);
   if (exported == nullptr || exported->type != engine::FuncType()) return {};
   const Function<void()> initialize = SPORE_TRY(function<void()>(kInitialize));
   return initialize().with_context(kInitialize);

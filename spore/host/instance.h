@@ -68,25 +68,29 @@ class Instance {
   Status write_bytes(engine::GuestPtr pointer, std::span<const std::byte> bytes);
   Status write_string(engine::GuestPtr pointer, std::string_view text);
 
-  const engine::CompiledCode& code() const { return *code_; }
+  // What it runs; another one once it went over to better code.
+  const engine::CompiledCode& code() const { return *store_->code(handle_); }
   const engine::Limits& limits() const { return store_->limits(); }
   Status set_deadline_ms(uint64_t deadline_ms) { return store_->set_deadline_ms(deadline_ms); }
   engine::Canceller canceller() const { return store_->canceller(); }
+  // See engine::Store::hand_over.
+  Status hand_over(const std::shared_ptr<const engine::Binding>& binding,
+                   const wasm::PreparedModule& prepared) {
+    return store_->hand_over(binding, prepared);
+  }
   bool retired() const { return store_->retired(); }
   uint64_t fuel_left() const { return store_->fuel_left(); }
   engine::Store& store() const { return *store_; }
   const engine::InstanceHandle& handle() const { return handle_; }
 
  private:
-  Instance(std::shared_ptr<engine::Store> store, const engine::InstanceHandle& handle,
-           std::shared_ptr<const engine::CompiledCode> code)
-      : store_(std::move(store)), handle_(handle), code_(std::move(code)) {}
+  Instance(std::shared_ptr<engine::Store> store, const engine::InstanceHandle& handle)
+      : store_(std::move(store)), handle_(handle) {}
 
   // Shared, against the habit, by linked instances: their memories and tables live in one store, and the
   // last of them frees it.
   std::shared_ptr<engine::Store> store_;
   engine::InstanceHandle handle_;
-  std::shared_ptr<const engine::CompiledCode> code_;
 };
 
 }  // namespace spore::host

@@ -87,6 +87,7 @@ class Slot {
   std::byte* base() const { return base_; }
   size_t bytes() const { return bytes_; }
   size_t capacity() const { return shape_.capacity; }
+  size_t guard() const { return shape_.guard; }
   const SlotShape& shape() const { return shape_; }
 
   // kLimitExceeded: beyond the capacity, or the system has no more.

@@ -189,7 +189,8 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   if (engine::check_imports(*module->code_, *module->functions_).ok()) {
     module->blueprint_ = std::make_shared<const cell::Blueprint>(
         cell::Blueprint{.name = module->name_,
-                        .binding = SPORE_TRY(engine::Binding::create(module->code_, module->functions_)),
+                        .code = std::make_shared<engine::LiveBinding>(
+                            SPORE_TRY(engine::Binding::create(module->code_, module->functions_))),
                         .prepared = module->prepared_,
                         .limits = module->limits_,
                         .wasi = module->wasi_});
