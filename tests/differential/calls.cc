@@ -91,9 +91,8 @@ Outcome outcome_of(const Status& status, const std::vector<int32_t>& log) {
   return outcome;
 }
 
-Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_t>& log) {
+Outcome run(const Call& call, const engine::RawFunction& function, std::vector<int32_t>& log) {
   log.clear();
-  const engine::RawFunction function = instance.raw_function(call.function).value();
   std::vector<RawValue> values = call.args;
   values.resize(std::max(call.type.params.size(), call.type.results.size()));
   const Status status = function.call_unchecked(values.data(), values.size());
@@ -104,6 +103,10 @@ Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_
     outcome.results.push_back(bits_of(call.type.results[i], values[i]));
   }
   return outcome;
+}
+
+Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_t>& log) {
+  return run(call, instance.raw_function(call.function).value(), log);
 }
 
 std::string text(const Call& call) {

@@ -44,6 +44,7 @@ Outcome::Bits bits_of(engine::ValType type, const engine::RawValue& value);
 // What a call gave or why it gave nothing.
 Outcome outcome_of(const Status& status, const std::vector<int32_t>& log);
 // `log`: where the host function leaves what it is told.
+Outcome run(const Call& call, const engine::RawFunction& function, std::vector<int32_t>& log);
 Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_t>& log);
 
 // "f3(0x1, 0x2)", "trap (unreachable), logged 5 7".

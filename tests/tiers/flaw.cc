@@ -36,8 +36,9 @@ void put_one_back_in_any(const Rows& before, Rows& after) {
 
 std::optional<Flaw> flaw_of(std::string_view name) {
   constexpr std::pair<std::string_view, Flaw> kNames[] = {
-      {"none", Flaw::kNone},     {"nan", Flaw::kNan},       {"trap", Flaw::kTrap},      {"byte", Flaw::kByte},
-      {"length", Flaw::kLength}, {"global", Flaw::kGlobal}, {"element", Flaw::kElement}};
+      {"none", Flaw::kNone},       {"nan", Flaw::kNan},       {"trap", Flaw::kTrap},
+      {"byte", Flaw::kByte},       {"length", Flaw::kLength}, {"global", Flaw::kGlobal},
+      {"element", Flaw::kElement}, {"state", Flaw::kState}};
   const auto* const found = std::ranges::find(kNames, name, &std::pair<std::string_view, Flaw>::first);
   if (found == std::end(kNames)) return std::nullopt;
   return found->second;
@@ -67,7 +68,8 @@ void spoil(Flaw flaw, const State& before, State& after) {
   switch (flaw) {
     case Flaw::kNone:
     case Flaw::kNan:
-    case Flaw::kTrap: break;
+    case Flaw::kTrap:
+    case Flaw::kState: break;
     case Flaw::kByte: put_one_back_in_any(before.memories, after.memories); break;
     case Flaw::kLength:
       for (size_t i = 0; i < before.memories.size(); i++) after.memories[i].resize(before.memories[i].size());

@@ -13,12 +13,14 @@ namespace spore::tiers_test {
 
 enum class Flaw : uint8_t {
   kNone,
+  // Of the optimised tier.
   kNan,      // one bit of a NaN among the results is another
   kTrap,     // another kind of trap
   kByte,     // a byte that a call wrote is not written
   kLength,   // a memory that a call grew did not grow
   kGlobal,   // a global that a call set is not set
   kElement,  // an element of a table that a call set is not set
+  kState,    // of the hand-over: all state is as at the start
 };
 
 std::optional<Flaw> flaw_of(std::string_view name);  // "nan", "trap"...

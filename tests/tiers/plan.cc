@@ -1,5 +1,6 @@
 #include "tests/tiers/plan.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -86,6 +87,7 @@ void draw_edges(ValType type, RawValue& value, Random& random) {
 Plan make_plan(const std::vector<engine::CompiledCode::Export>& functions, Random& random) {
   Plan plan;
   plan.calls = differential::draw_calls(functions, random.between(kCallsMin, kCallsMax), random);
+  plan.hand_over_at = random.between(1, plan.calls.size() - 1);
   for (Call& call : plan.calls) {
     for (size_t i = 0; i < call.args.size(); i++) {
       if (random.chance(2, 3)) draw_edges(call.type.params[i], call.args[i], random);
@@ -99,10 +101,17 @@ std::vector<Plan> smaller_plans(const Plan& plan) {
   for (size_t i = 0; i < plan.calls.size(); i++) {
     Plan& smaller = plans.emplace_back(plan);
     smaller.calls.erase(smaller.calls.begin() + static_cast<std::ptrdiff_t>(i));
+    if (i < plan.hand_over_at) smaller.hand_over_at--;
   }
   return plans;
 }
 
-std::string text(const Plan& plan) { return fmt::format("  called: {}\n", differential::text(plan.calls)); }
+std::string text(const Plan& plan) {
+  const auto middle =
+      plan.calls.begin() + static_cast<std::ptrdiff_t>(std::min(plan.hand_over_at, plan.calls.size()));
+  return fmt::format("  called: {}\n  then, after the hand-over: {}\n",
+                     differential::text(std::vector<Call>(plan.calls.begin(), middle)),
+                     differential::text(std::vector<Call>(middle, plan.calls.end())));
+}
 
 }  // namespace spore::tiers_test

@@ -13,6 +13,8 @@ namespace spore::tiers_test {
 
 struct Plan {
   std::vector<differential::Call> calls;
+  // Before this call the instance that is to be handed over gets its other code; never, if there is none.
+  size_t hand_over_at = 0;
 };
 
 // `functions` is not empty.  Arguments are often floats at which something changes, NaNs among them.

@@ -1,6 +1,7 @@
 #include "tests/tiers/tiers_check.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -10,7 +11,7 @@
 #include "tests/differential/shares.h"
 #include "tests/differential/shrink.h"
 #include "tests/differential/state.h"
-#include "tests/differential/world.h"
+#include "tests/tiers/plan.h"
 
 namespace spore::tiers_test {
 
@@ -21,60 +22,19 @@ using differential::Outcome;
 using differential::Share;
 using differential::State;
 using differential::StateReader;
+using engine::LiveBinding;
 using engine::Tier;
 using engine::TrapKind;
 using engine::ValType;
 using host::Instance;
 
-// A Runtime, and what its guests tell the host.
-struct TiersCheck::World {
-  std::vector<int32_t> logged;
-  std::unique_ptr<runtime::Runtime> runtime;
-};
-
 namespace {
 
-// Guests come to an end by themselves: this is for a machine that does something else.
-constexpr uint64_t kDeadlineMs = 1000;
 constexpr uint8_t kCompactShare = 64;  // of 256
 
-// A module in both tiers, for as long as it lives.
-class LoadedGuest {
- public:
-  // kUnsupported: the baseline compiler cannot take it.  `runtime` outlives it.
-  static Result<LoadedGuest> create(runtime::Runtime& runtime, const Guest& guest) {
-    runtime::ModuleOptions options;
-    if (guest.generator == Generator::kWasi) options.wasi = differential::wasi_config();
-    LoadedGuest loaded(runtime);
-    for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
-      options.tier = tier;
-      loaded.modules_.push_back(SPORE_TRY(runtime.load_module(engine::tier_name(tier), guest.wasm, options)));
-    }
-    return loaded;
-  }
-  LoadedGuest(LoadedGuest&&) = default;
-  ~LoadedGuest() {
-    for (const auto& module : modules_) {
-      SPORE_ASSERT(runtime_->unload_module(module->name()).ok(), "the module is gone");
-    }
-  }
-
-  Result<Instance> instantiate(Tier tier) const { return runtime_->instantiate(module(tier)); }
-  const runtime::Module& module(Tier tier) const { return *modules_[tier == Tier::kBaseline ? 0 : 1]; }
-  std::shared_ptr<const wasm::PreparedModule> prepared() const {
-    return {modules_.front(), modules_.front()->prepared()};
-  }
-
- private:
-  explicit LoadedGuest(runtime::Runtime& runtime) : runtime_(&runtime) {}
-
-  runtime::Runtime* runtime_;
-  std::vector<std::shared_ptr<const runtime::Module>> modules_;
-};
-
-std::vector<engine::CompiledCode::Export> functions_worth_calling(const LoadedGuest& loaded,
+std::vector<engine::CompiledCode::Export> functions_worth_calling(const Subject& subject,
                                                                   const Guest& guest) {
-  auto functions = differential::functions_of(loaded.module(Tier::kBaseline).code());
+  auto functions = differential::functions_of(*subject.binding(Tier::kBaseline)->code());
   // The leaves of a steered module give a constant each.
   std::erase_if(functions, [&](const engine::CompiledCode::Export& function) {
     return guest.generator == Generator::kSteered && function.type.params.size() < 2 &&
@@ -95,65 +55,130 @@ uint64_t* ending(const Outcome& outcome, Statistics& statistics) {
   }
 }
 
+// One way to run a module: an instance of the code that is best at the time, and functions of it, each looked
+// up once.
+class Way {
+ public:
+  Way(std::string_view name, const Subject& subject, Tier tier)
+      : name_(name),
+        live_(std::make_shared<LiveBinding>(subject.binding(tier))),
+        instance_(subject.instantiate(live_)) {}
+
+  std::string_view name() const { return name_; }
+  const Status& start() const { return instance_.status(); }
+  const Instance& instance() const { return instance_.value(); }
+  Tier tier() const { return instance().code().engine().options().tier; }
+
+  Outcome call(const Call& call, std::vector<int32_t>& log) {
+    auto found = functions_.find(call.function);
+    if (found == functions_.end()) {
+      found = functions_.emplace(call.function, instance().raw_function(call.function).value()).first;
+    }
+    return differential::run(call, found->second, log);
+  }
+
+  // With the next call.
+  void hand_over(const std::shared_ptr<const engine::Binding>& binding) { live_->improve(binding); }
+
+  // Why it was not done.
+  std::string refusal() const { return live_->hand_overs().last_refusal; }
+
+  // As it was read last.
+  State& state() { return state_; }
+  const State& state() const { return state_; }
+
+ private:
+  std::string_view name_;
+  std::shared_ptr<LiveBinding> live_;
+  Result<Instance> instance_;
+  std::map<std::string, engine::RawFunction> functions_;
+  State state_;
+};
+
 // One way through a plan.
 class Trial {
  public:
-  Trial(const LoadedGuest& guest, const Guest& made, Flaw flaw, std::vector<int32_t>& log,
+  Trial(const Subject& subject, const Guest& guest, Flaw flaw, std::vector<int32_t>& log,
         Statistics& statistics)
-      : guest_(guest),
-        may_fail_to_start_(made.generator == Generator::kAny),
+      : subject_(subject),
+        may_fail_to_start_(guest.generator == Generator::kAny),
         flaw_(flaw),
         log_(log),
         statistics_(statistics),
-        reader_(guest.prepared(), made.counter_global) {}
+        reader_(subject.prepared(), guest.counter_global) {}
 
   // What was different, if anything was.
   std::optional<std::string> run(const Plan& plan) {
     std::string text = begin();
-    if (!text.empty()) return text;
-    if (ways_.empty()) return std::nullopt;
-    statistics_.modules++;
-    const bool has_vectors = (guest_.module(Tier::kBaseline).facts().proposals & wasm::kSimd) != 0;
-    statistics_.vector_modules += has_vectors ? 1 : 0;
-    text = compare_states("at its start");
-    for (const Call& call : plan.calls) {
-      if (!text.empty()) break;
-      if (ways_.front().instance.retired()) break;
-      text = compare(call);
-      if (ended_) break;
-    }
+    if (text.empty() && !over_) text = call_all(plan);
     return text.empty() ? std::nullopt : std::optional(std::move(text));
   }
 
  private:
-  // One way to run a module.
-  struct Way {
-    std::string_view name;
-    Instance instance;
-    State state;
-  };
+  // The first is what the others are compared with; the second has the flaw.
+  static constexpr size_t kFlawed = 1;
+  static constexpr size_t kHandedOver = 2;
 
-  // Makes the instances of all ways; none, if there is nothing to compare.  What was different.
+  // What was different.  Over, if there is nothing to be called.
   std::string begin() {
+    std::vector<Outcome> starts;
+    const auto add = [&](std::string_view name, Tier tier) {
+      log_.clear();
+      ways_.push_back(std::make_unique<Way>(name, subject_, tier));
+      starts.push_back(differential::outcome_of(ways_.back()->start(), log_));
+    };
     add("baseline", Tier::kBaseline);
     add("optimised", Tier::kOptimised);
-    const Outcome& expected = starts_.front();
-    if (ends(starts_)) return {};
-    for (const Outcome& found : starts_) {
-      if (found != expected) return unlike("instantiation", found, expected);
-    }
-    if (expected.code != Code::kOk) {
-      if (!may_fail_to_start_) return fmt::format("no instance: {}", text(expected));
+    add("handed over", Tier::kBaseline);
+    if (ends(starts)) return {};
+    std::string text = difference("its start", starts);
+    if (!text.empty()) return text;
+    if (starts.front().code != Code::kOk) {
+      if (!may_fail_to_start_) return fmt::format("no instance: {}", differential::text(starts.front()));
       statistics_.not_instances++;
+      over_ = true;
+      return {};
+    }
+    statistics_.modules++;
+    const bool has_vectors = (subject_.prepared()->facts.proposals & wasm::kSimd) != 0;
+    statistics_.vector_modules += has_vectors ? 1 : 0;
+    read_states();
+    return difference_of_states("at its start");
+  }
+
+  std::string call_all(const Plan& plan) {
+    for (size_t i = 0; i < plan.calls.size() && !ways_.front()->instance().retired(); i++) {
+      if (i == plan.hand_over_at) hand_over();
+      std::string text = compare(plan.calls[i]);
+      if (text.empty() && !over_ && i == plan.hand_over_at) text = count_hand_over();
+      if (!text.empty() || over_) return text;
     }
     return {};
   }
 
-  void add(std::string_view name, Tier tier) {
-    log_.clear();
-    Result<Instance> instance = guest_.instantiate(tier);
-    starts_.push_back(differential::outcome_of(instance.status(), log_));
-    if (instance.ok()) ways_.push_back({.name = name, .instance = std::move(instance).value(), .state = {}});
+  void hand_over() {
+    std::unique_ptr<Way>& way = ways_[kHandedOver];
+    if (flaw_ == Flaw::kState) {
+      way = std::make_unique<Way>(way->name(), subject_, Tier::kOptimised);
+    } else {
+      way->hand_over(subject_.binding(Tier::kOptimised));
+    }
+  }
+
+  // Where it may be refused is written down here once more: a hand-over that is never done is none.
+  std::string count_hand_over() {
+    const Way& way = *ways_[kHandedOver];
+    if (way.tier() == Tier::kOptimised) {
+      statistics_.handed_over++;
+      return {};
+    }
+    statistics_.not_handed_over++;
+    const wasm::PreparedModule& prepared = *subject_.prepared();
+    if (prepared.reset() != wasm::ResetMode::kInPlace || !prepared.not_lifted.empty()) return {};
+    const std::string refusal = way.refusal();
+    if (refusal.find("passes references") != std::string::npos) return {};
+    if (refusal.find("is not among those of its module") != std::string::npos) return {};
+    return fmt::format("not handed over: {}", refusal);
   }
 
   // Counts what is no difference.
@@ -162,58 +187,59 @@ class Trial {
       uint64_t* const counter = ending(outcome, statistics_);
       if (counter == nullptr) continue;
       ++*counter;
-      ended_ = true;
-      ways_.clear();
+      over_ = true;
       return true;
     }
     return false;
   }
 
-  static std::string unlike(std::string_view what, const Outcome& found, const Outcome& expected) {
-    return fmt::format("{}: {}; {} is expected", what, text(found), text(expected));
-  }
-
   // What a call gives in each way, and what it leaves.
   std::string compare(const Call& call) {
     std::vector<Outcome> outcomes;
-    for (Way& way : ways_) outcomes.push_back(differential::run(call, way.instance, log_));
+    for (const auto& way : ways_) outcomes.push_back(way->call(call, log_));
     if (ends(outcomes)) return {};
-    spoil(flaw_, call.type, outcomes.back());
-    for (size_t i = 1; i < outcomes.size(); i++) {
-      if (outcomes[i] == outcomes[0]) continue;
-      return fmt::format("{}: {}", ways_[i].name, unlike(text(call), outcomes[i], outcomes[0]));
-    }
-    std::swap(before_, ways_.front().state);
-    std::string text = compare_states(fmt::format("after {}", differential::text(call)));
-    count(call, outcomes.front());
+    spoil(flaw_, call.type, outcomes[kFlawed]);
+    const std::string what = differential::text(call);
+    std::string text = difference(what, outcomes);
+    if (!text.empty()) return text;
+    std::swap(before_, ways_.front()->state());
+    read_states();
+    spoil(flaw_, before_, ways_[kFlawed]->state());
+    text = difference_of_states("after " + what);
+    if (text.empty()) count(call, outcomes.front());
     return text;
   }
 
-  std::string compare_states(std::string_view when) {
-    const State& expected = ways_.front().state;
-    for (Way& way : ways_) reader_.read(way.instance, way.state);
-    if (!before_.memories.empty() || !before_.globals.empty()) spoil(flaw_, before_, ways_.back().state);
-    for (const Way& way : ways_) {
-      std::string text = reader_.difference(way.state, expected);
-      if (text.empty()) text = output_difference(way);
-      if (!text.empty()) return fmt::format("{}: {} {}", way.name, text, when);
+  std::string difference(std::string_view what, std::span<const Outcome> outcomes) const {
+    for (size_t i = 1; i < outcomes.size(); i++) {
+      if (outcomes[i] == outcomes[0]) continue;
+      return fmt::format("{}: {}: {}; {} is expected", ways_[i]->name(), what,
+                         differential::text(outcomes[i]), differential::text(outcomes[0]));
     }
     return {};
   }
 
-  // The first way comes first: what it wrote is what is expected.
-  std::string output_difference(const Way& way) {
-    if (way.instance.wasi() == nullptr) return {};
-    std::string output = way.instance.wasi()->take_output() + way.instance.wasi()->take_error();
-    if (&way == ways_.data())
-      output_ = std::move(output);
-    else if (output != output_)
-      return "other output";
+  void read_states() {
+    for (const auto& way : ways_) reader_.read(way->instance(), way->state());
+  }
+
+  std::string difference_of_states(std::string_view when) const {
+    const std::string expected_output = take_output(*ways_.front());
+    for (size_t i = 1; i < ways_.size(); i++) {
+      std::string text = reader_.difference(ways_[i]->state(), ways_.front()->state());
+      if (text.empty() && take_output(*ways_[i]) != expected_output) text = "other output";
+      if (!text.empty()) return fmt::format("{}: {} {}", ways_[i]->name(), text, when);
+    }
     return {};
   }
 
+  static std::string take_output(const Way& way) {
+    host::Wasi* const wasi = way.instance().wasi();
+    return wasi == nullptr ? "" : wasi->take_output() + wasi->take_error();
+  }
+
   void count(const Call& call, const Outcome& outcome) {
-    const State& after = ways_.front().state;
+    const State& after = ways_.front()->state();
     const StateReader::Changes changes = reader_.changes(before_, after);
     statistics_.calls++;
     statistics_.returned += outcome.code == Code::kOk ? 1 : 0;
@@ -243,17 +269,15 @@ class Trial {
     }
   };
 
-  const LoadedGuest& guest_;
+  const Subject& subject_;
   bool may_fail_to_start_;
   Flaw flaw_;
   std::vector<int32_t>& log_;
   Statistics& statistics_;
   StateReader reader_;
-  std::vector<Outcome> starts_;
-  std::vector<Way> ways_;  // the first is what the others are compared with; the last has the flaw
-  State before_;           // of the first, before the call
-  std::string output_;     // of the first
-  bool ended_ = false;
+  std::vector<std::unique_ptr<Way>> ways_;
+  State before_;       // of the first, before the call
+  bool over_ = false;  // there is nothing more to compare
 };
 
 std::vector<Share> shares(const Statistics& s) {
@@ -261,6 +285,7 @@ std::vector<Share> shares(const Statistics& s) {
   return {{"modules that both tiers take", made - s.not_taken, made, 60},
           {"modules that are compared", s.modules, s.cases, 60},
           {"modules with vectors", s.vector_modules, s.modules, 30},
+          {"modules handed over in the middle", s.handed_over, s.modules, 50},
           {"modules to their last call", s.modules - std::min(s.modules, s.ended()), s.modules, 80},
           {"calls that returned", s.returned, s.calls, 30},
           {"calls that trapped", s.trapped, s.calls, 5},
@@ -286,19 +311,12 @@ std::string Statistics::text() const {
 std::string Statistics::shortfalls() const { return differential::shortfalls(shares(*this)); }
 
 TiersCheck::TiersCheck(Flaw flaw) : flaw_(flaw) {}
-TiersCheck::~TiersCheck() = default;
 
-TiersCheck::World& TiersCheck::world(const Guest& guest) {
+Engines& TiersCheck::engines(const Guest& guest) {
   const bool compact = guest.variant < kCompactShare;
-  std::unique_ptr<World>& world = worlds_[compact ? 1 : 0];
-  if (world) return *world;
-  world = std::make_unique<World>();
-  runtime::RuntimeOptions options;
-  options.compact_memories = compact;
-  options.limits = differential::limits(kDeadlineMs);
-  options.host = differential::host_functions(world->logged);
-  world->runtime = runtime::Runtime::create(std::move(options)).value();
-  return *world;
+  std::unique_ptr<Engines>& engines = engines_[compact ? 1 : 0];
+  if (engines == nullptr) engines = std::make_unique<Engines>(compact);
+  return *engines;
 }
 
 std::optional<differential::Mismatch> TiersCheck::check(std::span<const uint8_t> bytes) {
@@ -311,17 +329,17 @@ std::optional<differential::Mismatch> TiersCheck::check(std::span<const uint8_t>
 
 std::optional<differential::Mismatch> TiersCheck::check(const Guest& guest) {
   statistics_.cases++;
-  World& world = this->world(guest);
-  const Result<LoadedGuest> loaded = LoadedGuest::create(*world.runtime, guest);
-  if (loaded.code() == Code::kUnsupported) {
+  Engines& engines = this->engines(guest);
+  const Result<Subject> made = Subject::create(engines, guest);
+  if (made.code() == Code::kUnsupported) {
     statistics_.not_taken++;
     return std::nullopt;
   }
-  const auto functions = functions_worth_calling(loaded.value(), guest);
+  const Subject& subject = made.value();
   differential::Random random(guest.calls_seed);
-  Plan plan = make_plan(functions, random);
+  Plan plan = make_plan(functions_worth_calling(subject, guest), random);
   const auto try_plan = [&](const Plan& tried, Statistics& statistics) {
-    return Trial(loaded.value(), guest, flaw_, world.logged, statistics).run(tried);
+    return Trial(subject, guest, flaw_, engines.logged, statistics).run(tried);
   };
   std::optional<std::string> text = try_plan(plan, statistics_);
   if (!text) return std::nullopt;

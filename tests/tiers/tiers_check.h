@@ -1,8 +1,8 @@
 #pragma once
 
 // Does a module do the same in each tier?  Modules are made from bytes, and the same calls are made of each
-// in every way that there is to run it: what they give, or why they give nothing, and all state that they
-// leave must be equal, bit for bit.
+// in every way that there is to run it, in one tier or handed over from one to the next: what they give, or
+// why they give nothing, and all state that they leave must be equal, bit for bit.
 
 #include <array>
 #include <cstdint>
@@ -11,11 +11,10 @@
 #include <span>
 #include <string>
 
-#include "spore/runtime/runtime.h"
 #include "tests/differential/check.h"
 #include "tests/differential/guest.h"
 #include "tests/tiers/flaw.h"
-#include "tests/tiers/plan.h"
+#include "tests/tiers/subject.h"
 
 namespace spore::tiers_test {
 
@@ -27,6 +26,8 @@ struct Statistics {
   uint64_t not_instances = 0;  // its start function or a segment traps, in all tiers
   uint64_t modules = 0;        // the rest
   uint64_t vector_modules = 0;
+  uint64_t handed_over = 0;
+  uint64_t not_handed_over = 0;  // not all of its state can be told, or it has references from outside
   // Ended before their last call, where tiers may differ.
   uint64_t ended_by_stack = 0;
   uint64_t ended_by_clock = 0;
@@ -56,7 +57,6 @@ class TiersCheck final : public differential::Check {
  public:
   // `flaw`: what is wrong with one of the tiers.
   explicit TiersCheck(Flaw flaw = Flaw::kNone);
-  ~TiersCheck() override;
   TiersCheck(const TiersCheck&) = delete;
   TiersCheck& operator=(const TiersCheck&) = delete;
 
@@ -69,12 +69,11 @@ class TiersCheck final : public differential::Check {
   const Statistics& statistics() const { return statistics_; }
 
  private:
-  struct World;
-  World& world(const differential::Guest& guest);
+  Engines& engines(const differential::Guest& guest);
 
   Flaw flaw_;
   Statistics statistics_;
-  std::array<std::unique_ptr<World>, 2> worlds_;  // one has compact memories: its code checks bounds
+  std::array<std::unique_ptr<Engines>, 2> engines_;  // the second with compact memories
 };
 
 }  // namespace spore::tiers_test

@@ -34,7 +34,8 @@ TEST(TiersCheckTest, SeesABitOfANan) {
       (f32.div (f32.const 0) (f32.const 0)))))";
   EXPECT_EQ(found(Flaw::kNone, kText), "");
   EXPECT_EQ(found(Flaw::kNan, kText),
-            "optimised: f0(): 0x7fc00001; 0x7fc00000 is expected\n  called: f0()\n");
+            "optimised: f0(): 0x7fc00001; 0x7fc00000 is expected\n  called: nothing\n  then, after the "
+            "hand-over: f0()\n");
 }
 
 TEST(TiersCheckTest, SeesAnotherTrap) {
@@ -43,7 +44,7 @@ TEST(TiersCheckTest, SeesAnotherTrap) {
   EXPECT_EQ(found(Flaw::kNone, kText), "");
   EXPECT_EQ(found(Flaw::kTrap, kText),
             "optimised: f0(): trap: integer overflow; trap: integer divide by zero is expected\n"
-            "  called: f0()\n");
+            "  called: nothing\n  then, after the hand-over: f0()\n");
 }
 
 TEST(TiersCheckTest, SeesWhatACallLeaves) {
@@ -56,13 +57,38 @@ TEST(TiersCheckTest, SeesWhatACallLeaves) {
         (table.set (i32.const 1) (ref.func $f)))))";
   EXPECT_EQ(found(Flaw::kNone, kText), "");
   EXPECT_EQ(found(Flaw::kByte, kText),
-            "optimised: memory spore:m0: byte 0x3e8 is 0x00, 0x01 is expected after f0()\n  called: f0()\n");
+            "optimised: memory spore:m0: byte 0x3e8 is 0x00, 0x01 is expected after f0()\n  called: "
+            "nothing\n  then, after the hand-over: f0()\n");
   EXPECT_EQ(found(Flaw::kLength, kText),
-            "optimised: memory spore:m0 has 65536 bytes, 131072 are expected after f0()\n  called: f0()\n");
+            "optimised: memory spore:m0 has 65536 bytes, 131072 are expected after f0()\n  called: nothing\n "
+            " then, after the hand-over: f0()\n");
   EXPECT_TRUE(found(Flaw::kGlobal, kText).starts_with("optimised: global spore:g0 is 00000000"));
-  EXPECT_EQ(
-      found(Flaw::kElement, kText),
-      "optimised: table spore:t0: element 1 is null, function 0 is expected after f0()\n  called: f0()\n");
+  EXPECT_EQ(found(Flaw::kElement, kText),
+            "optimised: table spore:t0: element 1 is null, function 0 is expected after f0()\n  called: "
+            "nothing\n  then, after the hand-over: f0()\n");
+}
+
+TEST(TiersCheckTest, SeesThatAHandOverForgetsState) {
+  constexpr std::string_view kText = R"((module (global $g (mut i32) (i32.const 0))
+      (func (export "f0") (result i32)
+        (global.set $g (i32.add (global.get $g) (i32.const 1))) (global.get $g))))";
+  EXPECT_EQ(found(Flaw::kNone, kText), "");
+  EXPECT_EQ(found(Flaw::kState, kText),
+            "handed over: f0(): 0x1; 0x2 is expected\n  called: f0()\n  then, after the hand-over: f0()\n");
+}
+
+TEST(TiersCheckTest, HandOversAreCounted) {
+  TiersCheck check;
+  EXPECT_FALSE(check.check(guest(R"((module (func (export "f0"))))")).has_value());
+  EXPECT_EQ(check.statistics().handed_over, 1u);
+  EXPECT_EQ(check.statistics().not_handed_over, 0u);
+  // Nobody can tell what that global holds.
+  EXPECT_FALSE(check
+                   .check(guest(R"((module (global (mut funcref) (ref.null func))
+      (func (export "f0"))))"))
+                   .has_value());
+  EXPECT_EQ(check.statistics().handed_over, 1u);
+  EXPECT_EQ(check.statistics().not_handed_over, 1u);
 }
 
 // How deep a stack goes is a tier's own affair; what follows is not compared.
@@ -125,10 +151,10 @@ TEST(PlanTest, ArgumentsAreOftenNoNumbers) {
 TEST(PlanTest, ASmallerOneIsWithoutOneThing) {
   const differential::Call first{.function = "f", .type = {}, .args = {}};
   const differential::Call second{.function = "g", .type = {}, .args = {}};
-  const std::vector<Plan> plans = smaller_plans({.calls = {first, second}});
+  const std::vector<Plan> plans = smaller_plans({.calls = {first, second}, .hand_over_at = 1});
   ASSERT_EQ(plans.size(), 2u);
-  EXPECT_EQ(text(plans[0]), "  called: g()\n");
-  EXPECT_EQ(text(plans[1]), "  called: f()\n");
+  EXPECT_EQ(text(plans[0]), "  called: nothing\n  then, after the hand-over: g()\n");
+  EXPECT_EQ(text(plans[1]), "  called: f()\n  then, after the hand-over: nothing\n");
 }
 
 }  // namespace
