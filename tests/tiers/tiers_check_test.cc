@@ -14,8 +14,6 @@ namespace {
 
 using differential::Generator;
 using differential::Guest;
-using differential::Outcome;
-using engine::TrapKind;
 using engine::ValType;
 
 Guest guest(std::string_view text, Generator generator = Generator::kAny) {
