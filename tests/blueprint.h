@@ -36,12 +36,12 @@ class Modules {
     const std::vector<uint8_t> bytes = wasm(text);
     wasm::PreparedModule prepared = wasm::prepare(bytes, 1 << 20).value();
     const auto code = engine_->compile(more.prepare ? prepared.wasm : bytes).value();
-    cell::Blueprint made{.name = std::move(name),
-                         .code = std::make_shared<engine::LiveBinding>(
-                             engine::Binding::create(code, host.freeze()).value()),
-                         .prepared = nullptr,
-                         .limits = more.limits,
-                         .wasi = more.wasi};
+    cell::Blueprint made{
+        .name = std::move(name),
+        .code = std::make_shared<engine::LiveBinding>(engine::Binding::create(code, host.freeze()).value()),
+        .prepared = nullptr,
+        .limits = more.limits,
+        .wasi = more.wasi};
     if (more.prepare) made.prepared = std::make_shared<const wasm::PreparedModule>(std::move(prepared));
     return std::make_shared<const cell::Blueprint>(std::move(made));
   }

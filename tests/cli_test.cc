@@ -512,7 +512,8 @@ TEST_F(CliTest, OptionsAsJson) {
 }
 
 TEST_F(CliTest, WrongOptionsAreToldWithWhereTheyStand) {
-  expect_failure({"options", "--tier", "fast"}, kMisused, "tier: 'fast' is neither baseline nor optimised");
+  expect_failure({"options", "--tier", "fast"}, kMisused,
+                 "tier: 'fast' is neither auto nor baseline nor optimised");
   expect_failure({"options", "--memory-bytes-max", "1KB"}, kMisused,
                  "memory_bytes_max: '1KB' is not a size (1000, 64KiB, 256MiB, 4GiB)");
   ProcessOptions wrong = options();

@@ -169,6 +169,7 @@ Result<int> compile_module(Args& args) {
   const std::optional<std::string_view> out = args.value_of("-o");
   if (!out) return Status::invalid_argument("-o OUT is missing");
   runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  if (!options.tier) options.tier = engine::Tier::kOptimised;  // who compiles ahead has the time
   const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const runtime::Module> module;
@@ -248,6 +249,7 @@ constexpr std::array kRunFlags{
     Flag{"--arg", "TEXT", "an argument of the program; also those behind FILE"},
     Flag{"--env", "NAME[=VALUE]", "a variable of the program; without a value, your own"},
     Flag{"--dir", "HOST[::GUEST][:rw]", "a directory of the program, read-only unless :rw"},
+    Flag{"--explain", "", "tell on standard error which code was run, how it came about, and why"},
     Flag{"--code", "FILE", "native code from 'spore compile', trusted like a program of yours"},
 };
 

@@ -193,6 +193,32 @@ Result<int> run_program(const Args& args, Instance& instance) {
   return process_exit_code(code);
 }
 
+// --- explaining ---------------------------------------------------------------------------------------
+
+// What became of the module's code, told when the run is over, however it ended.
+class Explanation {
+ public:
+  Explanation(const Args& args, const runtime::Runtime& runtime, const runtime::Module& module)
+      : wanted_(args.has("--explain")), runtime_(runtime), module_(module) {}
+  ~Explanation() {
+    if (!wanted_) return;
+    const Result<code::ModuleSteps> steps = runtime_.explain(module_);
+    if (!steps.ok()) return;
+    std::string text = steps.value().text();
+    const engine::Tier began = module_.code().engine().options().tier;
+    text += fmt::format("the call ran in {} code to its end: a running call is not moved\n",
+                        engine::tier_name(began));
+    fmt::print(stderr, "{}", text);
+  }
+  Explanation(const Explanation&) = delete;
+  Explanation& operator=(const Explanation&) = delete;
+
+ private:
+  bool wanted_;
+  const runtime::Runtime& runtime_;
+  const runtime::Module& module_;
+};
+
 // --- functions ----------------------------------------------------------------------------------------
 
 Result<int> call_function(const Args& args, const Instance& instance, std::string_view name,
@@ -220,6 +246,7 @@ Result<int> run_module(Args& args) {
       SPORE_TRY(options_of(args, function ? runtime::RuntimeOptions() : program_defaults()));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   const std::shared_ptr<const runtime::Module> module = SPORE_TRY(load(args, file, *runtime));
+  const Explanation explanation(args, *runtime, *module);
   if (!function && module->code().exported_function("_start") == nullptr) {
     return Status::invalid_argument("this is a library, say what to call with --invoke NAME: {}",
                                     function_names(module->code()));

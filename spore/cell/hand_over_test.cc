@@ -74,7 +74,8 @@ class HandOverTest : public testing::Test {
     host::HostFunctions host;
     host.define("env", "note", [this](host::Caller&, int32_t number) { noted_ = number; });
     functions_ = host.freeze();
-    prepared_ = std::make_shared<const wasm::PreparedModule>(wasm::prepare(test::wasm(kGuest), 1 << 20).value());
+    prepared_ =
+        std::make_shared<const wasm::PreparedModule>(wasm::prepare(test::wasm(kGuest), 1 << 20).value());
     for (const auto& engine : engines_) {
       bindings_.push_back(
           engine::Binding::create(engine->compile(prepared_->wasm).value(), functions_).value());
@@ -219,8 +220,8 @@ TEST_F(HandOverTest, CallsAreCountedByFunctionAcrossHandOvers) {
   EXPECT_EQ(blueprint_->code->total().calls, 20u);
 }
 
-// Many threads take clean instances while the code changes beneath them: no call is lost, none answers as from
-// a used instance.
+// Many threads take clean instances while the code changes beneath them: no call is lost, none answers as
+// from a used instance.
 TEST_F(HandOverTest, AWholePoolGoesOverUnderLoad) {
   const auto pool = Pool::create({.instances_per_module_max = 4, .instances_max = 4}).value();
   const auto entry = pool->entry(blueprint_).value();

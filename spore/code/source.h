@@ -1,11 +1,14 @@
 #pragma once
 
-// What compilers are given.
+// What compilers are given, and by what name the result is known.
 
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "spore/base/hash.h"
+#include "spore/engine/engine.h"
 
 namespace spore::code {
 
@@ -14,6 +17,15 @@ struct Source {
   std::span<const uint8_t> wasm;
   Digest hash;            // of the module as it was
   uint32_t preparer = 0;  // the version of the preparer that made `wasm` of it; 0: it is the module itself
+};
+
+// The same for those who need it later.
+struct OwnedSource {
+  std::shared_ptr<const std::vector<uint8_t>> wasm;
+  Digest hash;
+  uint32_t preparer = 0;
+
+  Source view() const { return {.wasm = *wasm, .hash = hash, .preparer = preparer}; }
 };
 
 }  // namespace spore::code

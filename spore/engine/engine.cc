@@ -210,7 +210,8 @@ Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
   ticker_->add(handle_);
   const StoreHandle store(wasmtime_store_new(handle_, nullptr, nullptr));
   std::vector<uint8_t> told(64 * 1024);
-  const size_t bytes = spore_engine_compatibility(wasmtime_store_context(store.get()), told.data(), told.size());
+  const size_t bytes =
+      spore_engine_compatibility(wasmtime_store_context(store.get()), told.data(), told.size());
   SPORE_ASSERT(bytes > 0 && bytes <= told.size(), "an engine tells what it is");
   compatibility_ = sha256(std::span(told).first(bytes));
 }

@@ -5,6 +5,14 @@
 
 namespace spore::engine {
 
+template <typename Visit>
+void LiveBinding::Uses::for_each(const Visit& visit) const {
+  for (const Node* node = head_.load(std::memory_order_acquire); node != nullptr; node = node->next) {
+    const Use use{.calls = node->use.calls.value(), .ms = node->use.ms.value()};
+    if (use.calls > 0 || use.ms > 0) visit(node->use.name, use);
+  }
+}
+
 std::shared_ptr<const Binding> LiveBinding::best() const {
   const MutexLock lock(mutex_);
   return best_;
@@ -21,13 +29,18 @@ void LiveBinding::improve(std::shared_ptr<const Binding> better) {
 std::unordered_map<std::string, Use> LiveBinding::functions() const {
   const MutexLock lock(mutex_);
   std::unordered_map<std::string, Use> functions = past_;
-  for (const Uses* uses : uses_) uses->add_to(functions);
+  for (const Uses* uses : uses_) {
+    uses->for_each([&](const std::string& name, const Use& use) { functions[name] += use; });
+  }
   return functions;
 }
 
 Use LiveBinding::total() const {
-  Use total;
-  for (const auto& [name, use] : functions()) total += use;
+  const MutexLock lock(mutex_);
+  Use total = past_total_;
+  for (const Uses* uses : uses_) {
+    uses->for_each([&](const std::string&, const Use& use) { total += use; });
+  }
   return total;
 }
 
@@ -60,7 +73,10 @@ LiveBinding::Uses::~Uses() {
   {
     const MutexLock lock(live_->mutex_);
     live_->uses_.erase(this);
-    add_to(live_->past_);
+    for_each([&](const std::string& name, const Use& use) SPORE_NO_THREAD_SAFETY_ANALYSIS {
+      live_->past_[name] += use;
+      live_->past_total_ += use;
+    });
   }
   for (const Node* node = head_.load(std::memory_order_relaxed); node != nullptr;) {
     const std::unique_ptr<const Node> gone(node);
@@ -74,13 +90,6 @@ FunctionUse& LiveBinding::Uses::of(std::string_view name) {
   node->next = head_.load(std::memory_order_relaxed);
   head_.store(node.get(), std::memory_order_release);
   return node.release()->use;
-}
-
-void LiveBinding::Uses::add_to(std::unordered_map<std::string, Use>& functions) const {
-  for (const Node* node = head_.load(std::memory_order_acquire); node != nullptr; node = node->next) {
-    if (node->use.calls.value() == 0) continue;
-    functions[node->use.name] += {.calls = node->use.calls.value(), .ms = node->use.ms.value()};
-  }
 }
 
 }  // namespace spore::engine

@@ -84,7 +84,8 @@ class LiveBinding final : private ForkAware {
       FunctionUse use;
       Node* next = nullptr;
     };
-    void add_to(std::unordered_map<std::string, Use>& functions) const;
+    template <typename Visit>
+    void for_each(const Visit& visit) const;
 
     std::shared_ptr<LiveBinding> live_;
     std::atomic<Node*> head_{nullptr};
@@ -101,6 +102,7 @@ class LiveBinding final : private ForkAware {
   std::atomic<uint32_t> step_{0};
   std::unordered_set<const Uses*> uses_ SPORE_GUARDED_BY(mutex_);
   std::unordered_map<std::string, Use> past_ SPORE_GUARDED_BY(mutex_);  // of stores that are gone
+  Use past_total_ SPORE_GUARDED_BY(mutex_);
   HandOvers hand_overs_ SPORE_GUARDED_BY(mutex_);
   const ForkRegistration registration_{*this};
 };

@@ -408,8 +408,9 @@ Result<RawFunction> Store::function(const InstanceHandle& instance, std::string_
 void Store::find(const Member& member, std::string_view name, RawFunction::Place& place) {
   wasmtime_extern_t item;
   const CompiledCode::Export* exported = member.code->exported_function(name);
-  const bool found = exported != nullptr && wasmtime_instance_export_get(context_, to_wasmtime(member.instance),
-                                                                         name.data(), name.size(), &item);
+  const bool found =
+      exported != nullptr &&
+      wasmtime_instance_export_get(context_, to_wasmtime(member.instance), name.data(), name.size(), &item);
   SPORE_ASSERT(found, "an export is in the module, but not in its instance");
   place.function = std::bit_cast<std::array<uint64_t, 2>>(item.of.func);
   place.type = &exported->type;
@@ -417,7 +418,8 @@ void Store::find(const Member& member, std::string_view name, RawFunction::Place
 
 Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::string_view name) {
   wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(), name.size(), &item) ||
+  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(),
+                                    name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_GLOBAL) {
     return Status::not_found("no exported global '{}' (there are: {})", printable(name),
                              export_names(*member(instance).code, ExternKind::kGlobal));
@@ -471,7 +473,8 @@ void Store::touch_memories() {
 Result<GuestMemory> Store::memory(const InstanceHandle& instance, std::string_view name) {
   touch_memories();
   wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(), name.size(), &item) ||
+  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(),
+                                    name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_MEMORY) {
     return Status::not_found("no exported memory '{}' (there are: {})", printable(name),
                              export_names(*member(instance).code, ExternKind::kMemory));
@@ -546,14 +549,16 @@ bool Store::try_call(RawFunction::Place& function, RawValue* values, size_t coun
   if (!may_enter() && !enter_or_fail()) [[unlikely]]
     return false;
   open(kCall);
-  const uint64_t begin = ticker_.now();
+  const Running outer = running_;
+  running_ = {.use = function.use, .since = ticker_.now()};
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error = wasmtime_func_call_unchecked(
       context_, reinterpret_cast<const wasmtime_func_t*>(function.function.data()),
       reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
   close(kCall);
   function.use->calls.add();
-  function.use->ms.add(ticker_.now() - begin);
+  function.use->ms.add(ticker_.now() - running_.since);
+  running_ = outer;
   if (error == nullptr && trap == nullptr) [[likely]]
     return true;
   return fail(error, trap);
@@ -589,6 +594,12 @@ wasmtime_error* Store::on_epoch(wasmtime_context* /*context*/, void* data, uint6
   Status status = store.ticker_.touch();
   // Between calls there is nothing to end: what instantiation itself runs is bounded.
   if (status.ok() && !store.going_over_) status = store.check_running();
+  if (store.running_.use != nullptr) {
+    // Of a call that lasts, too, somebody may want to know before its end.
+    const uint64_t now = store.ticker_.now();
+    store.running_.use->ms.add(now - store.running_.since);
+    store.running_.since = now;
+  }
   if (status.ok()) {
     *delta = 1;
     *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
@@ -706,8 +717,8 @@ Status Store::hand_over(const std::shared_ptr<const Binding>& binding, const was
   const InstanceState state = SPORE_TRY(InstanceState::create(*this, instance, prepared));
   const StateValues values = SPORE_TRY(state.read());
 
-  // A store of its own, with an instance over the same slots.  No code of the guest runs: what would, and what
-  // would write to memory, was lifted.
+  // A store of its own, with an instance over the same slots.  No code of the guest runs: what would, and
+  // what would write to memory, was lifted.
   Handle other = make_handle(binding->code()->engine());
   wasmtime_instance_t made;
   wasm_trap_t* trap = nullptr;
@@ -741,8 +752,7 @@ Status Store::hand_over(const std::shared_ptr<const Binding>& binding, const was
   kept_.assign(1, binding);
   engine_ = binding->code()->engine().shared_from_this();
   if (uses_ != nullptr) {
-    uses_->live().count_hand_over(
-        static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count()));
+    uses_->live().count_hand_over(static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count()));
   }
   return {};
 }

@@ -97,8 +97,8 @@ class Caller {
   void* caller_;  // Wasmtime's caller object
 };
 
-// A function of an instance, resolved.  Must not outlive its Store.  Stays good when the instance goes over to
-// other code.
+// A function of an instance, resolved.  Must not outlive its Store.  Stays good when the instance goes over
+// to other code.
 class RawFunction {
  public:
   const FuncType& type() const;
@@ -174,16 +174,17 @@ class Store {
   Status charge_log(uint64_t bytes);
   Status charge_io(uint64_t bytes);
 
-  // Counts its calls from now on, for who decides what code a module deserves.  Before functions are looked up.
+  // Counts its calls from now on, for who decides what code a module deserves.  Before functions are looked
+  // up.
   void count_in(std::shared_ptr<LiveBinding> live);
   // Has the one instance go over to what is best by now of the code it is counted in, and to any better that
-  // comes, between two calls: functions, cancellers and addresses stay good.  `prepared`: what the instance was
-  // made of.  After this nobody may keep an InstanceState of it.
+  // comes, between two calls: functions, cancellers and addresses stay good.  `prepared`: what the instance
+  // was made of.  After this nobody may keep an InstanceState of it.
   void go_along(std::shared_ptr<const wasm::PreparedModule> prepared);
-  // Goes over to `binding`, code of the same prepared module, with all its state; no byte of memory moves.  For
-  // those who do not go_along().  After a failure all is as it was, but for what is retired: kUnavailable: a call
-  // is open, several instances are linked, or not all state can be held (see ResetMode), or a table holds a
-  // function that has no number.
+  // Goes over to `binding`, code of the same prepared module, with all its state; no byte of memory moves.
+  // For those who do not go_along().  After a failure all is as it was, but for what is retired:
+  // kUnavailable: a call is open, several instances are linked, or not all state can be held (see ResetMode),
+  // or a table holds a function that has no number.
   Status hand_over(const std::shared_ptr<const Binding>& binding, const wasm::PreparedModule& prepared);
   // What the instance runs.
   const std::shared_ptr<const CompiledCode>& code(const InstanceHandle& instance) const {
@@ -306,6 +307,12 @@ class Store {
   using Handle = std::unique_ptr<wasmtime_store, DeleteStore>;
   Handle make_handle(const Engine& engine);
 
+  // The innermost call, and from when on its time is not counted yet.
+  struct Running {
+    FunctionUse* use = nullptr;
+    uint64_t since = 0;
+  };
+
   // Read by each call.
   wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
   uint64_t deadline_tick_ = 0;
@@ -314,6 +321,7 @@ class Store {
   uint32_t step_ = 0;  // of the code that it goes along with, when that was last looked at
   const std::atomic<uint32_t>* steps_ = &kNoSteps;
   size_t wasm_stack_bytes_ = 0;
+  Running running_;
   // Of the thread that used it last: its memories' fault counters are of one thread.
   uintptr_t stack_low_ = 0;
   Limits limits_;
@@ -340,12 +348,12 @@ class Store {
   Status pending_;  // why a callback of ours stopped the guest
   std::vector<Member> members_;
   std::vector<std::shared_ptr<const void>> kept_;  // all that code of this store may call into
-  std::unique_ptr<LiveBinding::Uses> uses_;  // null: nobody counts
+  std::unique_ptr<LiveBinding::Uses> uses_;        // null: nobody counts
   FunctionUse not_counted_;
   std::shared_ptr<const wasm::PreparedModule> prepared_;  // null: it does not go along
   std::shared_ptr<const Engine> engine_;
-  std::vector<memory::SlotPool::Handle> slots_;          // of all memories made here; outlive them
-  Handle handle_;                                        // goes first: its finalizers use the rest
+  std::vector<memory::SlotPool::Handle> slots_;  // of all memories made here; outlive them
+  Handle handle_;                                // goes first: its finalizers use the rest
 };
 
 inline Status Caller::charge_copy(uint64_t bytes) { return store_.charge_copy(bytes); }

@@ -86,6 +86,10 @@ T& field_of(RuntimeOptions& options, T cell::PoolOptions::* field) {
   return options.pool.*field;
 }
 template <typename T>
+T& field_of(RuntimeOptions& options, T code::StepRule::* field) {
+  return options.tier_up.*field;
+}
+template <typename T>
 T& field_of(RuntimeOptions& options, T memory::ResetOptions::* field) {
   return options.pool.reset.*field;
 }
@@ -110,20 +114,35 @@ constexpr OptionDescription option(std::string_view name, std::string_view help)
 }
 
 using cell::PoolOptions;
+using code::StepRule;
 using engine::Limits;
 using memory::ResetOptions;
 
 constexpr std::array kDescriptions{
     OptionDescription{
-        "tier", "compiler of modules: baseline (quick to compile) or optimised (quick to run)",
+        "tier",
+        "code of modules: baseline (soon there), optimised (quick to run), auto (one, then the other)",
         [](RuntimeOptions& options, std::string_view value) -> Status {
-          if (value != "baseline" && value != "optimised") {
-            return Status::invalid_argument("'{}' is neither baseline nor optimised", value);
+          if (value == "auto") {
+            options.tier.reset();
+          } else if (value == "baseline" || value == "optimised") {
+            options.tier = value == "baseline" ? Tier::kBaseline : Tier::kOptimised;
+          } else {
+            return Status::invalid_argument("'{}' is neither auto nor baseline nor optimised", value);
           }
-          options.tier = value == "baseline" ? Tier::kBaseline : Tier::kOptimised;
           return {};
         },
-        [](const RuntimeOptions& options) { return std::string(engine::tier_name(options.tier)); }},
+        [](const RuntimeOptions& options) {
+          return std::string(options.tier ? engine::tier_name(*options.tier) : "auto");
+        }},
+    option<&StepRule::calls, parse_count>("tier_up_calls",
+                                          "calls of a module until it deserves optimised code"),
+    option<&StepRule::delay_ms, parse_count>(
+        "tier_up_delay_ms", "milliseconds that a module stays in a tier, however often it is called"),
+    option<&StepRule::guest_ms, parse_count>(
+        "tier_up_guest_ms", "milliseconds in a module's calls until it deserves optimised code"),
+    option<&RuntimeOptions::compile_queue_max, parse_count>(
+        "compile_queue_max", "modules that wait to be compiled in the background"),
     option<&Limits::deadline_ms, parse_deadline>("deadline_ms",
                                                  "milliseconds that one call may take, or none"),
     OptionDescription{"fuel_max", "instructions, roughly, that one call may take; switches counting on",

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +17,9 @@
 #include "spore/base/log.h"
 #include "spore/base/status.h"
 #include "spore/cell/pool_options.h"
+#include "spore/code/code_cache.h"
+#include "spore/code/compiler.h"
+#include "spore/code/ladder.h"
 #include "spore/engine/engine.h"
 #include "spore/engine/limits.h"
 #include "spore/host/functions.h"
@@ -29,8 +34,18 @@ struct RuntimeOptions {
   bool compact_memories = false;
 
   // What a module gets unless load_module or instantiate says otherwise.
-  engine::Tier tier = engine::Tier::kOptimised;
+  // Nothing: a module begins with the code that is there soonest, and gets better code when it is called
+  // enough.
+  std::optional<engine::Tier> tier;
   engine::Limits limits;
+  // When it is called enough for the optimised tier.
+  code::StepRule tier_up = code::LadderOptions().rules[static_cast<size_t>(engine::Tier::kBaseline)];
+
+  // Who compiles; null: this process.
+  std::shared_ptr<code::Compiler> compiler;
+  size_t compile_queue_max = 64;                // modules that wait for the background compiler
+  int compile_nice = 10;                        // of its thread
+  std::shared_ptr<code::CodeCache> code_cache;  // null: code is kept no longer than this Runtime
 
   size_t module_bytes_max = 128 * engine::kMebibyte;
   size_t modules_max = 10'000;

@@ -156,6 +156,14 @@ TEST(OptionsTest, ValuesReachTheStruct) {
   EXPECT_EQ(options.tier, Tier::kBaseline);
   EXPECT_TRUE(set_option(options, "tier", "optimised").ok());
   EXPECT_EQ(options.tier, Tier::kOptimised);
+  EXPECT_TRUE(set_option(options, "tier", "auto").ok());
+  EXPECT_FALSE(options.tier.has_value());
+  EXPECT_TRUE(set_option(options, "tier_up_calls", "7").ok());
+  EXPECT_EQ(options.tier_up.calls, 7u);
+  EXPECT_TRUE(set_option(options, "tier_up_delay_ms", "8").ok());
+  EXPECT_EQ(options.tier_up.delay_ms, 8u);
+  EXPECT_TRUE(set_option(options, "tier_up_guest_ms", "9").ok());
+  EXPECT_EQ(options.tier_up.guest_ms, 9u);
   EXPECT_TRUE(set_option(options, "deadline_ms", "250").ok());
   EXPECT_EQ(options.limits.deadline_ms, 250u);
   EXPECT_TRUE(set_option(options, "deadline_ms", "none").ok());
@@ -197,8 +205,8 @@ TEST(OptionsTest, WrongValuesAreToldWithTheOption) {
     EXPECT_EQ(status.code(), Code::kInvalidArgument);
     return std::string(status.message());
   };
-  EXPECT_EQ(message("tier", "fast"), "tier: 'fast' is neither baseline nor optimised");
-  EXPECT_EQ(message("tier", ""), "tier: '' is neither baseline nor optimised");
+  EXPECT_EQ(message("tier", "fast"), "tier: 'fast' is neither auto nor baseline nor optimised");
+  EXPECT_EQ(message("tier", ""), "tier: '' is neither auto nor baseline nor optimised");
   EXPECT_EQ(message("deadline_ms", "soon"), "deadline_ms: 'soon' is not a whole number");
   EXPECT_EQ(message("deadline_ms", "-1"), "deadline_ms: '-1' is not a whole number");
   EXPECT_EQ(message("deadline_ms", "1s"), "deadline_ms: '1s' is not a whole number");
@@ -269,7 +277,7 @@ TEST(OptionsTextTest, ErrorsNameFileAndLine) {
   EXPECT_EQ(message("tier = baseline\n\n# comment\ndeadline = 5\n"),
             "/etc/spore.conf:4: there is no option 'deadline' (did you mean 'deadline_ms'?)");
   EXPECT_EQ(message("\r\ntier = fast\r\n"),
-            "/etc/spore.conf:2: tier: 'fast' is neither baseline nor optimised");
+            "/etc/spore.conf:2: tier: 'fast' is neither auto nor baseline nor optimised");
   EXPECT_EQ(message("metrics =\n"), "/etc/spore.conf:1: metrics: '' is neither on nor off");
   EXPECT_EQ(message("deadline_ms = 5 = 6"), "/etc/spore.conf:1: deadline_ms: '5 = 6' is not a whole number");
   EXPECT_TRUE(message("= 5").starts_with("/etc/spore.conf:1: there is no option ''"));
@@ -286,7 +294,7 @@ TEST(OptionsEnvironmentTest, NamesAreUpperCaseWithAPrefix) {
   EXPECT_TRUE(apply_options_environment(options, environment.lookup()).ok());
   EXPECT_EQ(options.limits.deadline_ms, 9u);
   EXPECT_EQ(options.limits.memory_bytes_max, engine::kMebibyte);
-  EXPECT_EQ(options.tier, Tier::kOptimised);
+  EXPECT_FALSE(options.tier.has_value());
 }
 
 TEST(OptionsEnvironmentTest, EveryOptionIsLookedUp) {
@@ -308,7 +316,7 @@ TEST(OptionsEnvironmentTest, ErrorsNameTheVariable) {
   EXPECT_EQ(status.message(), "SPORE_METRICS: 'maybe' is neither on nor off");
   const Environment empty{{"SPORE_TIER", ""}};
   EXPECT_EQ(apply_options_environment(options, empty.lookup()).message(),
-            "SPORE_TIER: '' is neither baseline nor optimised");
+            "SPORE_TIER: '' is neither auto nor baseline nor optimised");
 }
 
 // --- home ---------------------------------------------------------------------------------------------

@@ -61,6 +61,26 @@ std::shared_ptr<const engine::HostFunctions> merge(std::shared_ptr<const engine:
   return merged.freeze();
 }
 
+void write_tier_metrics(const std::vector<code::ModuleSteps>& tiers, MetricsWriter& metrics) {
+  constexpr double kNsInSecond = 1e9;
+  metrics.gauge("spore_module_tier", "Tier of a module's code.");
+  for (const code::ModuleSteps& module : tiers) {
+    metrics.sample({{"module", module.module}}, static_cast<int>(module.tier));
+  }
+  metrics.counter("spore_hand_overs_total", "Instances that went over to better code.");
+  for (const code::ModuleSteps& module : tiers) {
+    metrics.sample({{"module", module.module}}, module.hand_overs.done);
+  }
+  metrics.counter("spore_hand_over_seconds_total", "Time of going over.");
+  for (const code::ModuleSteps& module : tiers) {
+    metrics.sample({{"module", module.module}}, static_cast<double>(module.hand_overs.ns) / kNsInSecond);
+  }
+  metrics.counter("spore_hand_overs_refused_total", "Instances that could not go over.");
+  for (const code::ModuleSteps& module : tiers) {
+    metrics.sample({{"module", module.module}}, module.hand_overs.refused);
+  }
+}
+
 }  // namespace
 
 std::string RuntimeStatistics::metrics_text() const {
@@ -75,6 +95,8 @@ std::string RuntimeStatistics::metrics_text() const {
       .sample(instances_failed);
   metrics.counter("spore_instantiate_seconds_total", "Time of making those instances.")
       .sample(seconds(instantiate_ns));
+  code.write_metrics(metrics);
+  write_tier_metrics(tiers, metrics);
   pool.write_metrics(metrics);
   metrics.counter("spore_slots_reserved_total", "Address ranges reserved for memories.")
       .sample(slots.reserved);
@@ -110,7 +132,15 @@ void RuntimeStatistics::write_json(JsonWriter& json) const {
       .field("bytes_held", scratch.bytes_held)
       .field("bytes_in_use", scratch.bytes_in_use)
       .end_object();
-  json.begin_object("pool");
+  json.begin_object("code");
+  code.write_json(json);
+  json.end_object().begin_array("tiers");
+  for (const code::ModuleSteps& module : tiers) {
+    json.begin_object();
+    module.write_json(json);
+    json.end_object();
+  }
+  json.end_array().begin_object("pool");
   pool.write_json(json);
   json.end_object();
 }
@@ -128,6 +158,18 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
   SPORE_TRY(engine::self_test_traps());
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
+  runtime->maker_ = std::make_shared<code::CodeMaker>(code::CodeMakerOptions{
+      .compiler = used.compiler != nullptr ? used.compiler : std::make_shared<code::InProcessCompiler>(),
+      .cache = used.code_cache,
+      .queue_max = used.compile_queue_max,
+      .nice = used.compile_nice,
+      .log = used.log});
+  code::LadderOptions ladder_options{.log = used.log};
+  ladder_options.rules[static_cast<size_t>(Tier::kBaseline)] = used.tier_up;
+  runtime->ladder_ = std::make_unique<code::Ladder>(
+      runtime->maker_,
+      std::vector<std::shared_ptr<const engine::Engine>>{runtime->baseline_, runtime->optimised_},
+      std::move(ladder_options));
   runtime->empty_wasi_ = SPORE_TRY(host::WasiConfig::create({}));
   return runtime;
 }
@@ -153,15 +195,39 @@ Status Runtime::check_open() const {
   return {};
 }
 
-Result<std::shared_ptr<const engine::CompiledCode>> Runtime::make_code(std::span<const uint8_t> bytes,
-                                                                       const Digest& hash,
-                                                                       const ModuleOptions& options) {
-  const engine::Engine& engine =
-      options.tier.value_or(options_.tier) == Tier::kBaseline ? *baseline_ : *optimised_;
-  const uint32_t preparer = options.prepare ? wasm::kPreparerVersion : 0;
-  if (!options.trusted_code.empty()) return engine.load_trusted_code(options.trusted_code, hash, preparer);
-  modules_compiled_.fetch_add(1, std::memory_order_relaxed);
-  return engine.compile(bytes, hash, preparer);
+// Saved code says itself which tier it is of.
+Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
+                                              const ModuleOptions& options) const {
+  const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
+  const auto load = [&](const engine::Engine& engine) {
+    return engine.load_trusted_code(options.trusted_code, source.hash, source.preparer);
+  };
+  const auto made = [](std::shared_ptr<const engine::CompiledCode> code) {
+    return code::Made{.code = std::move(code), .origin = code::Origin::kCache, .ns = 0};
+  };
+  Result<std::shared_ptr<const engine::CompiledCode>> code =
+      load(tier == Tier::kBaseline ? *baseline_ : *optimised_);
+  if (!tier && code.code() == Code::kUnsupported) {
+    Result<std::shared_ptr<const engine::CompiledCode>> other = load(*baseline_);
+    if (other.ok()) return made(std::move(other).value());
+  }
+  return made(SPORE_TRY(std::move(code)));
+}
+
+// Where no tier was asked for: the best that is there, or else what is there soonest.
+Result<code::Made> Runtime::make_code(const wasm::ModuleFacts& facts, const code::Source& source,
+                                      const ModuleOptions& options) {
+  if (!options.trusted_code.empty()) return load_trusted_code(source, options);
+  const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
+  if (tier) return maker_->make(*tier == Tier::kBaseline ? *baseline_ : *optimised_, source);
+  if (std::shared_ptr<const engine::CompiledCode> found = maker_->find(*optimised_, source)) {
+    return code::Made{.code = std::move(found), .origin = code::Origin::kCache, .ns = 0};
+  }
+  if (wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) {
+    Result<code::Made> made = maker_->make(*baseline_, source);
+    if (made.code() != Code::kUnsupported) return made;
+  }
+  return maker_->make(*optimised_, source);
 }
 
 Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
@@ -170,7 +236,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   SPORE_TRY(check_open());
   if (name.empty()) return Status::invalid_argument("a module needs a name");
   SPORE_TRY(check_room(name));  // before the compile, and again after it
-  const Tier tier = options.tier.value_or(options_.tier);
+  const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
   std::shared_ptr<Module> module(new Module);
   module->name_ = name;
   module->version_ = options.version;
@@ -179,11 +245,15 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   std::vector<uint8_t> prepared;
   SPORE_TRY(prepare_module(*module, bytes, prepared, options));
   SPORE_TRY(check_tier(module->facts_, tier));
+  const code::Source source{
+      .wasm = bytes, .hash = module->facts_.hash, .preparer = options.prepare ? wasm::kPreparerVersion : 0};
+  code::Made made;
   {
     const Timing timing(options_.metrics, compile_ns_);
-    module->code_ = SPORE_TRY(make_code(bytes, module->facts_.hash, options));
+    made = SPORE_TRY(make_code(module->facts_, source, options));
     module->compile_ns_ = timing.elapsed_ns();
   }
+  module->code_ = made.code;
   module->functions_ = merge(host_, options.host);
   if (host::needs_wasi(*module->code_)) module->wasi_ = options.wasi != nullptr ? options.wasi : empty_wasi_;
   if (engine::check_imports(*module->code_, *module->functions_).ok()) {
@@ -196,9 +266,29 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
                         .wasi = module->wasi_});
   }
 
-  const MutexLock lock(modules_mutex_);
-  SPORE_TRY(check_room_locked(name));
-  modules_.emplace(module->name_, module);
+  {
+    const MutexLock lock(modules_mutex_);
+    SPORE_TRY(check_room_locked(name));
+    modules_.emplace(module->name_, module);
+  }
+  if (module->blueprint_ == nullptr) return std::shared_ptr<const Module>(std::move(module));
+  // The bytes are needed until there is no better code to be made of them.
+  const bool fixed = tier.has_value() || !options.trusted_code.empty();
+  code::OwnedSource owned{.wasm = nullptr, .hash = source.hash, .preparer = source.preparer};
+  if (!fixed && made.code->engine().options().tier != Tier::kOptimised) {
+    if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
+    owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
+  }
+  ladder_->add({.name = module->name_,
+                .source = std::move(owned),
+                .code = module->blueprint_->code,
+                .functions = module->functions_,
+                .fixed = fixed,
+                .first = {.tier = made.code->engine().options().tier,
+                          .why = fixed ? "asked for" : "there soonest",
+                          .origin = made.origin,
+                          .make_ns = module->compile_ns_,
+                          .at_ms = 0}});
   return std::shared_ptr<const Module>(std::move(module));
 }
 
@@ -243,9 +333,9 @@ Status Runtime::check_room_locked(std::string_view name) const {
 }
 
 // What the other compiler would take is not "left out": say so.
-Status Runtime::check_tier(const wasm::ModuleFacts& facts, Tier tier) {
+Status Runtime::check_tier(const wasm::ModuleFacts& facts, std::optional<Tier> tier) {
   SPORE_TRY(wasm::check_proposals(facts, wasm::kProposalsOptimised));
-  if (tier == Tier::kOptimised || wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) return {};
+  if (tier != Tier::kBaseline || wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) return {};
   return Status::unsupported("the baseline compiler cannot take this module: it uses {} (try tier=optimised)",
                              wasm::proposal_names(facts.proposals & ~wasm::kProposalsBaseline));
 }
@@ -285,7 +375,9 @@ Status Runtime::unload_module(std::string_view name) {
     last = std::move(found->second);
     modules_.erase(found);
   }
-  if (last->blueprint_ != nullptr) pool_->forget(*last->blueprint_);
+  if (last->blueprint_ == nullptr) return {};
+  pool_->forget(*last->blueprint_);
+  ladder_->remove(*last->blueprint_->code);
   return {};
 }
 
@@ -341,6 +433,22 @@ Result<cell::Lease> Runtime::acquire(std::string_view module_name, const cell::A
   return acquire(*found, options);
 }
 
+Status Runtime::warm_up(const Module& module, Tier tier) {
+  SPORE_TRY(check_open());
+  SPORE_TRY(check_bound(module));
+  return ladder_->raise(*module.blueprint_->code, tier).with_context(module.name_);
+}
+
+Result<code::ModuleSteps> Runtime::explain(const Module& module) const {
+  SPORE_TRY(check_bound(module));
+  return ladder_->module(*module.blueprint_->code);
+}
+
+Tier Module::tier() const {
+  const engine::CompiledCode& code = blueprint_ == nullptr ? *code_ : *blueprint_->code->best()->code();
+  return code.engine().options().tier;
+}
+
 void Runtime::close() {
   closed_.store(true);
   pool_->close();
@@ -352,7 +460,9 @@ RuntimeStatistics Runtime::statistics() const {
     const MutexLock lock(modules_mutex_);
     statistics.modules_loaded = modules_.size();
   }
-  statistics.modules_compiled = modules_compiled_.load(std::memory_order_relaxed);
+  statistics.code = maker_->statistics();
+  statistics.modules_compiled = statistics.code.compiled;
+  statistics.tiers = ladder_->modules();
   statistics.compile_ns = compile_ns_.load(std::memory_order_relaxed);
   statistics.instances_created = instances_created_.load(std::memory_order_relaxed);
   statistics.instances_failed = instances_failed_.load(std::memory_order_relaxed);

@@ -18,6 +18,8 @@
 #include "spore/cell/blueprint.h"
 #include "spore/cell/clean_function.h"
 #include "spore/cell/pool.h"
+#include "spore/code/code_maker.h"
+#include "spore/code/ladder.h"
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/host/instance.h"
@@ -31,7 +33,7 @@ namespace spore::runtime {
 struct ModuleOptions {
   std::string version;
   std::string description;
-  std::optional<engine::Tier> tier;
+  std::optional<engine::Tier> tier;  // for good
   std::optional<engine::Limits> limits;
   // Added to the Runtime's own host functions; a same name replaces.
   host::HostFunctions host;
@@ -53,11 +55,14 @@ class Module {
   const std::string& version() const { return version_; }
   const std::string& description() const { return description_; }
   const wasm::ModuleFacts& facts() const { return facts_; }
+  // What it began with.
   const engine::CompiledCode& code() const { return *code_; }
   const engine::Limits& limits() const { return limits_; }
   // Null if it was loaded as it is.
   const wasm::PreparedModule* prepared() const { return prepared_.get(); }
-  engine::Tier tier() const { return code_->engine().options().tier; }
+  // That new instances of it have.
+  engine::Tier tier() const;
+  // Until it had code: compiled, or found.
   uint64_t compile_ns() const { return compile_ns_; }
 
  private:
@@ -98,6 +103,8 @@ struct RuntimeStatistics {
   uint64_t instances_created = 0;
   uint64_t instances_failed = 0;
   uint64_t instantiate_ns = 0;
+  code::CodeMakerStatistics code;
+  std::vector<code::ModuleSteps> tiers;  // of each module
   cell::PoolStatistics pool;
   memory::SlotPoolStatistics slots;
   ScratchStatistics scratch;
@@ -119,7 +126,7 @@ class Runtime {
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  // Validates and compiles on this thread.  kAlreadyExists: the name is taken (unload first);
+  // Validates, and finds code or compiles, on this thread.  kAlreadyExists: the name is taken (unload first);
   // kLimitExceeded: module_bytes_max, modules_max; what inspect() and compile() say; kUnavailable: closed.
   // Imports that nobody provides are told by instantiate().
   Result<std::shared_ptr<const Module>> load_module(std::string_view name, std::span<const uint8_t> bytes,
@@ -155,6 +162,13 @@ class Runtime {
   }
   cell::Pool& pool() { return *pool_; }
 
+  // Has the module reach that tier now, on this thread, with all its instances.  kInvalidArgument: it was
+  // loaded for another tier alone, or lacks imports; kNotFound: it was unloaded; what CodeMaker::make says.
+  Status warm_up(const Module& module, engine::Tier tier);
+  // Its tier, how it came there and what it waits for, and its hottest functions.  kNotFound: it was
+  // unloaded; kInvalidArgument: it lacks imports.
+  Result<code::ModuleSteps> explain(const Module& module) const;
+
   // From now on nothing is loaded or instantiated (kUnavailable).  What runs goes on; leases stay good.
   void close();
 
@@ -163,15 +177,15 @@ class Runtime {
 
  private:
   explicit Runtime(RuntimeOptions options);
-  Result<std::shared_ptr<const engine::CompiledCode>> make_code(std::span<const uint8_t> bytes,
-                                                                const Digest& hash,
-                                                                const ModuleOptions& options);
+  Result<code::Made> make_code(const wasm::ModuleFacts& facts, const code::Source& source,
+                               const ModuleOptions& options);
+  Result<code::Made> load_trusted_code(const code::Source& source, const ModuleOptions& options) const;
   Status prepare_module(Module& module, std::span<const uint8_t>& bytes, std::vector<uint8_t>& prepared,
                         const ModuleOptions& options) const;
   Status check_open() const;
   Status check_room(std::string_view name) const SPORE_EXCLUDES(modules_mutex_);
   Status check_room_locked(std::string_view name) const SPORE_REQUIRES(modules_mutex_);
-  static Status check_tier(const wasm::ModuleFacts& facts, engine::Tier tier);
+  static Status check_tier(const wasm::ModuleFacts& facts, std::optional<engine::Tier> tier);
   static Status check_bound(const Module& module);
 
   RuntimeOptions options_;
@@ -182,9 +196,10 @@ class Runtime {
   std::shared_ptr<const engine::Engine> optimised_;
   std::shared_ptr<memory::SlotPool> slots_;
   std::shared_ptr<cell::Pool> pool_;
+  std::shared_ptr<code::CodeMaker> maker_;
+  std::unique_ptr<code::Ladder> ladder_;
 
   std::atomic<bool> closed_{false};
-  std::atomic<uint64_t> modules_compiled_{0};
   std::atomic<uint64_t> compile_ns_{0};
   std::atomic<uint64_t> instances_created_{0};
   std::atomic<uint64_t> instances_failed_{0};

@@ -1,0 +1,296 @@
+#include "spore/code/code_cache.h"
+
+#include <algorithm>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "spore/base/memfd.h"
+#include "spore/code/key_file.h"
+#include "spore/code/temporary_file.h"
+
+namespace spore::code {
+namespace {
+
+// Making room takes a few milliseconds: who holds the lock for so long is stopped, and others will make room.
+constexpr std::chrono::milliseconds kLockWait{2000};
+
+std::span<const uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+uint64_t ns_since(std::chrono::steady_clock::time_point begin) {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
+}
+
+// Another file in its place, written anew, is all that helps.
+bool is_of_the_file(CacheFault fault) { return fault <= CacheFault::kRead; }
+
+}  // namespace
+
+Digest cache_key(const engine::Engine& engine, const Source& source) {
+  // Version and options stand in the description, as text; compatibility() adds what is not ours to name.
+  const std::string text =
+      fmt::format("spore code cache {}\n{}\n", kCacheFileVersion, engine.description(source.preparer));
+  return sha256({bytes_of(text), source.hash.bytes, engine.compatibility().bytes});
+}
+
+Flight::~Flight() { unlock_and_remove(directory_, name_, std::move(fd_)); }
+
+// --- opening ---------------------------------------------------------------------------------------------
+
+CodeCache::CodeCache(CodeCacheOptions options) : options_(std::move(options)) {}
+
+std::unique_ptr<CodeCache> CodeCache::open(CodeCacheOptions options) {
+  if (options.key_file.empty()) {
+    const std::filesystem::path plain =
+        options.directory.has_filename() ? options.directory : options.directory.parent_path();
+    options.key_file = plain.parent_path() / "code.key";
+  }
+  std::unique_ptr<CodeCache> cache(new CodeCache(std::move(options)));
+  const Status opened = cache->open_all();
+  if (!opened.ok()) {
+    cache->set_state(CodeCacheState::kOff, opened.message());
+    cache->count_fault(opened, "code is not cached", CacheFault::kDirectory);
+  }
+  return cache;
+}
+
+Status CodeCache::open_all() {
+  Result<CacheDirectory> directory = CacheDirectory::open(options_.directory, true);
+  if (!directory.ok()) return cache_error(CacheFault::kDirectory, std::string(directory.status().message()));
+  Result<MacKey> key = open_key_file(options_.key_file);
+  if (!key.ok()) return cache_error(CacheFault::kKey, std::string(key.status().message()));
+  directory_.emplace(std::move(directory).value());
+  key_.emplace(std::move(key).value());
+  if (!directory_->writable()) {
+    const Status status = cache_error(CacheFault::kDirectory,
+                                      fmt::format("'{}' cannot be written to", options_.directory.native()));
+    set_state(CodeCacheState::kReadOnly, status.message());
+    count_fault(status, "code is only read from the cache", CacheFault::kDirectory);
+    return {};
+  }
+  set_state(CodeCacheState::kOn, {});
+  // Somebody who holds it cleans up, or will the next time.
+  const Result<FileLock> lock = directory_->lock(std::chrono::milliseconds(0));
+  if (lock.ok()) directory_->remove_stale();
+  return {};
+}
+
+// --- loading ---------------------------------------------------------------------------------------------
+
+Cached CodeCache::load(const engine::Engine& engine, const Source& source) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (key_) {
+    const Digest key = cache_key(engine, source);
+    Result<Cached> loaded = try_load(engine, source, key);
+    if (loaded.ok()) {
+      Cached cached = std::move(loaded).value();
+      cached.load_ns = ns_since(begin);
+      const MutexLock lock(mutex_);
+      counts_.hits++;
+      counts_.bytes_read += cached.code->native_bytes();
+      counts_.load_ns += cached.load_ns;
+      counts_.compile_saved_ns += cached.compile_ns;
+      return cached;
+    }
+    if (loaded.code() != Code::kNotFound) {
+      count_fault(loaded.status(), fmt::format("the cached code {:.12} is not used", key.hex()),
+                  CacheFault::kEngine);
+    }
+  }
+  const MutexLock lock(mutex_);
+  counts_.misses++;
+  return {};
+}
+
+Result<Cached> CodeCache::try_load(const engine::Engine& engine, const Source& source, const Digest& key) {
+  const auto refuse = [&](Status status, int fd) -> Status {
+    if (is_of_the_file(cache_fault(status, CacheFault::kEngine)) && directory_->writable() &&
+        directory_->remove_file(key, fd)) {
+      const MutexLock lock(mutex_);
+      counts_.removed++;
+    }
+    return status;
+  };
+  Result<CacheDirectory::File> file = directory_->open_file(key);
+  if (file.code() == Code::kNotFound) return std::move(file).status();
+  if (!file.ok()) return refuse(std::move(file).status(), -1);
+  const int fd = file->fd.get();
+  Result<CacheHeader> header = directory_->read_header(file.value(), key);
+  if (!header.ok()) return refuse(std::move(header).status(), fd);
+  if (is_expired(header.value())) {
+    if (directory_->writable() && directory_->remove_file(key, fd)) {
+      const MutexLock lock(mutex_);
+      counts_.evicted++;
+      counts_.bytes_evicted += file->bytes;
+    }
+    return Status::not_found("it is older than {} s", options_.ttl_s);
+  }
+  // What is mapped is what was authenticated: each piece is written from the buffer that the MAC was computed
+  // of, into a file that has no name and is sealed before anybody maps it.  Another process could write to it
+  // before that only by opening our /proc/PID/fd: who may do that may also write to our memory, or read the
+  // key.
+  Result<UniqueFd> memory = make_memfd("spore-code");
+  if (!memory.ok()) return cache_error(CacheFault::kMemory, std::string(memory.status().message()));
+  Status checked = check_cache_file(fd, header.value(), *key_, memory->get(), options_.load_threads);
+  if (!checked.ok()) return refuse(std::move(checked), fd);
+  const Status sealed = seal(memory->get());
+  if (!sealed.ok()) return cache_error(CacheFault::kMemory, std::string(sealed.message()));
+  const std::string made_by = engine.description(source.preparer);
+  if (header->made_by != made_by) {
+    return refuse(cache_error(CacheFault::kEngine, fmt::format("it was made by '{}', this engine is '{}'",
+                                                               header->made_by, made_by)),
+                  fd);
+  }
+  Result<std::shared_ptr<const engine::CompiledCode>> code =
+      engine.load_native(memory->get(), source.hash, source.preparer);
+  if (!code.ok()) return refuse(cache_error(CacheFault::kEngine, std::string(code.status().message())), fd);
+  directory_->note_use(key, file.value());
+  return Cached{.code = std::move(code).value(), .compile_ns = header->compile_ns};
+}
+
+bool CodeCache::is_expired(const CacheHeader& header) const {
+  return options_.eviction == Eviction::kTtl && options_.ttl_s > 0 &&
+         now_s() - static_cast<double>(header.stored_s) > static_cast<double>(options_.ttl_s);
+}
+
+// --- storing ---------------------------------------------------------------------------------------------
+
+bool CodeCache::store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
+                      uint64_t compile_ns) {
+  if (state() != CodeCacheState::kOn) return false;
+  const Status stored = try_store(engine, source, compiled, compile_ns);
+  if (!stored.ok()) {
+    count_fault(stored, "the code is not cached", CacheFault::kWrite);
+    return false;
+  }
+  const Status room = make_room(cache_key(engine, source));
+  if (!room.ok()) count_fault(room, "the code cache may be too large", CacheFault::kWrite);
+  return true;
+}
+
+Status CodeCache::try_store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
+                            uint64_t compile_ns) {
+  std::vector<uint8_t> bytes;
+  CachePayload payload{.bytes = {}, .fd = compiled.native.get()};
+  if (payload.fd < 0) {
+    bytes = SPORE_TRY(compiled.code->native());
+    payload.bytes = bytes;
+  }
+  CacheHeader header{.key = cache_key(engine, source),
+                     .module_hash = source.hash,
+                     .tier = engine.options().tier,
+                     .preparer = source.preparer,
+                     .compile_ns = compile_ns,
+                     .stored_s = static_cast<uint64_t>(std::max(0.0, now_s())),
+                     .payload_bytes = payload.bytes.size(),
+                     .made_by = engine.description(source.preparer)};
+  if (payload.fd >= 0) header.payload_bytes = SPORE_TRY(file_size(payload.fd));
+  const uint64_t file_bytes = header.file_bytes();
+  if (options_.bytes_max != 0 && file_bytes > options_.bytes_max) {
+    return cache_error(CacheFault::kTooLarge,
+                       fmt::format("{} bytes, all of the cache may have {}", file_bytes, options_.bytes_max));
+  }
+  SPORE_TRY(directory_->write_file(header, payload, *key_));
+  const MutexLock lock(mutex_);
+  counts_.stored++;
+  counts_.bytes_stored += file_bytes;
+  return {};
+}
+
+Status CodeCache::make_room(const std::optional<Digest>& keep) {
+  const bool expires = options_.eviction == Eviction::kTtl && options_.ttl_s > 0;
+  const bool full = options_.bytes_max != 0 && directory_->size().bytes > options_.bytes_max;
+  if (!expires && !full) return {};
+  const FileLock lock = SPORE_TRY(directory_->lock(kLockWait));
+  const Pruned pruned =
+      SPORE_TRY(directory_->prune({.bytes_max = options_.bytes_max,
+                                   .eviction = options_.eviction,
+                                   .age_s_max = expires ? static_cast<double>(options_.ttl_s) : 0,
+                                   .keep = keep}));
+  const MutexLock counting(mutex_);
+  counts_.evicted += pruned.files;
+  counts_.bytes_evicted += pruned.bytes;
+  return {};
+}
+
+// --- flights ---------------------------------------------------------------------------------------------
+
+Flight CodeCache::flight(const engine::Engine& engine, const Source& source,
+                         std::chrono::milliseconds wait_max, const std::stop_token& stop) {
+  Flight flight;
+  // Whoever cannot store would let others wait for nothing.
+  if (state() != CodeCacheState::kOn) return flight;
+  flight.directory_ = directory_->fd();
+  flight.name_ = flight_file_name(cache_key(engine, source));
+  Result<UniqueFd> fd = lock_file(flight.directory_, flight.name_, std::chrono::milliseconds(0));
+  if (!fd.ok() && cache_fault(fd.status(), CacheFault::kWrite) == CacheFault::kBusy) {
+    const auto begin = std::chrono::steady_clock::now();
+    flight.waited_ = true;
+    Result<UniqueFd> later =
+        lock_file(flight.directory_, flight.name_, wait_max, [&] { return stop.stop_requested(); });
+    {
+      const MutexLock lock(mutex_);
+      counts_.waits++;
+      counts_.wait_ns += ns_since(begin);
+    }
+    if (later.ok()) {
+      flight.fd_ = std::move(later).value();
+    } else if (!stop.stop_requested()) {
+      count_fault(later.status(), "two processes compile the same", CacheFault::kWrite);
+    }
+  } else if (fd.ok()) {
+    flight.fd_ = std::move(fd).value();
+  } else {
+    count_fault(fd.status(), "two processes may compile the same", CacheFault::kWrite);
+  }
+  return flight;
+}
+
+// --- what is known ---------------------------------------------------------------------------------------
+
+void CodeCache::count_fault(const Status& status, std::string_view what, CacheFault other) {
+  const CacheFault fault = cache_fault(status, other);
+  bool first = false;
+  {
+    const MutexLock lock(mutex_);
+    first = faults_[static_cast<size_t>(fault)]++ == 0;
+  }
+  if (first) {
+    options_.log.write(LogLevel::kWarning, "code cache: {}: {} ({}; said once)", what, status.message(),
+                       cache_fault_name(fault));
+  }
+}
+
+void CodeCache::set_state(CodeCacheState state, std::string_view reason) {
+  const MutexLock lock(mutex_);
+  state_ = state;
+  reason_ = reason;
+}
+
+CodeCacheState CodeCache::state() const {
+  const MutexLock lock(mutex_);
+  return state_;
+}
+
+CodeCacheStatistics CodeCache::statistics() const {
+  CodeCacheStatistics statistics;
+  statistics.directory = options_.directory.native();
+  statistics.bytes_max = options_.bytes_max;
+  statistics.eviction = eviction_name(options_.eviction);
+  if (directory_) {
+    const CacheDirectory::Size size = directory_->size();
+    statistics.files = size.files;
+    statistics.bytes = size.bytes;
+  }
+  const MutexLock lock(mutex_);
+  statistics.state = state_;
+  statistics.reason = reason_;
+  statistics.counts = counts_;
+  statistics.faults = faults_;
+  return statistics;
+}
+
+}  // namespace spore::code

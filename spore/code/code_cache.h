@@ -1,0 +1,137 @@
+#pragma once
+
+// Compiled code on disk, shared by the processes of one user: never compile the same thing twice.
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "spore/base/fork.h"
+#include "spore/base/log.h"
+#include "spore/base/mac.h"
+#include "spore/base/mutex.h"
+#include "spore/base/thread_annotations.h"
+#include "spore/code/cache_directory.h"
+#include "spore/code/code_cache_statistics.h"
+#include "spore/code/compiler.h"
+#include "spore/code/eviction.h"
+#include "spore/code/source.h"
+
+namespace spore::code {
+
+// The name of one module's code: SHA-256 of module, preparer, and of all that the code depends on of the
+// engine: its version, compiler, settings and what this CPU can do.
+Digest cache_key(const engine::Engine& engine, const Source& source);
+
+struct CodeCacheOptions {
+  std::filesystem::path directory;
+  std::filesystem::path key_file;          // empty: code.key beside the directory
+  uint64_t bytes_max = uint64_t{4} << 30;  // of all files; 0: no limit
+  Eviction eviction = Eviction::kAdaptive;
+  uint64_t ttl_s = 30 * 24 * 3600;  // of Eviction::kTtl
+  // That read one large file, the calling one included.  1 where no other thread may be.
+  unsigned load_threads = 2;
+  Log log;
+};
+
+// Code that was found, or none.
+struct Cached {
+  std::shared_ptr<const engine::CompiledCode> code;
+  uint64_t compile_ns = 0;  // what it took to compile it, once
+  uint64_t load_ns = 0;
+
+  explicit operator bool() const { return code != nullptr; }
+};
+
+// The right to compile something while others of this user wait, until destruction; or no right, just the end
+// of waiting.  Destroyed before its cache.
+class Flight {
+ public:
+  Flight() = default;
+  Flight(Flight&&) = default;
+  Flight& operator=(Flight&&) = delete;
+  ~Flight();
+
+  bool held() const { return fd_.valid(); }
+  // Another one had it: what it compiled may be in the cache now.
+  bool waited() const { return waited_; }
+
+ private:
+  friend class CodeCache;
+  int directory_ = -1;
+  std::string name_;
+  UniqueFd fd_;
+  bool waited_ = false;
+};
+
+//   Cached cached = cache->load(engine, source);
+//   if (!cached) {
+//     const Flight flight = cache->flight(engine, source, wait_max, stop);
+//     if (flight.waited()) cached = cache->load(engine, source);
+//     if (!cached) { compile; cache->store(engine, source, compiled, compile_ns); }
+//   }
+//
+// Nothing that is wrong with the cache makes a call fail: what it cannot give is compiled, what it cannot
+// keep is not kept.  Statistics count it by CacheFault, the log has one line for each fault.  Code is loaded
+// only if its MAC says that a process of this user wrote it; whatever is wrong with a file, it is refused and
+// removed.
+//
+// Thread-safe; no lock is held while files are read or written, but those that are files.  A forked child may
+// go on with its copy: it shares the directory, and counts for itself.
+class CodeCache final : ForkAware {
+ public:
+  // Makes directory and key if they are missing.  Of a directory or key that is not fit it says so in the
+  // log, once, and is off; if it cannot write there it only reads.
+  static std::unique_ptr<CodeCache> open(CodeCacheOptions options);
+  ~CodeCache() = default;
+  CodeCache(const CodeCache&) = delete;
+  CodeCache& operator=(const CodeCache&) = delete;
+
+  Cached load(const engine::Engine& engine, const Source& source);
+  // Keeps what was compiled of `source` by that engine, in `compile_ns`; then others make room for it.
+  // False: not kept.
+  bool store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
+             uint64_t compile_ns);
+
+  // Waits up to `wait_max`, or until `stop` is asked for, for others that compile the same.
+  Flight flight(const engine::Engine& engine, const Source& source, std::chrono::milliseconds wait_max,
+                const std::stop_token& stop);
+
+  CodeCacheState state() const;
+  CodeCacheStatistics statistics() const;
+
+ private:
+  explicit CodeCache(CodeCacheOptions options);
+  Status open_all();
+  Result<Cached> try_load(const engine::Engine& engine, const Source& source, const Digest& key);
+  Status try_store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
+                   uint64_t compile_ns);
+  Status make_room(const std::optional<Digest>& keep);
+  bool is_expired(const CacheHeader& header) const;
+  void count_fault(const Status& status, std::string_view what, CacheFault other);
+  void set_state(CodeCacheState state, std::string_view reason);
+
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+  void repair_in_child() override {}
+
+  const CodeCacheOptions options_;
+  // Set by open(), constant from then on.
+  std::optional<CacheDirectory> directory_;
+  std::optional<MacKey> key_;
+
+  mutable Mutex mutex_;  // held for a few instructions
+  CodeCacheState state_ SPORE_GUARDED_BY(mutex_) = CodeCacheState::kOff;
+  std::string reason_ SPORE_GUARDED_BY(mutex_);
+  CodeCacheCounts counts_ SPORE_GUARDED_BY(mutex_);
+  std::array<uint64_t, kCacheFaults> faults_ SPORE_GUARDED_BY(mutex_){};
+
+  const ForkRegistration fork_registration_{*this};
+};
+
+}  // namespace spore::code

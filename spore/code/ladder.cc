@@ -1,0 +1,449 @@
+#include "spore/code/ladder.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "spore/base/fork.h"
+#include "spore/base/mutex.h"
+
+namespace spore::code {
+
+using engine::Engine;
+using engine::LiveBinding;
+using engine::Tier;
+using engine::Use;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr std::chrono::milliseconds kLookOften{10};
+constexpr std::chrono::milliseconds kLookSeldom{1000};
+constexpr size_t kHotFunctions = 20;
+
+uint64_t ms_since(Clock::time_point begin) {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count());
+}
+
+Tier tier_of(const LiveBinding& code) { return code.best()->code()->engine().options().tier; }
+
+}  // namespace
+
+StepDecision decide(const StepRule& rule, const Use& since_step, uint64_t ms_since_step) {
+  if (since_step.calls >= rule.calls && ms_since_step >= rule.delay_ms) {
+    return {true, fmt::format("{} calls in {} ms", since_step.calls, ms_since_step)};
+  }
+  if (since_step.ms > 0 && since_step.ms >= rule.guest_ms) {
+    return {true, fmt::format("{} ms in the guest", since_step.ms)};
+  }
+  return {false, fmt::format("{} of {} calls, {} of {} ms in the guest", since_step.calls, rule.calls,
+                             since_step.ms, rule.guest_ms)};
+}
+
+struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
+  // One module.  Under the mutex.
+  struct Place {
+    Rung rung;
+    Clock::time_point loaded = Clock::now();
+    Clock::time_point stepped = Clock::now();
+    Use used;  // at the last step
+    std::optional<Tier> making;
+    std::string gave_up;  // why it climbs no further
+    std::vector<ModuleSteps::Step> steps;
+  };
+  // What the thread waits by.  A forked child abandons it.
+  struct Thread {
+    std::condition_variable wake;
+    bool stop = false;
+    std::jthread thread;
+  };
+
+  State(std::shared_ptr<CodeMaker> the_maker, std::vector<std::shared_ptr<const Engine>> the_engines,
+        LadderOptions the_options)
+      : maker(std::move(the_maker)), engines(std::move(the_engines)), options(std::move(the_options)) {}
+
+  std::shared_ptr<const Engine> engine_above(Tier tier) const {
+    const auto found =
+        std::ranges::find_if(engines, [tier](const auto& engine) { return engine->options().tier > tier; });
+    return found == engines.end() ? nullptr : *found;
+  }
+  bool can_climb(const Place& place) const {
+    return !place.rung.fixed && place.gave_up.empty() && engine_above(tier_of(*place.rung.code)) != nullptr;
+  }
+  ModuleSteps steps_of(const Place& place) const;
+  bool look() SPORE_EXCLUDES(mutex);
+  void start_thread() SPORE_REQUIRES(mutex);
+  void run(Thread& own) SPORE_EXCLUDES(mutex);
+  void made(const LiveBinding* code, Tier tier, const std::string& why, Result<Made> made)
+      SPORE_EXCLUDES(mutex);
+  Status step(const LiveBinding* code, Tier tier, const std::string& why, const Made& made)
+      SPORE_EXCLUDES(mutex);
+
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex.unlock(); }
+  void repair_in_child() override SPORE_NO_THREAD_SAFETY_ANALYSIS {
+    static_cast<void>(thread.release());
+    for (auto& [code, place] : places) place.making.reset();
+  }
+
+  const std::shared_ptr<CodeMaker> maker;
+  const std::vector<std::shared_ptr<const Engine>> engines;
+  const LadderOptions options;
+  mutable Mutex mutex;
+  std::map<const LiveBinding*, Place> places SPORE_GUARDED_BY(mutex);
+  std::unique_ptr<Thread> thread SPORE_GUARDED_BY(mutex);
+  const ForkRegistration registration{*this};
+};
+
+Ladder::Ladder(std::shared_ptr<CodeMaker> maker, std::vector<std::shared_ptr<const Engine>> engines,
+               LadderOptions options)
+    : state_(std::make_shared<State>(std::move(maker), std::move(engines), std::move(options))) {}
+
+Ladder::~Ladder() {
+  std::unique_ptr<State::Thread> thread;
+  std::vector<Rung> rungs;
+  {
+    const MutexLock lock(state_->mutex);
+    thread = std::move(state_->thread);
+    if (thread != nullptr) {
+      thread->stop = true;
+      thread->wake.notify_all();
+    }
+    for (auto& [code, place] : state_->places) rungs.push_back(std::move(place.rung));
+    state_->places.clear();
+  }
+  thread.reset();  // joins
+  for (const Rung& rung : rungs) {
+    if (rung.source.wasm == nullptr) continue;
+    for (const auto& engine : state_->engines) state_->maker->cancel(*engine, rung.source.view());
+  }
+}
+
+void Ladder::add(Rung rung) {
+  const MutexLock lock(state_->mutex);
+  const LiveBinding* code = rung.code.get();
+  State::Place& place = state_->places[code];
+  place.steps.push_back(rung.first);
+  place.rung = std::move(rung);
+  if (state_->can_climb(place)) {
+    state_->start_thread();
+  } else {
+    place.rung.source.wasm.reset();
+  }
+}
+
+void Ladder::remove(const LiveBinding& code) {
+  Rung rung;
+  {
+    const MutexLock lock(state_->mutex);
+    const auto found = state_->places.find(&code);
+    if (found == state_->places.end()) return;
+    rung = std::move(found->second.rung);
+    state_->places.erase(found);
+  }
+  if (rung.source.wasm == nullptr) return;
+  for (const auto& engine : state_->engines) state_->maker->cancel(*engine, rung.source.view());
+}
+
+// --- deciding ------------------------------------------------------------------------------------------
+
+bool Ladder::look() { return state_->look(); }
+
+bool Ladder::State::look() {
+  struct Due {
+    const LiveBinding* code;
+    std::shared_ptr<const Engine> engine;
+    OwnedSource source;
+    std::string why;
+  };
+  std::vector<Due> due;
+  {
+    const MutexLock lock(mutex);
+    for (auto& [code, place] : places) {
+      if (place.making || !can_climb(place)) continue;
+      const Tier tier = tier_of(*code);
+      const Use total = code->total();
+      const Use since{.calls = total.calls - place.used.calls, .ms = total.ms - place.used.ms};
+      StepDecision decision =
+          decide(options.rules[static_cast<size_t>(tier)], since, ms_since(place.stepped));
+      if (!decision.due) continue;
+      std::shared_ptr<const Engine> engine = engine_above(tier);
+      place.making = engine->options().tier;
+      due.push_back({code, std::move(engine), place.rung.source, std::move(decision.why)});
+    }
+  }
+  for (Due& one : due) {
+    const Tier tier = one.engine->options().tier;
+    const Status status = maker->make_soon(
+        std::move(one.engine), one.source,
+        [self = weak_from_this(), code = one.code, tier, why = one.why](Result<Made> answer) {
+          if (const std::shared_ptr<State> state = self.lock())
+            state->made(code, tier, why, std::move(answer));
+        });
+    if (status.ok()) continue;
+    const MutexLock lock(mutex);  // the queue is full: it is looked at again
+    const auto found = places.find(one.code);
+    if (found != places.end()) found->second.making.reset();
+  }
+  return !due.empty();
+}
+
+void Ladder::State::made(const LiveBinding* code, Tier tier, const std::string& why, Result<Made> made) {
+  Status status = made.ok() ? step(code, tier, why, made.value()) : std::move(made).status();
+  if (status.ok() || status.code() == Code::kNotFound) return;
+  std::string name;
+  {
+    const MutexLock lock(mutex);
+    const auto found = places.find(code);
+    if (found == places.end()) return;
+    Place& place = found->second;
+    place.making.reset();
+    place.stepped = Clock::now();
+    if (status.code() == Code::kCancelled) return;  // somebody else's: it is tried again
+    place.gave_up = fmt::format("{}: {}", engine::tier_name(tier), status.message());
+    place.rung.source.wasm.reset();
+    name = place.rung.name;
+  }
+  options.log.write(LogLevel::kWarning, "{}: no {} code: {}", name, engine::tier_name(tier),
+                    status.message());
+}
+
+// kNotFound: it is not on the ladder any more.
+Status Ladder::State::step(const LiveBinding* code, Tier tier, const std::string& why, const Made& made) {
+  std::shared_ptr<LiveBinding> live;
+  std::shared_ptr<const engine::HostFunctions> functions;
+  {
+    const MutexLock lock(mutex);
+    const auto found = places.find(code);
+    if (found == places.end()) return Status::not_found("not on the ladder");
+    live = found->second.rung.code;
+    functions = found->second.rung.functions;
+  }
+  std::shared_ptr<const engine::Binding> binding =
+      SPORE_TRY(engine::Binding::create(made.code, std::move(functions)));
+  std::string name;
+  {
+    const MutexLock lock(mutex);
+    const auto found = places.find(code);
+    if (found == places.end()) return Status::not_found("not on the ladder");
+    Place& place = found->second;
+    place.making.reset();
+    if (tier_of(*live) >= tier) return {};  // another was sooner
+    live->improve(std::move(binding));
+    place.stepped = Clock::now();
+    place.used = live->total();
+    place.steps.push_back({.tier = tier,
+                           .why = why,
+                           .origin = made.origin,
+                           .make_ns = made.ns,
+                           .at_ms = ms_since(place.loaded)});
+    if (!can_climb(place)) place.rung.source.wasm.reset();
+    name = place.rung.name;
+  }
+  options.log.write(LogLevel::kDebug, "{}: {} code from {} in {} ms, after {}", name, engine::tier_name(tier),
+                    origin_name(made.origin), made.ns / 1'000'000, why);
+  return {};
+}
+
+Status Ladder::raise(const LiveBinding& code, Tier tier) {
+  while (tier_of(code) < tier) {
+    OwnedSource source;
+    std::shared_ptr<const Engine> engine;
+    {
+      const MutexLock lock(state_->mutex);
+      const auto found = state_->places.find(&code);
+      if (found == state_->places.end()) return Status::not_found("the module is not loaded any more");
+      const State::Place& place = found->second;
+      if (place.rung.fixed) {
+        return Status::invalid_argument("the module was loaded for the {} tier alone",
+                                        engine::tier_name(tier_of(code)));
+      }
+      if (!place.gave_up.empty()) return Status::unsupported("{}", place.gave_up);
+      source = place.rung.source;
+      engine = state_->engine_above(tier_of(code));
+      if (source.wasm == nullptr || engine == nullptr) continue;  // it has just got there
+    }
+    const Made made = SPORE_TRY(state_->maker->make(*engine, source.view()));
+    SPORE_TRY(state_->step(&code, engine->options().tier, "warm-up", made));
+  }
+  return {};
+}
+
+// --- the thread ----------------------------------------------------------------------------------------
+
+void Ladder::State::start_thread() {
+  if (thread != nullptr) {
+    thread->wake.notify_all();
+    return;
+  }
+  thread = std::make_unique<Thread>();
+  try {
+    thread->thread = std::jthread([this, own = thread.get()] { run(*own); });
+  } catch (const std::system_error& error) {
+    thread.reset();
+    options.log.write(LogLevel::kWarning, "no thread to watch what is called: {}", error.what());
+  }
+}
+
+// Waits by a condition variable, which the analysis cannot follow.
+void Ladder::State::run(Thread& own) SPORE_NO_THREAD_SAFETY_ANALYSIS {
+  ::pthread_setname_np(::pthread_self(), "spore-ladder");
+  std::chrono::milliseconds wait = kLookOften;
+  Use before;
+  while (true) {
+    {
+      std::unique_lock<std::mutex> lock(mutex.native());
+      if (own.stop) return;
+      const bool any = std::ranges::any_of(places, [&](const auto& one) { return can_climb(one.second); });
+      if (any) {
+        own.wake.wait_for(lock, wait);
+      } else {
+        own.wake.wait(lock);
+      }
+      if (own.stop) return;
+    }
+    look();
+    Use now;
+    {
+      const MutexLock lock(mutex);
+      for (const auto& [code, place] : places) {
+        if (can_climb(place)) now += code->total();
+      }
+    }
+    const bool quiet = now.calls == before.calls && now.ms == before.ms;
+    wait = quiet ? std::min(wait * 2, kLookSeldom) : kLookOften;
+    before = now;
+  }
+}
+
+// --- what it has done ----------------------------------------------------------------------------------
+
+ModuleSteps Ladder::State::steps_of(const Place& place) const {
+  const LiveBinding& code = *place.rung.code;
+  ModuleSteps steps{.module = place.rung.name,
+                    .tier = tier_of(code),
+                    .fixed = place.rung.fixed,
+                    .climbing = place.making.has_value(),
+                    .next = {},
+                    .steps = place.steps,
+                    .functions = {},
+                    .hand_overs = code.hand_overs()};
+  const std::shared_ptr<const Engine> above = engine_above(steps.tier);
+  if (steps.fixed) {
+    steps.next = "none: its tier was asked for";
+  } else if (above == nullptr) {
+    steps.next = "none: there is no tier above";
+  } else if (!place.gave_up.empty()) {
+    steps.next = "none: " + place.gave_up;
+  } else if (steps.climbing) {
+    steps.next = fmt::format("{} code is being made", engine::tier_name(*place.making));
+  } else {
+    const Use total = code.total();
+    const Use since{.calls = total.calls - place.used.calls, .ms = total.ms - place.used.ms};
+    steps.next = fmt::format(
+        "{} after {}", engine::tier_name(above->options().tier),
+        decide(options.rules[static_cast<size_t>(steps.tier)], since, ms_since(place.stepped)).why);
+  }
+  for (const auto& [name, use] : code.functions()) {
+    constexpr double kUsInMs = 1000;
+    const auto calls = static_cast<double>(std::max<uint64_t>(use.calls, 1));  // one may be running
+    const double mean_us = kUsInMs * static_cast<double>(use.ms) / calls;
+    steps.functions.push_back({.name = name, .calls = use.calls, .mean_us = mean_us});
+  }
+  std::ranges::sort(steps.functions, [](const auto& a, const auto& b) {
+    const double in_a = a.mean_us * static_cast<double>(a.calls);
+    const double in_b = b.mean_us * static_cast<double>(b.calls);
+    if (in_a != in_b) return in_a > in_b;
+    return a.calls != b.calls ? a.calls > b.calls : a.name < b.name;
+  });
+  if (steps.functions.size() > kHotFunctions) steps.functions.resize(kHotFunctions);
+  return steps;
+}
+
+std::vector<ModuleSteps> Ladder::modules() const {
+  std::vector<ModuleSteps> modules;
+  {
+    const MutexLock lock(state_->mutex);
+    for (const auto& [code, place] : state_->places) modules.push_back(state_->steps_of(place));
+  }
+  std::ranges::sort(modules, {}, &ModuleSteps::module);
+  return modules;
+}
+
+Result<ModuleSteps> Ladder::module(const LiveBinding& code) const {
+  const MutexLock lock(state_->mutex);
+  const auto found = state_->places.find(&code);
+  if (found == state_->places.end()) return Status::not_found("the module is not loaded any more");
+  return state_->steps_of(found->second);
+}
+
+void ModuleSteps::write_json(JsonWriter& json) const {
+  json.field("module", module)
+      .field("tier", engine::tier_name(tier))
+      .field("fixed", fixed)
+      .field("climbing", climbing)
+      .field("next", next);
+  json.begin_array("steps");
+  for (const Step& step : steps) {
+    json.begin_object()
+        .field("tier", engine::tier_name(step.tier))
+        .field("why", step.why)
+        .field("origin", origin_name(step.origin))
+        .field("make_ns", step.make_ns)
+        .field("at_ms", step.at_ms)
+        .end_object();
+  }
+  json.end_array().begin_array("functions");
+  for (const Function& function : functions) {
+    json.begin_object()
+        .field("name", function.name)
+        .field("calls", function.calls)
+        .field("mean_us", function.mean_us)
+        .end_object();
+  }
+  json.end_array();
+  json.begin_object("hand_overs")
+      .field("done", hand_overs.done)
+      .field("ns", hand_overs.ns)
+      .field("ns_max", hand_overs.ns_max)
+      .field("refused", hand_overs.refused)
+      .field("last_refusal", hand_overs.last_refusal)
+      .end_object();
+}
+
+std::string ModuleSteps::text() const {
+  constexpr double kNsInMs = 1e6;
+  constexpr double kNsInUs = 1e3;
+  std::string text;
+  for (const Step& step : steps) {
+    text += fmt::format("{:>8} ms  {}: code from {} in {:.1f} ms ({})\n", step.at_ms,
+                        engine::tier_name(step.tier), origin_name(step.origin),
+                        static_cast<double>(step.make_ns) / kNsInMs, step.why);
+  }
+  text += fmt::format("next step: {}\n", next);
+  if (hand_overs.done > 0) {
+    text += fmt::format("handed over: {} instances, {:.1f} us each, {:.1f} us at most\n", hand_overs.done,
+                        static_cast<double>(hand_overs.ns) / kNsInUs / static_cast<double>(hand_overs.done),
+                        static_cast<double>(hand_overs.ns_max) / kNsInUs);
+  }
+  if (hand_overs.refused > 0) {
+    text += fmt::format("not handed over: {} times, the last as {}\n", hand_overs.refused,
+                        hand_overs.last_refusal);
+  }
+  for (const Function& function : functions) {
+    text +=
+        fmt::format("{:>10} calls, {:.1f} us each: {}\n", function.calls, function.mean_us, function.name);
+  }
+  return text;
+}
+
+}  // namespace spore::code
