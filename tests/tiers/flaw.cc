@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <iterator>
 #include <ranges>
 #include <utility>
+
+#include "spore/base/assert.h"
+#include "tests/smith/smith.h"
 
 namespace spore::tiers_test {
 
@@ -38,7 +42,9 @@ std::optional<Flaw> flaw_of(std::string_view name) {
   constexpr std::pair<std::string_view, Flaw> kNames[] = {
       {"none", Flaw::kNone},       {"nan", Flaw::kNan},       {"trap", Flaw::kTrap},
       {"byte", Flaw::kByte},       {"length", Flaw::kLength}, {"global", Flaw::kGlobal},
-      {"element", Flaw::kElement}, {"state", Flaw::kState}};
+      {"element", Flaw::kElement}, {"min", Flaw::kMin},       {"nearest", Flaw::kNearest},
+      {"shift", Flaw::kShift},     {"less", Flaw::kLess},     {"saturate", Flaw::kSaturate},
+      {"vector", Flaw::kVector},   {"state", Flaw::kState}};
   const auto* const found = std::ranges::find(kNames, name, &std::pair<std::string_view, Flaw>::first);
   if (found == std::end(kNames)) return std::nullopt;
   return found->second;
@@ -66,16 +72,30 @@ void spoil(Flaw flaw, const engine::FuncType& type, Outcome& outcome) {
 
 void spoil(Flaw flaw, const State& before, State& after) {
   switch (flaw) {
-    case Flaw::kNone:
-    case Flaw::kNan:
-    case Flaw::kTrap:
-    case Flaw::kState: break;
     case Flaw::kByte: put_one_back_in_any(before.memories, after.memories); break;
     case Flaw::kLength:
       for (size_t i = 0; i < before.memories.size(); i++) after.memories[i].resize(before.memories[i].size());
       break;
     case Flaw::kGlobal: put_one_back(before.globals, after.globals); break;
     case Flaw::kElement: put_one_back_in_any(before.tables, after.tables); break;
+    default: break;
+  }
+}
+
+void spoil(Flaw flaw, std::span<uint8_t> wasm) {
+  // Instructions as they are encoded.
+  const auto replace = [&](std::initializer_list<uint8_t> from, std::initializer_list<uint8_t> to) {
+    SPORE_ASSERT(spore_smith_replace(wasm.data(), wasm.size(), from.begin(), to.begin(), from.size()),
+                 "a prepared module is valid");
+  };
+  switch (flaw) {
+    case Flaw::kMin: replace({0xa4}, {0xa5}); break;
+    case Flaw::kNearest: replace({0x90}, {0x8f}); break;
+    case Flaw::kShift: replace({0x87}, {0x88}); break;
+    case Flaw::kLess: replace({0x48}, {0x4c}); break;
+    case Flaw::kSaturate: replace({0xfc, 0x04}, {0xfc, 0x05}); break;
+    case Flaw::kVector: replace({0xfd, 0xf6, 0x01}, {0xfd, 0xf7, 0x01}); break;
+    default: break;
   }
 }
 

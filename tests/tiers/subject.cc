@@ -31,7 +31,7 @@ Engines::Engines(bool compact_memories) {
   optimised = Engine::create(options, ticker, slots).value();
 }
 
-Result<Subject> Subject::create(const Engines& engines, const differential::Guest& guest) {
+Result<Subject> Subject::create(const Engines& engines, const differential::Guest& guest, Flaw flaw) {
   Subject subject;
   wasm::PreparedModule prepared = SPORE_TRY(wasm::prepare(guest.wasm, guest.wasm.size()));
   SPORE_TRY(wasm::check_proposals(prepared.facts, wasm::kProposalsBaseline));
@@ -40,6 +40,7 @@ Result<Subject> Subject::create(const Engines& engines, const differential::Gues
     return Binding::create(std::move(code), engines.functions);
   };
   subject.baseline_ = SPORE_TRY(bind(*engines.baseline));
+  spoil(flaw, prepared.wasm);
   subject.optimised_ = SPORE_TRY(bind(*engines.optimised));
   if (host::needs_wasi(*subject.baseline_->code())) subject.wasi_ = differential::wasi_config();
   subject.prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(prepared));

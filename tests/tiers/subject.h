@@ -13,6 +13,7 @@
 #include "spore/host/instance.h"
 #include "spore/wasm/prepare.h"
 #include "tests/differential/guest.h"
+#include "tests/tiers/flaw.h"
 
 namespace spore::tiers_test {
 
@@ -31,8 +32,8 @@ struct Engines {
 
 class Subject {
  public:
-  // kUnsupported: the baseline compiler cannot take it.
-  static Result<Subject> create(const Engines& engines, const differential::Guest& guest);
+  // `flaw`: of the optimising compiler.  kUnsupported: the baseline compiler cannot take it.
+  static Result<Subject> create(const Engines& engines, const differential::Guest& guest, Flaw flaw);
 
   const std::shared_ptr<const wasm::PreparedModule>& prepared() const { return prepared_; }
   const std::shared_ptr<const engine::Binding>& binding(engine::Tier tier) const {

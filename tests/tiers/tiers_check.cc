@@ -330,7 +330,7 @@ std::optional<differential::Mismatch> TiersCheck::check(std::span<const uint8_t>
 std::optional<differential::Mismatch> TiersCheck::check(const Guest& guest) {
   statistics_.cases++;
   Engines& engines = this->engines(guest);
-  const Result<Subject> made = Subject::create(engines, guest);
+  const Result<Subject> made = Subject::create(engines, guest, flaw_);
   if (made.code() == Code::kUnsupported) {
     statistics_.not_taken++;
     return std::nullopt;

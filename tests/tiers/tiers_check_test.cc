@@ -66,6 +66,15 @@ TEST(TiersCheckTest, SeesWhatACallLeaves) {
             "nothing\n  then, after the hand-over: f0()\n");
 }
 
+TEST(TiersCheckTest, SeesAnInstructionTakenForAnother) {
+  constexpr std::string_view kText = R"((module (func (export "f0") (result f64)
+      (f64.min (f64.const 1) (f64.const 2)))))";
+  EXPECT_EQ(found(Flaw::kNone, kText), "");
+  EXPECT_EQ(found(Flaw::kMin, kText),
+            "optimised: f0(): 0x4000000000000000; 0x3ff0000000000000 is expected\n"
+            "  called: nothing\n  then, after the hand-over: f0()\n");
+}
+
 TEST(TiersCheckTest, SeesThatAHandOverForgetsState) {
   constexpr std::string_view kText = R"((module (global $g (mut i32) (i32.const 0))
       (func (export "f0") (result i32)

@@ -69,3 +69,40 @@ pub unsafe extern "C" fn spore_smith_make(
     }
     made.wasm.len()
 }
+
+/// Writes `to` over each instruction of `module` that begins with `from`, which is as long.  False: it is no
+/// valid module.
+///
+/// # Safety
+/// `module` is writable for `module_size`; `from` and `to` are readable for `size`.
+#[no_mangle]
+pub unsafe extern "C" fn spore_smith_replace(
+    module: *mut u8,
+    module_size: usize,
+    from: *const u8,
+    to: *const u8,
+    size: usize,
+) -> bool {
+    let module = unsafe { std::slice::from_raw_parts_mut(module, module_size) };
+    let (from, to) = unsafe { (std::slice::from_raw_parts(from, size), std::slice::from_raw_parts(to, size)) };
+    let Ok(places) = instructions(module) else { return false };
+    for place in places {
+        if module[place..].starts_with(from) {
+            module[place..place + size].copy_from_slice(to);
+        }
+    }
+    true
+}
+
+/// Where each one begins.
+fn instructions(module: &[u8]) -> wasmparser::Result<Vec<usize>> {
+    let mut places = vec![];
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        if let wasmparser::Payload::CodeSectionEntry(body) = payload? {
+            for instruction in body.get_operators_reader()?.into_iter_with_offsets() {
+                places.push(instruction?.1);
+            }
+        }
+    }
+    Ok(places)
+}
