@@ -2,27 +2,23 @@
 
 #include <utility>
 
+#include "tests/differential/calls.h"
+#include "tests/differential/world.h"
+
 namespace spore::reset_test {
+
+using differential::Generator;
+using differential::Guest;
 
 namespace {
 
 constexpr std::string_view kName = "guest";
 
-std::shared_ptr<const host::WasiConfig> wasi_config() {
-  host::WasiOptions options;
-  options.args = {"program", "first", "second"};
-  options.env = {"NAME=value"};
-  options.clock = host::WasiClock{};
-  options.random_seed = 1;
-  options.directories = {{.host = SPORE_SOURCE_DIR "/tests/reset/files", .guest = "/files"}};
-  return host::WasiConfig::create(std::move(options)).value();
-}
-
 }  // namespace
 
 Result<CleanSource> CleanSource::create(runtime::Runtime& runtime, const Guest& guest) {
   runtime::ModuleOptions options;
-  if (guest.generator == Generator::kWasi) options.wasi = wasi_config();
+  if (guest.generator == Generator::kWasi) options.wasi = differential::wasi_config();
   return CleanSource(runtime, guest, SPORE_TRY(runtime.load_module(kName, guest.wasm, options)));
 }
 
@@ -30,7 +26,7 @@ CleanSource::CleanSource(runtime::Runtime& runtime, const Guest& guest,
                          std::shared_ptr<const runtime::Module> module)
     : runtime_(&runtime),
       module_(std::move(module)),
-      functions_(functions_of(module_->code())),
+      functions_(differential::functions_of(module_->code())),
       reader_({module_, module_->prepared()}, guest.counter_global) {}
 
 CleanSource::~CleanSource() {

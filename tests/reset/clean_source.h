@@ -12,23 +12,22 @@
 
 #include "spore/cell/pool.h"
 #include "spore/runtime/runtime.h"
-#include "tests/reset/calls.h"
-#include "tests/reset/guest.h"
-#include "tests/reset/state.h"
+#include "tests/differential/guest.h"
+#include "tests/differential/state.h"
 
 namespace spore::reset_test {
 
 class CleanSource {
  public:
   // `runtime` outlives it, and provides what guests import.  One at a time.
-  static Result<CleanSource> create(runtime::Runtime& runtime, const Guest& guest);
+  static Result<CleanSource> create(runtime::Runtime& runtime, const differential::Guest& guest);
   CleanSource(CleanSource&&) = default;
   ~CleanSource();
 
   bool in_place() const { return module_->prepared()->reset() == wasm::ResetMode::kInPlace; }
   size_t memories() const { return module_->prepared()->memories.size(); }
   const std::vector<engine::CompiledCode::Export>& functions() const { return functions_; }
-  const StateReader& reader() const { return reader_; }
+  const differential::StateReader& reader() const { return reader_; }
 
   // Brand-new: no pool, no image.
   Result<host::Instance> fresh() const { return runtime_->instantiate(*module_); }
@@ -48,12 +47,13 @@ class CleanSource {
   void clean_up() { runtime_->pool().clean_up(); }
 
  private:
-  CleanSource(runtime::Runtime& runtime, const Guest& guest, std::shared_ptr<const runtime::Module> module);
+  CleanSource(runtime::Runtime& runtime, const differential::Guest& guest,
+              std::shared_ptr<const runtime::Module> module);
 
   runtime::Runtime* runtime_;
   std::shared_ptr<const runtime::Module> module_;
   std::vector<engine::CompiledCode::Export> functions_;
-  StateReader reader_;
+  differential::StateReader reader_;
   std::optional<cell::Lease> held_;
   std::map<std::string, cell::CleanFunction<Quick>> quick_;
 };

@@ -5,15 +5,27 @@
 
 #include <fmt/format.h>
 
+#include "tests/differential/calls.h"
+#include "tests/differential/shares.h"
+#include "tests/differential/shrink.h"
+#include "tests/differential/state.h"
+#include "tests/differential/world.h"
+
 namespace spore::reset_test {
 
+using differential::Call;
+using differential::Generator;
+using differential::Guest;
+using differential::Outcome;
+using differential::Share;
+using differential::State;
+using differential::StateReader;
 using host::Instance;
 
 namespace {
 
 constexpr uint8_t kVariants = 5;
 constexpr uint64_t kDeadlineMs = 20;
-constexpr int kTriesMax = 300;  // to find a shorter way to a mismatch
 
 bool is_interrupted(const Status& status) {
   return status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
@@ -77,7 +89,7 @@ class Trial {
     if (!acquired.ok()) return lost(acquired);
     for (const Call& call : use.calls) {
       if (source_.held().retired()) break;
-      reset_test::run(call, source_.held(), log_);
+      differential::run(call, source_.held(), log_);
     }
     source_.release();
     return std::nullopt;
@@ -91,12 +103,13 @@ class Trial {
       Outcome found;
       for (uint32_t i = 0; i < use.quick && !found.interrupted(); i++) {
         const auto result = source_.call_quickly(call.function, call.args[0].i32, call.args[1].i32);
-        found = outcome_of(result.status(), {});
-        if (result.ok()) found.results.push_back(bits_of(engine::ValType::kI32, {.i32 = result.value()}));
+        found = differential::outcome_of(result.status(), {});
+        if (result.ok())
+          found.results.push_back(differential::bits_of(engine::ValType::kI32, {.i32 = result.value()}));
       }
       const Result<Instance> fresh = source_.fresh();
       if (!fresh.ok()) return lost(fresh.status());
-      Outcome expected = reset_test::run(call, fresh.value(), log_);
+      Outcome expected = differential::run(call, fresh.value(), log_);
       expected.logged.clear();
       if (found.interrupted() || expected.interrupted()) continue;
       if (found != expected) return unlike(call, found, expected) + " in a clean instance";
@@ -122,8 +135,8 @@ class Trial {
     std::string text = difference(clean, fresh);
     if (!text.empty()) return text + " before any call";
     for (const Call& call : round.compared) {
-      const Outcome expected = reset_test::run(call, fresh, log_);
-      const Outcome found = reset_test::run(call, clean, log_);
+      const Outcome expected = differential::run(call, fresh, log_);
+      const Outcome found = differential::run(call, clean, log_);
       if (expected.interrupted() || found.interrupted()) {
         statistics_.rounds_left++;
         return std::nullopt;
@@ -191,17 +204,6 @@ class Trial {
 
 namespace {
 
-struct Share {
-  std::string_view name;
-  uint64_t part;
-  uint64_t all;
-  double percent_min;
-
-  double percent() const {
-    return all == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(all);
-  }
-};
-
 std::vector<Share> shares(const Statistics& s) {
   return {{"modules that are instantiated", s.modules, s.cases, 80},
           {"modules in place", s.in_place, s.modules, 50},
@@ -219,22 +221,11 @@ std::vector<Share> shares(const Statistics& s) {
 }  // namespace
 
 std::string Statistics::text() const {
-  std::string all =
-      fmt::format("{} cases: {} made no module, {} no instance\n", cases, not_made, not_instances);
-  for (const Share& share : shares(*this)) {
-    all += fmt::format("{:40} {:8} of {:8} {:6.1f} %, at least {} %\n", share.name, share.part, share.all,
-                       share.percent(), share.percent_min);
-  }
-  return all;
+  return fmt::format("{} cases: {} made no module, {} no instance\n{}", cases, not_made, not_instances,
+                     differential::text(shares(*this)));
 }
 
-std::string Statistics::shortfalls() const {
-  std::string all;
-  for (const Share& share : shares(*this)) {
-    if (share.percent() < share.percent_min) all += fmt::format("too few {}\n", share.name);
-  }
-  return all;
-}
+std::string Statistics::shortfalls() const { return differential::shortfalls(shares(*this)); }
 
 // --- the check ------------------------------------------------------------------------------------------
 
@@ -278,43 +269,35 @@ ResetCheck::World& ResetCheck::world(const Guest& guest) {
   options.tier = tier_;
   options.pool = pool_options(variant);
   options.compact_memories = variant == 2;
-  options.limits.deadline_ms = kDeadlineMs;
-  options.limits.memory_bytes_max = uint64_t{kMemoryPagesMax} << 16;
-  options.limits.memories_max = 2;
-  options.limits.tables_max = 4;
-  options.limits.table_elements_max = 200;
-  options.host.define("host", "log",
-                      [world = world.get()](int32_t value) { world->logged.push_back(value); });
-  // Fills what lies inside of the memory.
-  options.host.define(
-      "host", "fill", [](engine::Caller& caller, uint32_t at, uint32_t length, uint32_t value) {
-        engine::GuestMemory memory = caller.memory();
-        if (memory.size() == 0) return;
-        const uint64_t from = at % memory.size();
-        const auto bytes = memory.span({from}, std::min<uint64_t>(length, memory.size() - from)).value();
-        std::ranges::fill(bytes, static_cast<std::byte>(value));
-      });
+  options.limits = differential::limits(kDeadlineMs);
+  options.host = differential::host_functions(world->logged);
   world->runtime = runtime::Runtime::create(std::move(options)).value();
   return *world;
 }
 
-std::optional<Mismatch> ResetCheck::check(std::span<const uint8_t> bytes) {
+std::optional<differential::Mismatch> ResetCheck::check(std::span<const uint8_t> bytes) {
   statistics_.cases++;
-  const std::optional<Guest> guest = make_guest(bytes, tier_);
+  const std::optional<Guest> guest = differential::make_guest(bytes, {.tier = tier_});
   if (!guest) {
     statistics_.not_made++;
     return std::nullopt;
   }
-  std::optional<Mismatch> mismatch;
+  std::optional<differential::Failure<Plan>> failure;
   {
     CleanSource source = make_source(*guest);
-    Random random(guest->calls_seed);
+    differential::Random random(guest->calls_seed);
     Plan plan = make_plan(source.functions(), random);
     std::optional<std::string> text = try_plan(*guest, source, plan, statistics_);
-    if (text) mismatch = {.text = std::move(*text), .plan = std::move(plan), .wasm = guest->wasm};
+    if (text) failure = {.text = std::move(*text), .plan = std::move(plan)};
   }
-  if (mismatch) shrink(*guest, *mismatch);
-  return mismatch;
+  if (!failure) return std::nullopt;
+  // Each plan is tried on instances that nothing was done with.
+  Statistics unused;
+  differential::shrink(*failure, [&](const Plan& plan) {
+    CleanSource source = make_source(*guest);
+    return try_plan(*guest, source, plan, unused);
+  });
+  return differential::Mismatch{.text = failure->text + "\n" + text(failure->plan), .wasm = guest->wasm};
 }
 
 CleanSource ResetCheck::make_source(const Guest& guest) {
@@ -325,25 +308,6 @@ std::optional<std::string> ResetCheck::try_plan(const Guest& guest, CleanSource&
                                                 Statistics& statistics) {
   World& world = this->world(guest);
   return Trial(source, guest, world.may_skip_scans, world.logged, statistics).run(plan);
-}
-
-// Each plan is tried on instances that nothing was done with.
-void ResetCheck::shrink(const Guest& guest, Mismatch& mismatch) {
-  Statistics unused;
-  int tries = 0;
-  for (bool smaller = true; smaller;) {
-    smaller = false;
-    for (Plan& plan : smaller_plans(mismatch.plan)) {
-      if (tries++ == kTriesMax) return;
-      CleanSource source = make_source(guest);
-      std::optional<std::string> text = try_plan(guest, source, plan, unused);
-      if (!text) continue;
-      mismatch.text = std::move(*text);
-      mismatch.plan = std::move(plan);
-      smaller = true;
-      break;
-    }
-  }
 }
 
 }  // namespace spore::reset_test

@@ -12,14 +12,14 @@
 #include <vector>
 
 #include "spore/runtime/runtime.h"
-#include "tests/reset/calls.h"
+#include "tests/differential/check.h"
+#include "tests/differential/guest.h"
 #include "tests/reset/clean_source.h"
-#include "tests/reset/guest.h"
-#include "tests/reset/state.h"
+#include "tests/reset/plan.h"
 
 namespace spore::reset_test {
 
-// What was tried: a test that compares instances to which nothing happened proves nothing.
+// What was tried.
 struct Statistics {
   uint64_t cases = 0;
   uint64_t not_made = 0;       // the generator made no module
@@ -48,32 +48,24 @@ struct Statistics {
   std::string shortfalls() const;
 };
 
-struct Mismatch {
-  std::string text;
-  Plan plan;  // a short way to it
-  std::vector<uint8_t> wasm;
-};
-
 // Bound to its thread.
-class ResetCheck {
+class ResetCheck final : public differential::Check {
  public:
   explicit ResetCheck(engine::Tier tier);
-  ~ResetCheck();
+  ~ResetCheck() override;
   ResetCheck(const ResetCheck&) = delete;
   ResetCheck& operator=(const ResetCheck&) = delete;
 
-  // One case, of any bytes: see make_guest.
-  std::optional<Mismatch> check(std::span<const uint8_t> bytes);
-
-  const Statistics& statistics() const { return statistics_; }
+  std::optional<differential::Mismatch> check(std::span<const uint8_t> bytes) override;
+  std::string statistics_text() const override { return statistics_.text(); }
+  std::string shortfalls() const override { return statistics_.shortfalls(); }
 
  private:
   struct World;
-  World& world(const Guest& guest);
-  CleanSource make_source(const Guest& guest);
-  std::optional<std::string> try_plan(const Guest& guest, CleanSource& source, const Plan& plan,
+  World& world(const differential::Guest& guest);
+  CleanSource make_source(const differential::Guest& guest);
+  std::optional<std::string> try_plan(const differential::Guest& guest, CleanSource& source, const Plan& plan,
                                       Statistics& statistics);
-  void shrink(const Guest& guest, Mismatch& mismatch);
 
   engine::Tier tier_;
   Statistics statistics_;

@@ -6,6 +6,7 @@
 
 use wasm_encoder::{BlockType, Function, HeapType, InstructionSink, MemArg, ValType};
 
+use crate::calculator::PARAMS;
 use crate::dice::Dice;
 use crate::steered::{Mode, Plan, Type, HOST_FILL, HOST_LOG};
 
@@ -26,7 +27,9 @@ pub fn body(plan: &Plan, number: u32, ty: Type, is_start: bool, dice: &mut Dice)
         dice,
     };
     actor.take_params(ty);
-    for _ in 0..actor.dice.between(3, 14) {
+    // With calculators to be called as well, there is still to be enough of the rest.
+    let more = if plan.calculators.is_empty() { 0 } else { 10 };
+    for _ in 0..actor.dice.between(3, 14) + more {
         actor.step();
     }
     actor.give_result(ty);
@@ -68,7 +71,7 @@ impl Actor<'_, '_> {
                 self.sink.local_get(0).i32x4_extract_lane(0).local_set(self.first);
                 self.sink.local_get(1).i32_reinterpret_f32().local_set(self.second);
             }
-            Type::Leaf | Type::OtherLeaf | Type::Nothing => {
+            _ => {
                 self.sink.i32_const(self.dice.bits32() as i32).local_set(self.first);
                 if let Some(global) = self.global(ValType::I32, false) {
                     self.sink.global_get(global).local_set(self.second);
@@ -82,7 +85,7 @@ impl Actor<'_, '_> {
             Type::Wide => self.sink.local_get(self.sum).f64_convert_i32_s(),
             Type::Vector => self.sink.local_get(self.sum).i32x4_splat(),
             Type::Nothing => &mut self.sink,
-            Type::Leaf | Type::OtherLeaf | Type::Numbers => self.sink.local_get(self.sum),
+            _ => self.sink.local_get(self.sum),
         };
         self.sink.end();
     }
@@ -90,6 +93,9 @@ impl Actor<'_, '_> {
     fn step(&mut self) {
         let has_memory = !self.memories().is_empty();
         let has_table = !self.tables().is_empty();
+        if self.may_trap && !self.plan.calculators.is_empty() && self.dice.chance(1, 4) {
+            return self.calculate();
+        }
         match self.dice.below(25) {
             0..=2 if has_memory => self.store(),
             3 if has_memory => self.store_many(),
@@ -379,6 +385,74 @@ impl Actor<'_, '_> {
             _ => &mut self.sink,
         };
         self.sink.global_set(global);
+    }
+
+    // --- numbers ---------------------------------------------------------------------------------------
+
+    /// A number of type `ty`: out of a parameter, a global or the bits of an i32.
+    fn number(&mut self, ty: ValType) {
+        let params = self.plan.actors[self.number as usize].params();
+        if let Some(param) = params.iter().position(|&param| param == ty) {
+            if self.dice.chance(1, 3) {
+                self.sink.local_get(param as u32);
+                return;
+            }
+        }
+        if let Some(global) = self.global(ty, false) {
+            if self.dice.chance(1, 2) {
+                self.sink.global_get(global);
+                return;
+            }
+        }
+        self.value();
+        match ty {
+            ValType::I64 => self.sink.i64_extend_i32_s().i64_const(self.dice.bits64() as i64).i64_mul(),
+            ValType::F32 => self.sink.f32_reinterpret_i32(),
+            ValType::F64 if self.dice.chance(1, 2) => self.sink.f64_convert_i32_s(),
+            ValType::F64 => self.sink.i64_extend_i32_s().i64_const(52).i64_rotl().f64_reinterpret_i64(),
+            ValType::V128 => self.sink.i32x4_splat().v128_const(i128::from(self.dice.bits64())).i32x4_add(),
+            _ => &mut self.sink,
+        };
+    }
+
+    /// Calls a calculator.  What it gives goes into a global, a memory or the sum.
+    fn calculate(&mut self) {
+        let number = self.dice.below(self.plan.calculators.len() as u32);
+        let ty = self.plan.calculators[number as usize].results()[0];
+        let memory = match self.dice.below(3) {
+            0 if !self.memories().is_empty() => Some(self.memory()),
+            _ => None,
+        };
+        if let Some(memory) = memory {
+            self.address(memory, 16);
+        }
+        for param in PARAMS {
+            self.number(param);
+        }
+        self.sink.call(self.plan.first_calculator() + number);
+        if let Some(memory) = memory {
+            let arg = at(NEAR, memory);
+            match ty {
+                ValType::I64 => self.sink.i64_store(arg),
+                ValType::F32 => self.sink.f32_store(arg),
+                ValType::F64 => self.sink.f64_store(arg),
+                ValType::V128 => self.sink.v128_store(arg),
+                _ => self.sink.i32_store(arg),
+            };
+            return;
+        }
+        if let Some(global) = self.global(ty, true) {
+            self.sink.global_set(global);
+            return;
+        }
+        match ty {
+            ValType::I64 => self.sink.i32_wrap_i64(),
+            ValType::F32 => self.sink.i32_reinterpret_f32(),
+            ValType::F64 => self.sink.i64_reinterpret_f64().i64_const(32).i64_shr_u().i32_wrap_i64(),
+            ValType::V128 => self.sink.i32x4_extract_lane(3),
+            _ => &mut self.sink,
+        };
+        self.add();
     }
 
     // --- tables ----------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 //! first memory as "memory"; some of the tables and globals.
 
 mod actor;
+mod calculator;
 mod dice;
 mod smith;
 mod steered;
@@ -20,6 +21,8 @@ pub struct Options {
     pub memory_pages_max: u32,
     /// Whether the optimising compiler will see it, which takes more proposals than the baseline.
     pub optimised: u32,
+    /// Whether there is to be more of numbers: floats, vectors, their conversions.
+    pub numbers: u32,
 }
 
 /// Any valid module, by wasm-smith.
@@ -65,4 +68,41 @@ pub unsafe extern "C" fn spore_smith_make(
         *counter_global = made.counter_global;
     }
     made.wasm.len()
+}
+
+/// Writes `to` over each instruction of `module` that begins with `from`, which is as long.  False: it is no
+/// valid module.
+///
+/// # Safety
+/// `module` is writable for `module_size`; `from` and `to` are readable for `size`.
+#[no_mangle]
+pub unsafe extern "C" fn spore_smith_replace(
+    module: *mut u8,
+    module_size: usize,
+    from: *const u8,
+    to: *const u8,
+    size: usize,
+) -> bool {
+    let module = unsafe { std::slice::from_raw_parts_mut(module, module_size) };
+    let (from, to) = unsafe { (std::slice::from_raw_parts(from, size), std::slice::from_raw_parts(to, size)) };
+    let Ok(places) = instructions(module) else { return false };
+    for place in places {
+        if module[place..].starts_with(from) {
+            module[place..place + size].copy_from_slice(to);
+        }
+    }
+    true
+}
+
+/// Where each one begins.
+fn instructions(module: &[u8]) -> wasmparser::Result<Vec<usize>> {
+    let mut places = vec![];
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        if let wasmparser::Payload::CodeSectionEntry(body) = payload? {
+            for instruction in body.get_operators_reader()?.into_iter_with_offsets() {
+                places.push(instruction?.1);
+            }
+        }
+    }
+    Ok(places)
 }

@@ -39,7 +39,7 @@ fn config(options: &Options, dice: &mut Dice) -> Config {
         max_imports: if has_host { 4 } else { 0 }, // without a list, anything would be imported
         // Without traps there is no memory.fill, no table operation, no call_indirect.
         disallow_traps: dice.chance(1, 2),
-        allow_floats: dice.chance(3, 4),
+        allow_floats: dice.chance(3, 4) | (options.numbers != 0),
         reference_types_enabled: dice.chance(2, 3),
         simd_enabled: dice.chance(1, 2),
         memory64_enabled: dice.chance(1, 4),

@@ -2,7 +2,7 @@
 //!
 //! What is in one is drawn first (`Plan`), then written.  Functions, in order: those of the host, if they are
 //! imported; leaves, each of which gives a number of its own, so that it can be told who is in a table; actors
-//! (actor.rs), which are called.
+//! (actor.rs), which are called; calculators (calculator.rs), which actors call, too.
 
 use wasm_encoder::{
     CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, Elements, EntityType, ExportKind,
@@ -11,7 +11,7 @@ use wasm_encoder::{
 };
 
 use crate::dice::Dice;
-use crate::{actor, Made, Options, NO_GLOBAL};
+use crate::{actor, calculator, Made, Options, NO_GLOBAL};
 
 /// Name and number of i32 parameters; no results.
 pub const HOST_FUNCTIONS: [(&str, usize); 2] = [("log", 1), ("fill", 3)];
@@ -63,11 +63,39 @@ pub enum Type {
     Nothing,   // () -> ()
     Wide,      // (i64, f64) -> f64
     Vector,    // (v128, f32) -> v128
+    // (all) -> one: see calculator.rs.
+    GivesI32,
+    GivesI64,
+    GivesF32,
+    GivesF64,
+    GivesV128,
 }
 
 impl Type {
-    const ALL: [Type; 6] =
-        [Type::Leaf, Type::OtherLeaf, Type::Numbers, Type::Nothing, Type::Wide, Type::Vector];
+    /// As often as their results are worth a look.
+    const CALCULATORS: [Type; 8] = [
+        Type::GivesI32,
+        Type::GivesI64,
+        Type::GivesF32,
+        Type::GivesF32,
+        Type::GivesF64,
+        Type::GivesF64,
+        Type::GivesV128,
+        Type::GivesV128,
+    ];
+    const ALL: [Type; 11] = [
+        Type::Leaf,
+        Type::OtherLeaf,
+        Type::Numbers,
+        Type::Nothing,
+        Type::Wide,
+        Type::Vector,
+        Type::GivesI32,
+        Type::GivesI64,
+        Type::GivesF32,
+        Type::GivesF64,
+        Type::GivesV128,
+    ];
 
     pub fn params(self) -> &'static [ValType] {
         match self {
@@ -76,15 +104,18 @@ impl Type {
             Type::Numbers => &[ValType::I32, ValType::I32],
             Type::Wide => &[ValType::I64, ValType::F64],
             Type::Vector => &[ValType::V128, ValType::F32],
+            _ => &calculator::PARAMS,
         }
     }
 
-    fn results(self) -> &'static [ValType] {
+    pub fn results(self) -> &'static [ValType] {
         match self {
-            Type::Leaf | Type::OtherLeaf | Type::Numbers => &[ValType::I32],
+            Type::Leaf | Type::OtherLeaf | Type::Numbers | Type::GivesI32 => &[ValType::I32],
             Type::Nothing => &[],
-            Type::Wide => &[ValType::F64],
-            Type::Vector => &[ValType::V128],
+            Type::GivesI64 => &[ValType::I64],
+            Type::GivesF32 => &[ValType::F32],
+            Type::Wide | Type::GivesF64 => &[ValType::F64],
+            Type::Vector | Type::GivesV128 => &[ValType::V128],
         }
     }
 }
@@ -98,6 +129,7 @@ pub struct Plan {
     pub segments: Vec<Segment>,
     pub leaves: u32,
     pub actors: Vec<Type>,
+    pub calculators: Vec<Type>, // none, unless more of numbers is asked for
     start: Option<u32>,
 }
 
@@ -114,6 +146,7 @@ impl Plan {
             segments: vec![],
             leaves: dice.between(2, 5),
             actors: (0..dice.between(3, 8)).map(|_| draw_actor(dice)).collect(),
+            calculators: vec![],
             start: None,
         };
         plan.data = (0..dice.below(5)).map(|_| plan.draw_data(dice)).collect();
@@ -121,6 +154,9 @@ impl Plan {
         if dice.chance(1, 3) {
             plan.actors.push(Type::Nothing);
             plan.start = Some(plan.functions() - 1);
+        }
+        if options.numbers != 0 {
+            plan.calculators = (0..dice.between(2, 5)).map(|_| dice.pick(&Type::CALCULATORS)).collect();
         }
         plan
     }
@@ -130,6 +166,10 @@ impl Plan {
     }
 
     fn functions(&self) -> u32 {
+        self.first_calculator() + self.calculators.len() as u32
+    }
+
+    pub fn first_calculator(&self) -> u32 {
         self.first_actor() + self.actors.len() as u32
     }
 
@@ -257,8 +297,8 @@ fn functions(plan: &Plan) -> FunctionSection {
     for leaf in 0..plan.leaves {
         section.function(Plan::leaf_type(leaf) as u32);
     }
-    for &actor in &plan.actors {
-        section.function(actor as u32);
+    for &each in plan.actors.iter().chain(&plan.calculators) {
+        section.function(each as u32);
     }
     section
 }
@@ -372,6 +412,9 @@ fn code(plan: &Plan, dice: &mut Dice) -> CodeSection {
     for (i, &actor) in plan.actors.iter().enumerate() {
         let is_start = plan.start == Some(plan.first_actor() + i as u32);
         section.function(&actor::body(plan, i as u32, actor, is_start, dice));
+    }
+    for calculator in &plan.calculators {
+        section.function(&calculator::body(calculator.results()[0], dice));
     }
     section
 }

@@ -1,4 +1,4 @@
-#include "tests/reset/state.h"
+#include "tests/differential/state.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,14 +9,15 @@
 
 #include "spore/engine/instance_state.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 namespace {
 
 using engine::ValType;
 
-std::array<uint8_t, 16> bits_of(const engine::Store::GlobalValue& global) {
-  std::array<uint8_t, 16> bits{};
+State::Global to_global(const engine::Store::GlobalValue& global) {
+  State::Global result{.type = global.type, .bits = {}};
+  std::array<uint8_t, 16>& bits = result.bits;
   switch (global.type) {
     case ValType::kI32:
     case ValType::kF32: std::memcpy(bits.data(), &global.value, 4); break;
@@ -26,7 +27,7 @@ std::array<uint8_t, 16> bits_of(const engine::Store::GlobalValue& global) {
     case ValType::kFuncRef:
     case ValType::kOtherRef: break;  // not among what is read
   }
-  return bits;
+  return result;
 }
 
 // The elements of each table that code writes to.
@@ -111,7 +112,7 @@ void StateReader::read(const host::Instance& instance, State& state) const {
     state.memories[i].assign(bytes.begin(), bytes.end());
   }
   state.globals.clear();
-  for (const std::string& name : globals_) state.globals.push_back(bits_of(instance.global(name).value()));
+  for (const std::string& name : globals_) state.globals.push_back(to_global(instance.global(name).value()));
   state.tables.clear();
   if (!tables_.empty()) state.tables = read_tables(instance, *module_);
   state.fuel_left = instance.fuel_left();
@@ -123,23 +124,23 @@ void StateReader::read(const host::Instance& instance, State& state) const {
 std::string StateReader::difference(const State& found, const State& expected) const {
   for (size_t i = 0; i < memories_.size(); i++) {
     std::string text =
-        reset_test::difference(memories_[i], std::span(found.memories[i]), std::span(expected.memories[i]));
+        differential::difference(memories_[i], std::span(found.memories[i]), std::span(expected.memories[i]));
     if (!text.empty()) return text;
   }
   for (size_t i = 0; i < globals_.size(); i++) {
     if (found.globals[i] == expected.globals[i]) continue;
     return fmt::format("global {} is {:02x}, {:02x} is expected (bytes, lowest first)", globals_[i],
-                       fmt::join(found.globals[i], ""), fmt::join(expected.globals[i], ""));
+                       fmt::join(found.globals[i].bits, ""), fmt::join(expected.globals[i].bits, ""));
   }
   for (size_t i = 0; i < tables_.size(); i++) {
-    std::string text = reset_test::difference(tables_[i], found.tables[i], expected.tables[i]);
+    std::string text = differential::difference(tables_[i], found.tables[i], expected.tables[i]);
     if (!text.empty()) return text;
   }
   if (found.fuel_left != expected.fuel_left) {
     return fmt::format("{} units of fuel are left, {} are expected", found.fuel_left, expected.fuel_left);
   }
   if (found.retired != expected.retired) return "only one of them is retired";
-  return reset_test::difference(found.wasi, expected.wasi);
+  return differential::difference(found.wasi, expected.wasi);
 }
 
 StateReader::Changes StateReader::changes(const State& before, const State& after) const {
@@ -160,4 +161,4 @@ StateReader::Changes StateReader::changes(const State& before, const State& afte
   return changes;
 }
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

@@ -1,19 +1,22 @@
-// Does the test of resets notice what is wrong?  What it makes, and what it compares.
+// Do the differential tests notice what is wrong?  What they make, and what they compare.
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "spore/runtime/runtime.h"
+#include "tests/differential/guest.h"
+#include "tests/differential/state.h"
+#include "tests/differential/world.h"
 #include "tests/guest_file.h"
-#include "tests/reset/clean_source.h"
-#include "tests/reset/guest.h"
-#include "tests/reset/reset_check.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 namespace {
 
 using engine::Tier;
@@ -23,8 +26,8 @@ TEST(GuestTest, ACaseIsTheSameEachTime) {
   size_t made = 0;
   for (uint64_t seed = 0; seed < 300; seed++) {
     for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
-      const auto first = make_guest(case_bytes(seed), tier);
-      const auto second = make_guest(case_bytes(seed), tier);
+      const auto first = make_guest(case_bytes(seed), {.tier = tier});
+      const auto second = make_guest(case_bytes(seed), {.tier = tier});
       ASSERT_EQ(first.has_value(), second.has_value()) << seed;
       if (!first) continue;
       EXPECT_EQ(first->wasm, second->wasm) << seed;
@@ -40,7 +43,7 @@ TEST(GuestTest, FewBytesMakeAModule) {
   for (size_t size = 0; size < 100; size++) {
     for (const uint8_t generator : {uint8_t{0}, uint8_t{0x80}, uint8_t{0xff}}) {
       const std::vector<uint8_t> bytes(size, generator);
-      const auto guest = make_guest(bytes, Tier::kBaseline);
+      const auto guest = make_guest(bytes, {});
       EXPECT_TRUE(!guest || wasm::prepare(guest->wasm, guest->wasm.size()).ok()) << size;
     }
   }
@@ -50,7 +53,7 @@ TEST(GuestTest, EveryModuleIsTakenByBothTiers) {
   for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
     const uint32_t allowed = tier == Tier::kBaseline ? wasm::kProposalsBaseline : wasm::kProposalsOptimised;
     for (uint64_t seed = 1000; seed < 1200; seed++) {
-      const auto guest = make_guest(case_bytes(seed), tier);
+      const auto guest = make_guest(case_bytes(seed), {.tier = tier});
       if (!guest) continue;
       const auto prepared = wasm::prepare(guest->wasm, guest->wasm.size());
       ASSERT_TRUE(prepared.ok()) << seed << prepared.status().message();
@@ -68,24 +71,32 @@ class StateReaderTest : public testing::Test {
     runtime_ = runtime::Runtime::create(std::move(options)).value();
   }
 
+  // Under a name of its own.
+  std::shared_ptr<const runtime::Module> load(std::span<const uint8_t> wasm) {
+    runtime::ModuleOptions options;
+    options.wasi = wasi_config();
+    return runtime_->load_module(fmt::format("guest {}", loaded_++), wasm, options).value();
+  }
+
   // How an instance differs from a new one after "change" was called.
   std::string after_change(std::string_view module_text, StateReader::Changes* changes = nullptr) {
-    const Guest guest{.generator = Generator::kSteered, .wasm = test::wasm(module_text)};
-    const CleanSource source = CleanSource::create(*runtime_, guest).value();
-    const host::Instance changed = source.fresh().value();
-    const host::Instance fresh = source.fresh().value();
+    const auto module = load(test::wasm(module_text));
+    const StateReader reader({module, module->prepared()}, {});
+    const host::Instance changed = runtime_->instantiate(*module).value();
+    const host::Instance fresh = runtime_->instantiate(*module).value();
     State found;
     State expected;
-    source.reader().read(changed, found);
-    source.reader().read(fresh, expected);
-    EXPECT_EQ(source.reader().difference(found, expected), "");
+    reader.read(changed, found);
+    reader.read(fresh, expected);
+    EXPECT_EQ(reader.difference(found, expected), "");
     EXPECT_TRUE(changed.function<void()>("change").value()().ok());
-    source.reader().read(changed, found);
-    if (changes != nullptr) *changes = source.reader().changes(expected, found);
-    return source.reader().difference(found, expected);
+    reader.read(changed, found);
+    if (changes != nullptr) *changes = reader.changes(expected, found);
+    return reader.difference(found, expected);
   }
 
   std::unique_ptr<runtime::Runtime> runtime_;
+  int loaded_ = 0;
 };
 
 TEST_F(StateReaderTest, SeesAByteOfAnyMemory) {
@@ -151,9 +162,7 @@ TEST_F(StateReaderTest, SeesAnElementOfATable) {
 
 // The guest of WASI gets what it is for: if its calls all failed, nobody would see.
 TEST_F(StateReaderTest, TheGuestOfWasiChangesWhatItIsFor) {
-  const Guest guest{.generator = Generator::kWasi, .wasm = test::guest("wasi_state.wat")};
-  const CleanSource source = CleanSource::create(*runtime_, guest).value();
-  const host::Instance instance = source.fresh().value();
+  const host::Instance instance = runtime_->instantiate(*load(test::guest("wasi_state.wat"))).value();
   const auto call = [&](std::string_view name, int32_t first, int32_t second) {
     return instance.function<int32_t(int32_t, int32_t)>(name).value()(first, second).value();
   };
@@ -179,18 +188,5 @@ TEST_F(StateReaderTest, TheGuestOfWasiChangesWhatItIsFor) {
   EXPECT_EQ(state().descriptors[3].kind, host::DescriptorKind::kClosed);
 }
 
-// A failure is made smaller by taking away.
-TEST(SmallerPlansTest, TakeAwayOneThingEach) {
-  const Call call{.function = "f", .type = {}, .args = {}};
-  const Plan plan{{.unseen = {{.calls = {call, call}}, {}}, .compared = {call}}};
-  const std::vector<Plan> plans = smaller_plans(plan);
-  ASSERT_EQ(plans.size(), 6u);  // one round, two instances, three calls
-  EXPECT_TRUE(plans[0].empty());
-  EXPECT_EQ(text(plans[1]), "  used:     nothing\n  compared: f()\n");
-  EXPECT_EQ(text(plans[2]), "  used:     f(); f()\n  compared: f()\n");
-  EXPECT_EQ(text(plans[3]), "  used:     f()\n  used:     nothing\n  compared: f()\n");
-  EXPECT_EQ(text(plans[5]), "  used:     f(); f()\n  used:     nothing\n  compared: nothing\n");
-}
-
 }  // namespace
-}  // namespace spore::reset_test
+}  // namespace spore::differential

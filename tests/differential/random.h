@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 // SplitMix64: the same numbers from a seed on every machine, which std::uniform_int_distribution does not
 // promise.
@@ -27,4 +27,4 @@ class Random {
   uint64_t state_;
 };
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

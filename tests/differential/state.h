@@ -13,11 +13,17 @@
 #include "spore/host/instance.h"
 #include "spore/wasm/prepare.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 struct State {
+  struct Global {
+    engine::ValType type;
+    std::array<uint8_t, 16> bits;
+    bool operator==(const Global&) const = default;
+  };
+
   std::vector<std::vector<std::byte>> memories;
-  std::vector<std::array<uint8_t, 16>> globals;
+  std::vector<Global> globals;
   std::vector<std::vector<uint32_t>> tables;  // as engine::StateValues has them
   uint64_t fuel_left = 0;
   std::optional<host::WasiState> wasi;
@@ -52,4 +58,4 @@ class StateReader {
   size_t uncounted_ = SIZE_MAX;  // in globals_
 };
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

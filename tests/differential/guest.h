@@ -11,7 +11,7 @@
 
 #include "spore/engine/engine.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 enum class Generator : uint8_t {
   kAny,      // wasm-smith: whatever is valid
@@ -26,7 +26,7 @@ inline constexpr uint32_t kMemoryPagesMax = 20;
 // One case: a module, and what is done with it.
 struct Guest {
   Generator generator = Generator::kAny;
-  uint8_t variant = 0;      // which of the Runtimes it runs on
+  uint8_t variant = 0;      // which options it runs with
   uint64_t calls_seed = 0;  // of what is called
   std::vector<uint8_t> wasm;
   std::optional<uint32_t> counter_global;  // in which the module counts its own steps
@@ -35,7 +35,11 @@ struct Guest {
 // The bytes of the case that has this number.
 std::vector<uint8_t> case_bytes(uint64_t seed);
 
+struct GuestOptions {
+  engine::Tier tier = engine::Tier::kBaseline;  // what it uses, this one takes
+  bool numbers = false;                         // more floats and vectors
+};
 // Any bytes; what is missing of them is zero.  Nothing: the generator makes no module of them.
-std::optional<Guest> make_guest(std::span<const uint8_t> bytes, engine::Tier tier);
+std::optional<Guest> make_guest(std::span<const uint8_t> bytes, const GuestOptions& options);
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

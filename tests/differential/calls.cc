@@ -1,4 +1,4 @@
-#include "tests/reset/calls.h"
+#include "tests/differential/calls.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,18 +8,12 @@
 
 #include "spore/wasm/prepare.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 using engine::RawValue;
 using engine::ValType;
 
 namespace {
-
-constexpr uint64_t kRoundsMax = 3;
-constexpr uint64_t kUnseenMax = 4;
-constexpr uint64_t kCallsMax = 5;
-// More than the resets after which a page that is not written any more leaves a write set (slot.cc).
-constexpr uint32_t kQuickMax = 80;
 
 size_t width(ValType type) {
   switch (type) {
@@ -49,30 +43,12 @@ RawValue draw_value(ValType type, Random& random) {
   return value;
 }
 
-std::vector<Call> draw_calls(const std::vector<engine::CompiledCode::Export>& functions, uint64_t count,
-                             Random& random) {
-  std::vector<Call> calls;
-  for (uint64_t i = 0; i < count; i++) {
-    const auto& function = functions[random.below(functions.size())];
-    Call call{.function = function.name, .type = function.type, .args = {}};
-    for (const ValType type : call.type.params) call.args.push_back(draw_value(type, random));
-    calls.push_back(std::move(call));
-  }
-  return calls;
-}
-
 // Little-endian bytes as one number.
 std::string hex(std::span<const uint8_t> bytes) {
   std::string digits;
   for (const uint8_t byte : bytes) digits.insert(0, fmt::format("{:02x}", byte));
   const size_t first = std::min(digits.find_first_not_of('0'), digits.size() - 1);
   return "0x" + digits.substr(first);
-}
-
-std::string text(const std::vector<Call>& calls) {
-  std::string all;
-  for (const Call& call : calls) all += (all.empty() ? "" : "; ") + text(call);
-  return all.empty() ? "nothing" : all;
 }
 
 }  // namespace
@@ -87,53 +63,16 @@ std::vector<engine::CompiledCode::Export> functions_of(const engine::CompiledCod
   return functions;
 }
 
-Plan make_plan(const std::vector<engine::CompiledCode::Export>& functions, Random& random) {
-  Plan plan(random.between(1, kRoundsMax));
-  for (Round& round : plan) {
-    round.unseen.resize(random.between(1, kUnseenMax));
-    for (Use& use : round.unseen) {
-      use.calls = draw_calls(functions, random.below(kCallsMax + 1), random);
-      if (random.chance(1, 4)) use.quick = random.chance(1, 4) ? kQuickMax : 2;
-    }
-    round.clean_up = random.chance(1, 4);
-    round.compared = draw_calls(functions, random.between(1, kCallsMax), random);
+std::vector<Call> draw_calls(const std::vector<engine::CompiledCode::Export>& functions, uint64_t count,
+                             Random& random) {
+  std::vector<Call> calls;
+  for (uint64_t i = 0; i < count; i++) {
+    const auto& function = functions[random.below(functions.size())];
+    Call call{.function = function.name, .type = function.type, .args = {}};
+    for (const ValType type : call.type.params) call.args.push_back(draw_value(type, random));
+    calls.push_back(std::move(call));
   }
-  return plan;
-}
-
-namespace {
-
-// `plan` without element `index` of what `part` finds in it.
-template <typename Part>
-Plan without(Plan plan, size_t index, const Part& part) {
-  auto& elements = part(plan);
-  elements.erase(elements.begin() + static_cast<std::ptrdiff_t>(index));
-  return plan;
-}
-
-}  // namespace
-
-std::vector<Plan> smaller_plans(const Plan& plan) {
-  std::vector<Plan> plans;
-  for (size_t i = 0; i < plan.size(); i++) {
-    plans.push_back(without(plan, i, [](Plan& p) -> auto& { return p; }));
-  }
-  for (size_t i = 0; i < plan.size(); i++) {
-    for (size_t j = 0; j < plan[i].unseen.size(); j++) {
-      plans.push_back(without(plan, j, [&](Plan& p) -> auto& { return p[i].unseen; }));
-    }
-  }
-  for (size_t i = 0; i < plan.size(); i++) {
-    for (size_t j = 0; j < plan[i].unseen.size(); j++) {
-      for (size_t k = 0; k < plan[i].unseen[j].calls.size(); k++) {
-        plans.push_back(without(plan, k, [&](Plan& p) -> auto& { return p[i].unseen[j].calls; }));
-      }
-    }
-    for (size_t j = 0; j < plan[i].compared.size(); j++) {
-      plans.push_back(without(plan, j, [&](Plan& p) -> auto& { return p[i].compared; }));
-    }
-  }
-  return plans;
+  return calls;
 }
 
 Outcome::Bits bits_of(ValType type, const RawValue& value) {
@@ -152,9 +91,8 @@ Outcome outcome_of(const Status& status, const std::vector<int32_t>& log) {
   return outcome;
 }
 
-Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_t>& log) {
+Outcome run(const Call& call, const engine::RawFunction& function, std::vector<int32_t>& log) {
   log.clear();
-  const engine::RawFunction function = instance.raw_function(call.function).value();
   std::vector<RawValue> values = call.args;
   values.resize(std::max(call.type.params.size(), call.type.results.size()));
   const Status status = function.call_unchecked(values.data(), values.size());
@@ -165,6 +103,10 @@ Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_
     outcome.results.push_back(bits_of(call.type.results[i], values[i]));
   }
   return outcome;
+}
+
+Outcome run(const Call& call, const host::Instance& instance, std::vector<int32_t>& log) {
+  return run(call, instance.raw_function(call.function).value(), log);
 }
 
 std::string text(const Call& call) {
@@ -190,18 +132,10 @@ std::string text(const Outcome& outcome) {
   return all;
 }
 
-std::string text(const Plan& plan) {
+std::string text(const std::vector<Call>& calls) {
   std::string all;
-  for (const Round& round : plan) {
-    for (const Use& use : round.unseen) {
-      const std::string how =
-          use.quick == 0 ? "" : fmt::format(" (each {} times, each time a clean instance)", use.quick);
-      all += fmt::format("  used:     {}{}\n", text(use.calls), how);
-    }
-    if (round.clean_up) all += "  the pool cleans up\n";
-    all += fmt::format("  compared: {}\n", text(round.compared));
-  }
-  return all;
+  for (const Call& call : calls) all += (all.empty() ? "" : "; ") + text(call);
+  return all.empty() ? "nothing" : all;
 }
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

@@ -1,14 +1,14 @@
-#include "tests/reset/guest.h"
+#include "tests/differential/guest.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 
+#include "tests/differential/random.h"
 #include "tests/guest_file.h"
-#include "tests/reset/random.h"
 #include "tests/smith/smith.h"
 
-namespace spore::reset_test {
+namespace spore::differential {
 
 namespace {
 
@@ -50,7 +50,7 @@ std::vector<uint8_t> case_bytes(uint64_t seed) {
   return bytes;
 }
 
-std::optional<Guest> make_guest(std::span<const uint8_t> bytes, engine::Tier tier) {
+std::optional<Guest> make_guest(std::span<const uint8_t> bytes, const GuestOptions& options) {
   Header header{};
   const size_t header_bytes = std::min(bytes.size(), sizeof(header));
   if (header_bytes > 0) std::memcpy(&header, bytes.data(), header_bytes);
@@ -62,17 +62,18 @@ std::optional<Guest> make_guest(std::span<const uint8_t> bytes, engine::Tier tie
     guest.wasm = test::guest("wasi_state.wat");
     return guest;
   }
-  const SporeSmithOptions options{
+  const SporeSmithOptions smith{
       .generator = guest.generator == Generator::kAny ? SPORE_SMITH_ANY : SPORE_SMITH_STEERED,
       .memory_pages_max = kMemoryPagesMax,
-      .optimised = tier == engine::Tier::kOptimised};
+      .optimised = options.tier == engine::Tier::kOptimised,
+      .numbers = options.numbers};
   guest.wasm.resize(kModuleBytesMax);
   uint32_t counter = 0;
-  guest.wasm.resize(spore_smith_make(&options, choices.data(), choices.size(), guest.wasm.data(),
+  guest.wasm.resize(spore_smith_make(&smith, choices.data(), choices.size(), guest.wasm.data(),
                                      guest.wasm.size(), &counter));
   if (guest.wasm.empty()) return std::nullopt;
   if (counter != UINT32_MAX) guest.counter_global = counter;
   return guest;
 }
 
-}  // namespace spore::reset_test
+}  // namespace spore::differential

@@ -1,0 +1,55 @@
+#pragma once
+
+// What is compared: one module in each tier.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "spore/cell/blueprint.h"
+#include "spore/engine/binding.h"
+#include "spore/engine/engine.h"
+#include "spore/engine/live_binding.h"
+#include "spore/host/instance.h"
+#include "spore/wasm/prepare.h"
+#include "tests/differential/guest.h"
+#include "tests/tiers/flaw.h"
+
+namespace spore::tiers_test {
+
+// An engine for each tier, and what their guests tell the host.
+struct Engines {
+  // With compact memories code checks bounds itself.
+  explicit Engines(bool compact_memories);
+  Engines(const Engines&) = delete;
+  Engines& operator=(const Engines&) = delete;
+
+  std::vector<int32_t> logged;
+  std::shared_ptr<const engine::HostFunctions> functions;
+  std::shared_ptr<const engine::Engine> baseline;
+  std::shared_ptr<const engine::Engine> optimised;
+};
+
+class Subject {
+ public:
+  // `flaw`: of the optimising compiler.  kUnsupported: the baseline compiler cannot take it.
+  static Result<Subject> create(const Engines& engines, const differential::Guest& guest, Flaw flaw);
+
+  const std::shared_ptr<const wasm::PreparedModule>& prepared() const { return prepared_; }
+  const std::shared_ptr<const engine::Binding>& binding(engine::Tier tier) const {
+    return tier == engine::Tier::kBaseline ? baseline_ : optimised_;
+  }
+
+  // Of the best code of `live`; goes along with what that comes to be.  What cell::instantiate says.
+  Result<host::Instance> instantiate(const std::shared_ptr<engine::LiveBinding>& live) const;
+
+ private:
+  Subject() = default;
+
+  std::shared_ptr<const wasm::PreparedModule> prepared_;
+  std::shared_ptr<const engine::Binding> baseline_;
+  std::shared_ptr<const engine::Binding> optimised_;
+  std::shared_ptr<const host::WasiConfig> wasi_;
+};
+
+}  // namespace spore::tiers_test
