@@ -118,6 +118,16 @@ bool read_some(int fd, size_t bytes_max, std::vector<uint8_t>& to) {
   return true;
 }
 
+// What a crash said, on one line.
+std::string read_words(int fd) {
+  std::vector<uint8_t> bytes;
+  read_some(fd, kLastWordsBytesMax, bytes);
+  std::string words(bytes.begin(), bytes.end());
+  while (!words.empty() && words.back() == '\n') words.pop_back();
+  std::ranges::replace(words, '\n', ' ');
+  return printable(words, kLastWordsBytesMax);
+}
+
 // Made readable by a stop_token.
 class StopEvent {
  public:
@@ -205,9 +215,7 @@ class Compilation {
     const Why why =
         listen(started.value(), answer.read.get(), stopped, Clock::now() + options_.wall_max, spoken);
     const ChildEnd end = started.value().end(why == Why::kEnded ? kEndGrace : milliseconds(0));
-    std::vector<uint8_t> words;
-    read_some(errors.read.get(), kLastWordsBytesMax, words);
-    last_words_ = printable({reinterpret_cast<const char*>(words.data()), words.size()}, kLastWordsBytesMax);
+    last_words_ = read_words(errors.read.get());
     return judge(why, end, spoken);
   }
 
