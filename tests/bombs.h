@@ -21,6 +21,13 @@ inline void append_leb(Wasm& to, uint64_t value) {
   to.push_back(static_cast<uint8_t>(value));
 }
 
+inline Wasm section(uint8_t number, const Wasm& content) {
+  Wasm all{number};
+  append_leb(all, content.size());
+  append(all, content);
+  return all;
+}
+
 // `count` times `bytes`.
 inline Wasm repeated(uint64_t count, const Wasm& bytes) {
   Wasm all;
@@ -33,12 +40,6 @@ inline Wasm repeated(uint64_t count, const Wasm& bytes) {
 // its length and its last `end`.
 inline Wasm module_of(uint64_t functions, const Wasm& locals, const Wasm& code,
                       const Wasm& type = {0x60, 0x00, 0x00}) {
-  const auto section = [](uint8_t number, const Wasm& content) {
-    Wasm all{number};
-    append_leb(all, content.size());
-    append(all, content);
-    return all;
-  };
   Wasm types{1};
   append(types, type);
   Wasm declared;
@@ -137,6 +138,16 @@ inline Wasm locals_in_loops(uint64_t locals, uint64_t depth) {
   }
   append(code, repeated(depth, {0x23, 0, 0x0D, 0, 0x0B}));  // br_if back
   return module_of(1, locals_of(locals, kI32), code);
+}
+
+// Six bytes each, for which code is made that writes one byte at instantiation.
+inline Wasm data_segments(uint64_t segments) {
+  Wasm wasm = module_of(1, {0}, {});
+  Wasm data;
+  append_leb(data, segments);
+  append(data, repeated(segments, {0, 0x41, 0, 0x0B, 1, 1}));
+  append(wasm, section(11, data));
+  return wasm;
 }
 
 // Values on the stack, all of which are locals that are then set: each is looked for on all of the stack.

@@ -5,7 +5,8 @@
 use crate::fence::{bytes, fenced};
 use std::ffi::c_void;
 use wasmparser::{
-    BinaryReaderError, BlockType, CompositeInnerType, Encoding, FunctionBody, Operator, Parser, Payload, TypeRef, ValType,
+    BinaryReaderError, BlockType, CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, Encoding,
+    FunctionBody, Operator, Parser, Payload, TypeRef, ValType,
 };
 
 const STATUS_OK: u8 = 0;
@@ -42,6 +43,9 @@ pub struct CompileFacts {
     /// of 2,000 values.
     values: u64,
     br_table_targets: u64,
+    /// What is written at instantiation, for which code is made: active segments, elements that are
+    /// expressions, and the instructions of constant expressions beyond a constant.
+    initialisers: u64,
     body_bytes: Most,
     locals: Most,
     values_of_one: Most,
@@ -127,11 +131,54 @@ impl Counter {
                         self.functions.push(values);
                     }
                 }
+                Payload::GlobalSection(reader) => {
+                    for global in reader {
+                        self.read_initial(&global?.init_expr)?;
+                    }
+                }
+                Payload::ElementSection(reader) => {
+                    for element in reader {
+                        let element = element?;
+                        if let ElementKind::Active { offset_expr, .. } = &element.kind {
+                            self.facts.initialisers += 1;
+                            self.read_initial(offset_expr)?;
+                        }
+                        if let ElementItems::Expressions(_, items) = element.items {
+                            self.facts.initialisers += u64::from(items.count());
+                        }
+                    }
+                }
+                Payload::DataSection(reader) => {
+                    for data in reader {
+                        if let DataKind::Active { offset_expr, .. } = &data?.kind {
+                            self.facts.initialisers += 1;
+                            self.read_initial(offset_expr)?;
+                        }
+                    }
+                }
                 Payload::CodeSectionEntry(body) => self.read_body(&body)?,
                 _ => {}
             }
         }
         Ok(true)
+    }
+
+    /// A plain constant needs no code.
+    fn read_initial(&mut self, expr: &ConstExpr) -> Outcome<()> {
+        let mut operators = expr.get_operators_reader();
+        while !operators.eof() {
+            self.facts.initialisers += match operators.read()? {
+                Operator::I32Const { .. }
+                | Operator::I64Const { .. }
+                | Operator::F32Const { .. }
+                | Operator::F64Const { .. }
+                | Operator::V128Const { .. }
+                | Operator::RefNull { .. }
+                | Operator::End => 0,
+                _ => 1,
+            };
+        }
+        Ok(())
     }
 
     /// Of a type that is not there nothing is known; the compiler will refuse the module.

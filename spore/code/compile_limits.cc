@@ -19,6 +19,7 @@ struct SporeCompileFacts {
   uint64_t locals_bytes;
   uint64_t values;
   uint64_t br_table_targets;
+  uint64_t initialisers;
   SporeCompileMost body_bytes;
   SporeCompileMost locals;
   SporeCompileMost values_of_one;
@@ -90,6 +91,7 @@ Result<CompileFacts> compile_facts(std::span<const uint8_t> wasm) {
                       .locals_bytes = raw.locals_bytes,
                       .values_total = raw.values,
                       .br_table_targets_total = raw.br_table_targets,
+                      .initialisers = raw.initialisers,
                       .body_bytes = most(raw.body_bytes),
                       .locals = most(raw.locals),
                       .values = most(raw.values_of_one),
@@ -102,6 +104,8 @@ Status check_compile_limits(const CompileFacts& facts, const CompileLimits& limi
   SPORE_TRY(check_most(facts.body_bytes, "bytes of code", limits.body_bytes_max, "body_bytes_max"));
   SPORE_TRY(check_most(facts.locals, "locals", limits.locals_max, "locals_max"));
   SPORE_TRY(check_total(facts.locals_bytes, "bytes of locals", limits.locals_bytes_max, "locals_bytes_max"));
+  SPORE_TRY(check_total(facts.initialisers, "segments, elements and globals to initialise by code",
+                        limits.initialisers_max, "initialisers_max"));
   SPORE_TRY(check_most(facts.nesting, "blocks in one another", limits.nesting_max, "nesting_max"));
   SPORE_TRY(check_most(facts.br_table_targets, "targets of br_table", limits.br_table_targets_max,
                        "br_table_targets_max"));

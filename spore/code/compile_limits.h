@@ -18,10 +18,12 @@ struct CompileLimits {
   uint64_t body_bytes_max = 512 * 1024;          // of one function
   uint64_t locals_max = 10'000;                  // of one function
   uint64_t locals_bytes_max = 16 * 1024 * 1024;  // of all: 16 bytes a v128, 8 any other
-  uint64_t nesting_max = 5'000;                  // blocks in one another
-  uint64_t br_table_targets_max = 65'536;        // of one function
-  uint64_t values_max = 100'000;                 // what calls and blocks of one function take and give
-  uint64_t values_total_max = 8 * 1024 * 1024;   // the same of all functions
+  uint64_t initialisers_max =
+      50'000;  // active segments, elements that are expressions, globals that are no constants
+  uint64_t nesting_max = 5'000;                 // blocks in one another
+  uint64_t br_table_targets_max = 65'520;       // of one function
+  uint64_t values_max = 100'000;                // what calls and blocks of one function take and give
+  uint64_t values_total_max = 8 * 1024 * 1024;  // the same of all functions
 };
 
 // What is held against CompileLimits, and where it was found; functions are numbered with the imported ones.
@@ -35,6 +37,7 @@ struct CompileFacts {
   uint64_t locals_bytes = 0;
   uint64_t values_total = 0;
   uint64_t br_table_targets_total = 0;
+  uint64_t initialisers = 0;
   Most body_bytes;
   Most locals;
   Most values;

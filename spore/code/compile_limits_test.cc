@@ -42,12 +42,15 @@ TEST(CompileLimitsTest, WhatIsCountedIsWhatIsThere) {
 // Each limit alone: what is as large as the limit passes, and one less does not, by its name.
 TEST(CompileLimitsTest, EachLimitHoldsAndIsNamed) {
   const CompileFacts facts = facts_of(test::wasm(R"((module
+    (memory 1)
+    (data (i32.const 0) "x")
     (func (local i32 v128))
     (func $f (param i32) (result i32) (local i32) (block (block (br_table 0 1 0 (i32.const 0)))) (call $f (i32.const 1)))))"));
   const CompileLimits exact{.functions_max = facts.functions,
                             .body_bytes_max = facts.body_bytes.count,
                             .locals_max = facts.locals.count,
                             .locals_bytes_max = facts.locals_bytes,
+                            .initialisers_max = facts.initialisers,
                             .nesting_max = facts.nesting.count,
                             .br_table_targets_max = facts.br_table_targets.count,
                             .values_max = facts.values.count,
@@ -65,6 +68,7 @@ TEST(CompileLimitsTest, EachLimitHoldsAndIsNamed) {
   refused(&CompileLimits::body_bytes_max, "body_bytes_max");
   refused(&CompileLimits::locals_max, "locals_max");
   refused(&CompileLimits::locals_bytes_max, "locals_bytes_max");
+  refused(&CompileLimits::initialisers_max, "initialisers_max");
   refused(&CompileLimits::nesting_max, "nesting_max");
   refused(&CompileLimits::br_table_targets_max, "br_table_targets_max");
   refused(&CompileLimits::values_max, "values_max");
@@ -97,7 +101,25 @@ TEST(CompileLimitsTest, BytesThatAreNotValidDoNoHarm) {
             Code::kInvalidModule);
 }
 
-// Goal: the defaults are for real programs.  Method: each guest here stays below a third of each limit.
+TEST(CompileLimitsTest, WhatInstantiationDoesByCodeIsCounted) {
+  const CompileFacts facts = facts_of(test::wasm(R"((module
+    (import "env" "base" (global $base i32))
+    (memory 1)
+    (table 9 funcref)
+    (data "passive")
+    (data (i32.const 0) "one")
+    (data (i32.add (global.get $base) (i32.const 4)) "three: itself and two instructions")
+    (elem (i32.const 0) $f $f $f)
+    (elem (i32.const 4) funcref (ref.func $f) (ref.null func))
+    (global i32 (i32.const 1))
+    (global funcref (ref.null func))
+    (global funcref (ref.func $f))
+    (func $f)))"));
+  EXPECT_EQ(facts.initialisers, 1u + 3 + 1 + 3 + 1);
+}
+
+// Goal: the defaults are for real programs.  Method: each guest here stays below a third of each limit, but
+// for the segments of Go's, which are 36,893.
 TEST(CompileLimitsTest, RealProgramsAreFarFromTheLimits) {
   const std::filesystem::path folder = SPORE_SOURCE_DIR "/build/guests";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no guest programs";
@@ -115,6 +137,7 @@ TEST(CompileLimitsTest, RealProgramsAreFarFromTheLimits) {
     far(facts.body_bytes.count, limits.body_bytes_max, "body_bytes");
     far(facts.locals.count, limits.locals_max, "locals");
     far(facts.locals_bytes, limits.locals_bytes_max, "locals_bytes");
+    EXPECT_LT(facts.initialisers, limits.initialisers_max) << file.path();
     far(facts.nesting.count, limits.nesting_max, "nesting");
     far(facts.br_table_targets.count, limits.br_table_targets_max, "br_table_targets");
     far(facts.values.count, limits.values_max, "values");

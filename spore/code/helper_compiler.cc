@@ -30,8 +30,6 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr const char* kHelperName = "spore-compile";
-constexpr uint32_t kThreadsMax = 256;
-constexpr uint32_t kNicenessMax = 19;
 constexpr size_t kLastWordsBytesMax = 2000;
 // Between the last byte of its answer and its end: what the kernel takes to free its memory.
 constexpr milliseconds kEndGrace{2000};
@@ -237,7 +235,7 @@ class Compilation {
   uint32_t threads() const {
     if (source_.wasm.size() < HelperOptions::kParallelBytesMin) return 1;
     if (options_.threads != 0) return options_.threads;
-    return std::clamp(std::thread::hardware_concurrency(), 1u, kThreadsMax);
+    return std::clamp(std::thread::hardware_concurrency(), 1u, HelperOptions::kThreadsDefaultMax);
   }
 
   // The names are those of the library that Wasmtime's threads come from, and of the dynamic linker.
@@ -362,13 +360,17 @@ class Compilation {
 }  // namespace
 
 Result<std::unique_ptr<HelperCompiler>> HelperCompiler::create(HelperOptions options) {
-  if (options.threads > kThreadsMax) {
+  if (options.threads > HelperOptions::kThreadsMax) {
     return Status::invalid_argument("compile_threads is {}, allowed is 0 to {}", options.threads,
-                                    kThreadsMax);
+                                    HelperOptions::kThreadsMax);
   }
-  if (options.niceness > kNicenessMax) {
+  if (options.niceness > HelperOptions::kNicenessMax) {
     return Status::invalid_argument("compile_niceness is {}, allowed is 0 to {}", options.niceness,
-                                    kNicenessMax);
+                                    HelperOptions::kNicenessMax);
+  }
+  if (options.budget.memory_bytes_max < HelperOptions::kMemoryBytesMin) {
+    return Status::invalid_argument("compile_memory_bytes_max is {}, allowed is {} and more",
+                                    options.budget.memory_bytes_max, HelperOptions::kMemoryBytesMin);
   }
   options.helper = SPORE_TRY(find_helper(options.helper));
   return std::unique_ptr<HelperCompiler>(new HelperCompiler(std::move(options)));

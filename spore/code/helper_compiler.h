@@ -22,11 +22,16 @@ struct HelperOptions {
   CompileLimits limits;
   CompileBudget budget;
   std::chrono::milliseconds wall_max = std::chrono::minutes(10);
-  // Threads inside one compile, of modules from kParallelBytesMin on.  0: one for each processor.
+  // Threads inside one compile, of modules from kParallelBytesMin on.  0: one for each processor, up to
+  // kThreadsDefaultMax.  Each takes 64 MiB of address space for its allocations.
   uint32_t threads = 0;
   uint32_t niceness = 10;  // 0 to 19
 
   static constexpr uint64_t kParallelBytesMin = 1024 * 1024;
+  static constexpr uint32_t kThreadsDefaultMax = 8;
+  static constexpr uint32_t kThreadsMax = 64;
+  static constexpr uint32_t kNicenessMax = 19;
+  static constexpr uint64_t kMemoryBytesMin = 64 * 1024 * 1024;
 };
 
 // One process a compile.  This process gets no larger by what a module makes the compiler do: it holds the

@@ -259,7 +259,9 @@ const Bomb kBombs[] = {
     {"ManyValues", kOptimised, [] { return test::many_values(1, 100'000); }, "compile_values_max"},
     {"ManyValuesInManyFunctions", kOptimised, [] { return test::many_values(1'000, 49); },
      "compile_values_total_max"},
+    {"DataSegments", kBaseline, [] { return test::data_segments(100'000); }, "compile_initialisers_max"},
     // Just below each limit:
+    {"DataSegmentsBelow", kBaseline, [] { return test::data_segments(50'000); }, nullptr},
     {"LocalsInLoopsBelow", kOptimised, [] { return test::locals_in_loops(10'000, 100); }, "compile_cpu_s"},
     {"LocalsInDeepLoopsBelow", kOptimised, [] { return test::locals_in_loops(10'000, 5'000); },
      "compile_cpu_s"},
@@ -269,7 +271,7 @@ const Bomb kBombs[] = {
     {"EmptyFunctionsOptimisedBelow", kOptimised, [] { return test::empty_functions(100'000); }, nullptr},
     {"StraightLineBelow", kOptimised, [] { return test::straight_line(512 * 1024 - 100); }, nullptr},
     {"DeepNestingBelow", kOptimised, [] { return test::nested(5'000, true); }, nullptr},
-    {"BrTableBelow", kOptimised, [] { return test::br_table(65'535); }, nullptr},
+    {"BrTableBelow", kOptimised, [] { return test::br_table(65'519); }, nullptr},
     {"ManyValuesBelow", kOptimised, [] { return test::many_values(1, 50); }, nullptr},
     {"ManyValuesInManyFunctionsBelow", kOptimised, [] { return test::many_values(83, 50); }, nullptr},
 };
@@ -323,7 +325,7 @@ TEST(HelperTest, MemoryIsLimited) {
   if (test::kSanitized) GTEST_SKIP() << "a sanitizer needs more than any limit";
   constexpr size_t kMib = 1024 * 1024;
   const Wasm wasm = test::empty_functions(90'000);  // takes 500 MiB
-  for (const size_t mib : {50, 100, 200, 300, 400}) {
+  for (const size_t mib : {64, 100, 200, 300, 400}) {
     expect_limit(compile_within({.memory_bytes_max = mib * kMib}, wasm),
                  fmt::format("(compile_memory_bytes_max={})", mib * kMib));
   }
@@ -686,7 +688,10 @@ TEST(HelperTest, OptionsOutOfRangeAreRefused) {
   options.niceness = 20;
   EXPECT_EQ(HelperCompiler::create(options).code(), Code::kInvalidArgument);
   options = with_helper();
-  options.threads = 257;
+  options.threads = HelperOptions::kThreadsMax + 1;
+  EXPECT_EQ(HelperCompiler::create(options).code(), Code::kInvalidArgument);
+  options = with_helper();
+  options.budget.memory_bytes_max = HelperOptions::kMemoryBytesMin - 1;
   EXPECT_EQ(HelperCompiler::create(options).code(), Code::kInvalidArgument);
 }
 

@@ -32,13 +32,13 @@ Digest get_digest(ByteReader& in) {
 // Those of the struct, in its order.
 template <typename Limits, typename Visit>
 void each_limit(Limits& limits, Visit visit) {
-  for (auto* limit :
-       {&limits.functions_max, &limits.body_bytes_max, &limits.locals_max, &limits.locals_bytes_max,
-        &limits.nesting_max, &limits.br_table_targets_max, &limits.values_max, &limits.values_total_max}) {
+  for (auto* limit : {&limits.functions_max, &limits.body_bytes_max, &limits.locals_max,
+                      &limits.locals_bytes_max, &limits.initialisers_max, &limits.nesting_max,
+                      &limits.br_table_targets_max, &limits.values_max, &limits.values_total_max}) {
     visit(*limit);
   }
 }
-static_assert(sizeof(CompileLimits) == 8 * sizeof(uint64_t), "a new limit travels, too");
+static_assert(sizeof(CompileLimits) == 9 * sizeof(uint64_t), "a new limit travels, too");
 
 template <typename Budget, typename Visit>
 void each_budget(Budget& budget, Visit visit) {

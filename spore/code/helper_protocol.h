@@ -32,7 +32,7 @@ inline constexpr size_t kAnswerBytesMax = 16 * 1024;  // Hello and Answer
 
 // What one compile may take.
 struct CompileBudget {
-  // Address space of the helper.  An empty one takes about 200 MiB.
+  // Address space of the helper.  Without a module it takes about 40 MiB.
   uint64_t memory_bytes_max = uint64_t{2} * 1024 * 1024 * 1024;
   // Processor time, all threads together: so much, and so much more for each MiB of code.
   uint64_t cpu_s = 4;
