@@ -1,5 +1,6 @@
 #include "apps/spore-compile/confine.h"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -14,6 +15,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 namespace spore::helper {
@@ -138,17 +140,32 @@ class Filter {
   std::vector<sock_filter> program_;
 };
 
-Status limit(__rlimit_resource resource, uint64_t max, const char* name) {
-  const rlimit value{max, max};
-  if (::setrlimit(resource, &value) == 0) return {};
+// Or what the host is held to, if that is less: nobody but root can raise it.
+Status set_limits(__rlimit_resource resource, uint64_t soft, uint64_t hard, const char* name) {
+  rlimit limits{};
+  if (::getrlimit(resource, &limits) == 0) {
+    limits.rlim_max = std::min<rlim_t>(hard, limits.rlim_max);
+    limits.rlim_cur = std::min<rlim_t>(soft, limits.rlim_max);
+    if (::setrlimit(resource, &limits) == 0) return {};
+  }
   return Status::unavailable("the compile helper cannot limit its {}: {}", name, std::strerror(errno));
 }
 
+Status limit(__rlimit_resource resource, uint64_t max, const char* name) {
+  return set_limits(resource, max, max, name);
+}
+
 // The soft limit tells (SIGXCPU), the hard one ends.
-Status limit_cpu(uint64_t seconds) {
-  const rlimit value{seconds, seconds + 1};
-  if (::setrlimit(RLIMIT_CPU, &value) == 0) return {};
-  return Status::unavailable("the compile helper cannot limit its time: {}", std::strerror(errno));
+Status limit_cpu(uint64_t seconds) { return set_limits(RLIMIT_CPU, seconds, seconds + 1, "processor time"); }
+
+// When the system has no memory left, this process is to go, and not its host.  Where there is no /proc, the
+// system chooses as it likes.
+void go_first() {
+  const int file = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  constexpr std::string_view kFirst = "1000";
+  static_cast<void>(!::write(file, kFirst.data(), kFirst.size()));
+  ::close(file);
 }
 
 Status control(int option, unsigned long value, const char* name) {
@@ -171,6 +188,7 @@ Status filter_calls() {
 }  // namespace
 
 Status stand_alone(int descriptor_max) {
+  go_first();  // while it may: what cannot be dumped cannot open this
   // If that thread was gone before: whoever wrote to its pipe next is told by SIGPIPE.
   SPORE_TRY(control(PR_SET_PDEATHSIG, SIGKILL, "its end with its parent's"));
   SPORE_TRY(control(PR_SET_NO_NEW_PRIVS, 1, "no new privileges"));

@@ -14,8 +14,9 @@ struct Confinement {
   uint64_t file_bytes_max = 0;    // of each file that is written
 };
 
-// Ends with the thread that started this process; keeps descriptors 0 to `descriptor_max`, closes all
-// others; cannot be looked into by processes of the same user.  kUnavailable: the system refuses.
+// Ends with the thread that started this process, and first of all when memory is out; keeps descriptors 0 to
+// `descriptor_max`, closes all others; cannot be looked into by processes of the same user.  kUnavailable:
+// the system refuses.
 Status stand_alone(int descriptor_max);
 
 // Limits, and a filter of system calls: from here on no file is opened, nobody is talked to, no process or

@@ -644,6 +644,7 @@ TEST(HelperTest, ItCompilesConfined) {
   const std::string status = file("status");
   const std::string limits = file("limits");
   const std::string stat = file("stat");
+  EXPECT_EQ(file("oom_score_adj"), "1000\n");
   stop.request_stop();
   EXPECT_NE(status.find("\nSeccomp:\t2"), std::string::npos) << status;
   EXPECT_NE(status.find("\nNoNewPrivs:\t1"), std::string::npos);

@@ -58,8 +58,10 @@ uint64_t CompileBudget::cpu_s_for(uint64_t code_bytes) const {
 std::vector<uint8_t> encode(const HelperRequest& request) {
   ByteWriter out;
   out.u64(kRequestMagic).u32(kHelperProtocol);
-  out.u8(static_cast<uint8_t>(request.engine.tier)).u8(request.engine.fuel ? 1 : 0);
-  out.u8(request.engine.compact_memories ? 1 : 0).u64(request.engine.wasm_stack_bytes);
+  // All of them: a new option does not compile here until it travels, too.
+  const auto& [tier, fuel, wasm_stack_bytes, parallel_compile, compact_memories] = request.engine;
+  static_cast<void>(parallel_compile);
+  out.u8(static_cast<uint8_t>(tier)).u8(fuel ? 1 : 0).u8(compact_memories ? 1 : 0).u64(wasm_stack_bytes);
   out.text(request.engine_version);
   put(out, request.compatibility);
   out.u32(request.threads).u32(request.niceness).u64(request.module_bytes);
@@ -86,12 +88,13 @@ Result<HelperRequest> decode_request(std::span<const uint8_t> bytes) {
   in.u64();
   in.u32();
   HelperRequest request;
-  const uint8_t tier = in.u8();
-  if (tier != static_cast<uint8_t>(engine::Tier::kBaseline) &&
-      tier != static_cast<uint8_t>(engine::Tier::kOptimised)) {
-    in.fail("the tier");
+  switch (in.u8()) {
+    case static_cast<uint8_t>(engine::Tier::kBaseline): request.engine.tier = engine::Tier::kBaseline; break;
+    case static_cast<uint8_t>(engine::Tier::kOptimised):
+      request.engine.tier = engine::Tier::kOptimised;
+      break;
+    default: in.fail("the tier");
   }
-  request.engine.tier = static_cast<engine::Tier>(tier);
   request.engine.fuel = in.u8() != 0;
   request.engine.compact_memories = in.u8() != 0;
   request.engine.wasm_stack_bytes = in.u64();
@@ -131,8 +134,11 @@ Result<HelperSpoken> decode_spoken(std::span<const uint8_t> bytes) {
   spoken.hello.compatibility = get_digest(in);
   if (in.ok() && in.offset() < bytes.size()) {
     const uint8_t code = in.u8();
-    if (code > static_cast<uint8_t>(Code::kInternal)) in.fail("the code of an error");
-    spoken.answer.code = static_cast<Code>(code);
+    if (code <= static_cast<uint8_t>(Code::kInternal)) {
+      spoken.answer.code = static_cast<Code>(code);
+    } else {
+      in.fail("the code of an error");
+    }
     spoken.answer.message = in.text(kMessageBytesMax);
     spoken.answer.native_bytes = in.u64();
     in.finish();
