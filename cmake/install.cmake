@@ -12,11 +12,12 @@ foreach(layer IN LISTS SPORE_LAYERS)
 endforeach()
 install(TARGETS ${installed_targets} EXPORT SporeTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS spore RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS spore-compile RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/spore)
 install(FILES ${engine_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY spore DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
         # These need Wasmtime's headers, or are nobody's business.
         PATTERN "handles.h" EXCLUDE PATTERN "host_call.h" EXCLUDE PATTERN "code_file.h" EXCLUDE
-        PATTERN "wasi_call.h" EXCLUDE)
+        PATTERN "wasi_call.h" EXCLUDE PATTERN "child.h" EXCLUDE)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Spore)
 install(EXPORT SporeTargets NAMESPACE Spore:: DESTINATION ${package_dir})

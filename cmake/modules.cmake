@@ -45,6 +45,9 @@ function(spore_add_module layer)
   elseif(layer STREQUAL "engine")
     target_include_directories(spore_engine SYSTEM PRIVATE ${SPORE_ENGINE_INCLUDE})
     add_dependencies(spore_engine engine_archive)
+  elseif(layer STREQUAL "code")
+    # Where the compile helper is, for programs that do not lie beside it.
+    target_compile_definitions(spore_code PRIVATE SPORE_LIBEXEC_DIR="${CMAKE_INSTALL_FULL_LIBEXECDIR}/spore")
   endif()
   set(spore_below ${spore_below} Spore::${layer} PARENT_SCOPE)
 

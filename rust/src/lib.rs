@@ -6,6 +6,7 @@ pub use wasmtime_c_api::*;
 mod engine;
 mod fence;
 mod inspect;
+mod limits;
 mod prepare;
 mod rewrite;
 mod scan;
