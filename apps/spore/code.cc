@@ -113,8 +113,8 @@ Result<int> list(const code::CodeCacheOptions& options, bool as_json) {
       row(key, "-", fault_of(entry.status), entry.bytes, entry.usage.uses, unused, "-", "-");
       continue;
     }
-    row(key, entry.header->module_hash.hex().substr(0, kPrefixDigits), kind_of(*entry.header),
-        entry.bytes, entry.usage.uses, unused, age(seconds_since(entry.usage.stored_s)),
+    row(key, entry.header->module_hash.hex().substr(0, kPrefixDigits), kind_of(*entry.header), entry.bytes,
+        entry.usage.uses, unused, age(seconds_since(entry.usage.stored_s)),
         fmt::format("{:.1f}", static_cast<double>(entry.header->compile_ns) / kNsPerMs));
   }
   print(

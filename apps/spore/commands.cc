@@ -303,6 +303,7 @@ Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOpt
   const Result<std::filesystem::path> home = runtime::home_directory(flag, environment);
   // Without a home there is no file; a bare environment, as in a container, is no mistake.
   runtime::RuntimeOptions options = std::move(defaults);
+  options.compile_in = runtime::CompileIn::kHelper;  // whose modules these are, nobody knows
   if (home.ok()) {
     options = SPORE_TRY(runtime::load_options(home.value(), environment, std::move(options)));
     options.code_cache.directory = home.value() / "code";

@@ -257,8 +257,8 @@ std::string facts_made_by() {
 
 }  // namespace
 
-// One nonce for all: the rule of Mac is about tags that somebody sees, and nobody sees these, only what an HMAC
-// under another key makes of them.
+// One nonce for all: the rule of Mac is about tags that somebody sees, and nobody sees these, only what an
+// HMAC under another key makes of them.
 std::optional<Digest> CodeCache::name_of(std::span<const uint8_t> bytes) const {
   if (!key_) return std::nullopt;
   Mac mac(key_->derive(bytes_of("names of modules")));
@@ -267,7 +267,8 @@ std::optional<Digest> CodeCache::name_of(std::span<const uint8_t> bytes) const {
   std::vector<uint8_t> label;
   const MacTag tag = mac.finish();
   label.insert(label.end(), tag.bytes.begin(), tag.bytes.end());
-  for (size_t i = 0; i < sizeof(uint64_t); i++) label.push_back(static_cast<uint8_t>(bytes.size() >> (8 * i)));
+  for (size_t i = 0; i < sizeof(uint64_t); i++)
+    label.push_back(static_cast<uint8_t>(bytes.size() >> (8 * i)));
   const MacKey name = key_->derive(bytes_of("names that are seen")).derive(label);
   Digest digest;
   std::ranges::copy(name.bytes(), digest.bytes.begin());

@@ -105,8 +105,8 @@ class CodeCache final : ForkAware {
   bool store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
              uint64_t compile_ns);
 
-  // A name for a module's bytes, cheaper than their SHA-256 by far: none but who has the key can find bytes of
-  // the same name.  Nothing if the cache is off.
+  // A name for a module's bytes, cheaper than their SHA-256 by far: none but who has the key can find bytes
+  // of the same name.  Nothing if the cache is off.
   std::optional<Digest> name_of(std::span<const uint8_t> bytes) const;
   // What is known of a module, kept as code is: under its name.
   std::optional<std::vector<uint8_t>> load_facts(const Digest& name);

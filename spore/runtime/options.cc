@@ -90,6 +90,18 @@ T& field_of(RuntimeOptions& options, T code::StepRule::* field) {
   return options.tier_up.*field;
 }
 template <typename T>
+T& field_of(RuntimeOptions& options, T code::CompileLimits::* field) {
+  return options.compile.limits.*field;
+}
+template <typename T>
+T& field_of(RuntimeOptions& options, T code::CompileBudget::* field) {
+  return options.compile.budget.*field;
+}
+template <typename T>
+T& field_of(RuntimeOptions& options, T code::HelperOptions::* field) {
+  return options.compile.*field;
+}
+template <typename T>
 T& field_of(RuntimeOptions& options, T code::CodeCacheOptions::* field) {
   return options.code_cache.*field;
 }
@@ -118,6 +130,9 @@ constexpr OptionDescription option(std::string_view name, std::string_view help)
 }
 
 using cell::PoolOptions;
+using code::CompileBudget;
+using code::CompileLimits;
+using code::HelperOptions;
 using code::StepRule;
 using engine::Limits;
 using memory::ResetOptions;
@@ -147,6 +162,51 @@ constexpr std::array kDescriptions{
         "tier_up_guest_ms", "milliseconds in a module's calls until it deserves optimised code"),
     option<&RuntimeOptions::compile_queue_max, parse_count>(
         "compile_queue_max", "modules that wait to be compiled in the background"),
+    OptionDescription{
+        "compiler", "where modules are compiled: process, helper, helper_or_process",
+        [](RuntimeOptions& options, std::string_view value) -> Status {
+          for (const CompileIn where :
+               {CompileIn::kProcess, CompileIn::kHelper, CompileIn::kHelperOrProcess}) {
+            if (value != compile_in_name(where)) continue;
+            options.compile_in = where;
+            return {};
+          }
+          return Status::invalid_argument("'{}' is none of process, helper, helper_or_process", value);
+        },
+        [](const RuntimeOptions& options) { return std::string(compile_in_name(options.compile_in)); }},
+    OptionDescription{"compile_helper", "the helper's program; auto: spore-compile beside this one",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.compile.helper = value == "auto" ? "" : value;
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return options.compile.helper.empty() ? "auto" : options.compile.helper.native();
+                      }},
+    option<&CompileBudget::memory_bytes_max, parse_bytes>("compile_memory_bytes_max",
+                                                          "address space of the helper"),
+    option<&CompileBudget::cpu_s, parse_count>("compile_cpu_s", "processor seconds of the helper, and"),
+    option<&CompileBudget::cpu_s_per_mib, parse_count>("compile_cpu_s_per_mib",
+                                                       "so many more for each MiB of code"),
+    option<&CompileBudget::native_bytes_max, parse_bytes>("compile_native_bytes_max",
+                                                          "bytes of native code that the helper may make"),
+    option<&HelperOptions::threads, parse_small>(
+        "compile_threads", "threads of the helper for modules from 1 MiB on; 0: one for each processor"),
+    option<&CompileLimits::functions_max, parse_count>("compile_functions_max",
+                                                       "functions that a module may have"),
+    option<&CompileLimits::body_bytes_max, parse_count>("compile_body_bytes_max",
+                                                        "bytes of one function's code"),
+    option<&CompileLimits::locals_max, parse_count>("compile_locals_max", "locals of one function"),
+    option<&CompileLimits::locals_bytes_max, parse_count>(
+        "compile_locals_bytes_max", "bytes of all functions' locals: 16 a v128, 8 any other"),
+    option<&CompileLimits::initialisers_max, parse_count>(
+        "compile_initialisers_max", "segments and globals that a module may initialise by code"),
+    option<&CompileLimits::nesting_max, parse_count>("compile_nesting_max", "blocks in one another"),
+    option<&CompileLimits::br_table_targets_max, parse_count>(
+        "compile_br_table_targets_max", "targets of the br_table instructions of one function"),
+    option<&CompileLimits::values_max, parse_count>(
+        "compile_values_max", "values that calls and blocks of one function take and give"),
+    option<&CompileLimits::values_total_max, parse_count>("compile_values_total_max",
+                                                          "the same of all functions"),
     option<&RuntimeOptions::keep_code, parse_switch>("code_cache",
                                                      "keep compiled code on disk, under the data directory"),
     option<&code::CodeCacheOptions::bytes_max, parse_bytes>("code_cache_bytes_max",
@@ -278,6 +338,15 @@ std::string_view trim(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view compile_in_name(CompileIn where) {
+  switch (where) {
+    case CompileIn::kProcess: return "process";
+    case CompileIn::kHelper: return "helper";
+    case CompileIn::kHelperOrProcess: return "helper_or_process";
+  }
+  return "";
+}
 
 std::span<const OptionDescription> option_descriptions() { return kDescriptions; }
 

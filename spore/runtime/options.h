@@ -19,12 +19,20 @@
 #include "spore/cell/pool_options.h"
 #include "spore/code/code_cache.h"
 #include "spore/code/compiler.h"
+#include "spore/code/helper_compiler.h"
 #include "spore/code/ladder.h"
 #include "spore/engine/engine.h"
 #include "spore/engine/limits.h"
 #include "spore/host/functions.h"
 
 namespace spore::runtime {
+
+enum class CompileIn : uint8_t {
+  kProcess,          // on the thread that asks, or the background thread
+  kHelper,           // in a process of its own for each compile: code::HelperCompiler
+  kHelperOrProcess,  // so, or where there is no helper, in this process
+};
+std::string_view compile_in_name(CompileIn where);  // "process", "helper", "helper_or_process"
 
 struct RuntimeOptions {
   // Compiled into code: the same for all modules of the Runtime.
@@ -41,10 +49,12 @@ struct RuntimeOptions {
   // When it is called enough for the optimised tier.
   code::StepRule tier_up = code::LadderOptions().rules[static_cast<size_t>(engine::Tier::kBaseline)];
 
-  // Who compiles; null: this process.
-  std::shared_ptr<code::Compiler> compiler;
-  size_t compile_queue_max = 64;  // modules that wait for the background compiler
-  int compile_nice = 10;          // of its thread
+  // Who compiles.  kHelper: foreign modules can hurt this process with nothing that compiling takes.
+  CompileIn compile_in = CompileIn::kProcess;
+  code::HelperOptions compile;               // its limits hold for all, what is in its budget for the helper
+  std::shared_ptr<code::Compiler> compiler;  // who compiles instead of these; null: nobody
+  size_t compile_queue_max = 64;             // modules that wait for the background compiler
+  int compile_nice = 10;                     // of its thread
   // Where code is kept for other processes and later ones; without a directory, nowhere.
   code::CodeCacheOptions code_cache;
   bool keep_code = true;  // false: nowhere in any case

@@ -62,6 +62,23 @@ std::shared_ptr<const engine::HostFunctions> merge(std::shared_ptr<const engine:
   return merged.freeze();
 }
 
+Result<std::shared_ptr<code::Compiler>> make_compiler(const RuntimeOptions& options) {
+  if (options.compiler != nullptr) return options.compiler;
+  auto here = std::make_unique<code::InProcessCompiler>(options.compile.limits);
+  if (options.compile_in == CompileIn::kProcess) return std::shared_ptr<code::Compiler>(std::move(here));
+  Result<std::unique_ptr<code::HelperCompiler>> helper = code::HelperCompiler::create(options.compile);
+  if (options.compile_in == CompileIn::kHelper) {
+    return std::shared_ptr<code::Compiler>(SPORE_TRY(std::move(helper)));
+  }
+  if (!helper.ok()) {
+    options.log.write(LogLevel::kWarning, "modules are compiled in this process: {}",
+                      helper.status().message());
+    return std::shared_ptr<code::Compiler>(std::move(here));
+  }
+  return std::shared_ptr<code::Compiler>(
+      std::make_shared<code::FallbackCompiler>(std::move(helper).value(), std::move(here)));
+}
+
 std::shared_ptr<code::CodeCache> open_code_cache(const RuntimeOptions& options) {
   if (!options.keep_code || options.code_cache.directory.empty()) return nullptr;
   code::CodeCacheOptions cache = options.code_cache;
@@ -166,13 +183,14 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
   SPORE_TRY(engine::self_test_traps());
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
+  std::shared_ptr<code::Compiler> compiler = SPORE_TRY(make_compiler(used));
   runtime->cache_ = open_code_cache(used);
-  runtime->maker_ = std::make_shared<code::CodeMaker>(code::CodeMakerOptions{
-      .compiler = used.compiler != nullptr ? used.compiler : std::make_shared<code::InProcessCompiler>(),
-      .cache = runtime->cache_,
-      .queue_max = used.compile_queue_max,
-      .nice = used.compile_nice,
-      .log = used.log});
+  runtime->maker_ =
+      std::make_shared<code::CodeMaker>(code::CodeMakerOptions{.compiler = std::move(compiler),
+                                                               .cache = runtime->cache_,
+                                                               .queue_max = used.compile_queue_max,
+                                                               .nice = used.compile_nice,
+                                                               .log = used.log});
   code::LadderOptions ladder_options{.log = used.log};
   ladder_options.rules[static_cast<size_t>(Tier::kBaseline)] = used.tier_up;
   runtime->ladder_ = std::make_unique<code::Ladder>(

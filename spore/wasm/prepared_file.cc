@@ -9,8 +9,8 @@
 namespace spore::wasm {
 namespace {
 
-constexpr uint32_t kMagic = 0x50435053;        // "SPCP"
-constexpr uint32_t kCountMax = 1'000'000;      // of anything: no module has more
+constexpr uint32_t kMagic = 0x50435053;      // "SPCP"
+constexpr uint32_t kCountMax = 1'000'000;    // of anything: no module has more
 constexpr uint32_t kTextBytesMax = 1 << 20;  // names have at most 100,000
 
 // One description of the format for both directions.  Each `field` writes, or reads into, what it is given.
@@ -87,8 +87,9 @@ void code_facts(Coder& coder, Facts& facts) {
   coder.field(facts.module_bytes);
   coder.field(facts.proposals);
   coder.field(facts.has_start);
-  for (auto* count : {&facts.functions, &facts.functions_imported, &facts.tables, &facts.memories,
-                      &facts.globals, &facts.globals_mutable, &facts.data_segments, &facts.element_segments}) {
+  for (auto* count :
+       {&facts.functions, &facts.functions_imported, &facts.tables, &facts.memories, &facts.globals,
+        &facts.globals_mutable, &facts.data_segments, &facts.element_segments}) {
     coder.field(*count);
   }
   for (auto* count : {&facts.code_bytes, &facts.data_bytes, &facts.custom_bytes, &facts.body_bytes_max}) {
@@ -198,10 +199,11 @@ Result<PreparedModule> decode_prepared(std::span<const uint8_t> bytes, std::span
   decoder.field(magic);
   decoder.field(version);
   decoder.field(preparer);
-  if (magic != kMagic) return Status::corruption("not the facts of a prepared module: wrong magic at offset 0");
+  if (magic != kMagic)
+    return Status::corruption("not the facts of a prepared module: wrong magic at offset 0");
   if (version != kPreparedFileVersion || preparer != kPreparerVersion) {
-    return Status::unsupported("facts of version {} by preparer {}, this build has {} and {}", version, preparer,
-                               kPreparedFileVersion, kPreparerVersion);
+    return Status::unsupported("facts of version {} by preparer {}, this build has {} and {}", version,
+                               preparer, kPreparedFileVersion, kPreparerVersion);
   }
   PreparedModule prepared;
   code_module(decoder, prepared);
