@@ -306,7 +306,9 @@ Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOpt
   options.compile_in = runtime::CompileIn::kHelper;  // whose modules these are, nobody knows
   if (home.ok()) {
     options = SPORE_TRY(runtime::load_options(home.value(), environment, std::move(options)));
-    options.code_cache.directory = home.value() / "code";
+    const code::CodeCacheOptions places = code::code_cache_options(home.value());
+    options.code_cache.directory = places.directory;
+    options.code_cache.key_file = places.key_file;
   } else {
     SPORE_TRY(runtime::apply_options_environment(options, environment));
   }

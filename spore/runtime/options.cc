@@ -176,6 +176,9 @@ constexpr std::array kDescriptions{
         [](const RuntimeOptions& options) { return std::string(compile_in_name(options.compile_in)); }},
     OptionDescription{"compile_helper", "the helper's program; auto: spore-compile beside this one",
                       [](RuntimeOptions& options, std::string_view value) -> Status {
+                        if (value != "auto" && !value.starts_with('/')) {
+                          return Status::invalid_argument("'{}' is neither auto nor an absolute path", value);
+                        }
                         options.compile.helper = value == "auto" ? "" : value;
                         return {};
                       },

@@ -129,6 +129,7 @@ TEST(OptionsTest, EveryOptionSetsItselfAlone) {
     if (option.name == "pool") continue;  // sets several: see below
     if (option.name == "fault_counter") other = "none";
     if (option.name == "code_cache_eviction") other = "lru";
+    if (option.name == "compile_helper") other = "/bin/helper";
     if (option.name == "compiler") other = "helper_or_process";
     RuntimeOptions options;
     ASSERT_TRUE(set_option(options, option.name, other).ok()) << option.name;

@@ -82,6 +82,7 @@ Result<std::shared_ptr<code::Compiler>> make_compiler(const RuntimeOptions& opti
 std::shared_ptr<code::CodeCache> open_code_cache(const RuntimeOptions& options) {
   if (!options.keep_code || options.code_cache.directory.empty()) return nullptr;
   code::CodeCacheOptions cache = options.code_cache;
+  if (cache.key_file.empty()) cache.key_file = cache.directory.parent_path() / "code.key";
   cache.log = options.log;
   return code::CodeCache::open(std::move(cache));
 }
