@@ -551,8 +551,8 @@ TEST_F(CliTest, TheBashScriptCompletes) {
     return result.out;
   };
   EXPECT_EQ(complete("spore ver"), "version ");
-  EXPECT_EQ(complete("spore co"), "compile completion ");
-  EXPECT_EQ(complete("spore ''"), "compile completion doctor inspect options run version ");
+  EXPECT_EQ(complete("spore co"), "code compile completion ");
+  EXPECT_EQ(complete("spore ''"), "code compile completion doctor inspect options run version ");
   EXPECT_EQ(complete("spore run --invok"), "--invoke ");
   EXPECT_EQ(complete("spore run x.wasm --deadl"), "--deadline-ms ");
   EXPECT_EQ(complete("spore version --"), "--help --home --json ");

@@ -187,9 +187,8 @@ Result<code::PruneLimits> limits_of(const Args& args) {
   }
   if (unused) {
     uint64_t seconds = 0;
-    const char* const end = unused->data() + unused->size();
-    const auto [stop, error] = std::from_chars(unused->data(), end, seconds);
-    if (error != std::errc() || stop != end || seconds == 0) {
+    const auto [stop, error] = std::from_chars(unused->begin(), unused->end(), seconds);
+    if (error != std::errc() || stop != unused->end() || seconds == 0) {
       return Status::invalid_argument("--unused-s '{}' is not a number of seconds from 1 on", *unused);
     }
     limits.unused_s_max = static_cast<double>(seconds);

@@ -20,6 +20,8 @@ class MacKey {
   explicit MacKey(std::span<const uint8_t, kBytes> bytes);
   MacKey(const MacKey&) = default;
   MacKey& operator=(const MacKey&) = default;
+  MacKey(MacKey&&) = default;  // what is left behind is wiped when it is destroyed
+  MacKey& operator=(MacKey&&) = default;
   ~MacKey();
 
   // Another key, for one purpose: the HMAC-SHA256 of `label`.  Who has it can tell neither this key nor any

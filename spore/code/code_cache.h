@@ -89,7 +89,9 @@ class Flight {
 // removed.
 //
 // Thread-safe; no lock is held while files are read or written, but those that are files.  A forked child may
-// go on with its copy: it shares the directory, and counts for itself.
+// go on with its copy: it shares the directory, and counts for itself.  (Not the cache's doing, but met by
+// those who use it so: if another thread was loading or compiling at the fork, the child has Wasmtime's locks
+// held.)
 class CodeCache final : ForkAware {
  public:
   // Makes directory and key if they are missing.  Of a directory or key that is not fit it says so in the

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "spore/base/utf8.h"
@@ -56,7 +57,11 @@ std::vector<size_t> eviction_order(std::span<const EvictionCandidate> candidates
                                    double now_s) {
   std::vector<size_t> order(candidates.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, {}, [&](size_t place) { return worth(candidates[place], policy, now_s); });
+  // By place at last: of equals, the order is the same each time.
+  std::ranges::sort(order, {}, [&](size_t place) {
+    const auto [first, second] = worth(candidates[place], policy, now_s);
+    return std::tuple(first, second, place);
+  });
   return order;
 }
 
