@@ -6,9 +6,8 @@
 
 #include <chrono>
 #include <filesystem>
-#include <optional>
-#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "spore/base/fd.h"

@@ -180,8 +180,9 @@ bool out_of_memory(std::string_view text) {
 
 class Compilation {
  public:
-  Compilation(const HelperOptions& options, const engine::Engine& engine, const Source& source)
-      : options_(options), engine_(engine), source_(source) {}
+  Compilation(const HelperOptions& options, const std::string& library_path, const engine::Engine& engine,
+              const Source& source)
+      : options_(options), library_path_(library_path), engine_(engine), source_(source) {}
 
   Result<Compiled> run(const std::stop_token& stop) {
     UniqueFd native = SPORE_TRY(make_memfd("spore-compile-native"));
@@ -238,11 +239,10 @@ class Compilation {
     return std::clamp(std::thread::hardware_concurrency(), 1u, HelperOptions::kThreadsDefaultMax);
   }
 
-  // The names are those of the library that Wasmtime's threads come from, and of the dynamic linker.
+  // The library that Wasmtime's threads come from reads the one.
   std::vector<std::string> environment() const {
     std::vector<std::string> all{fmt::format("RAYON_NUM_THREADS={}", threads())};
-    const char* libraries = std::getenv("LD_LIBRARY_PATH");
-    if (libraries != nullptr) all.push_back(fmt::format("LD_LIBRARY_PATH={}", libraries));
+    if (!library_path_.empty()) all.push_back(fmt::format("LD_LIBRARY_PATH={}", library_path_));
     return all;
   }
 
@@ -352,6 +352,7 @@ class Compilation {
   }
 
   const HelperOptions& options_;
+  const std::string& library_path_;
   const engine::Engine& engine_;
   const Source& source_;
   std::string last_words_;
@@ -373,13 +374,15 @@ Result<std::unique_ptr<HelperCompiler>> HelperCompiler::create(HelperOptions opt
                                     options.budget.memory_bytes_max, HelperOptions::kMemoryBytesMin);
   }
   options.helper = SPORE_TRY(find_helper(options.helper));
-  return std::unique_ptr<HelperCompiler>(new HelperCompiler(std::move(options)));
+  const char* library_path = std::getenv("LD_LIBRARY_PATH");
+  return std::unique_ptr<HelperCompiler>(
+      new HelperCompiler(std::move(options), library_path == nullptr ? "" : library_path));
 }
 
 Result<Compiled> HelperCompiler::compile(const engine::Engine& engine, const Source& source,
                                          const std::stop_token& stop) {
   if (stop.stop_requested()) return Status::cancelled("compiling was cancelled before it began");
-  return Compilation(options_, engine, source).run(stop);
+  return Compilation(options_, library_path_, engine, source).run(stop);
 }
 
 Result<Compiled> FallbackCompiler::compile(const engine::Engine& engine, const Source& source,

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "spore/code/compile_limits.h"
 #include "spore/code/compiler.h"
@@ -61,9 +63,12 @@ class HelperCompiler final : public Compiler {
   const HelperOptions& options() const { return options_; }
 
  private:
-  explicit HelperCompiler(HelperOptions options) : options_(std::move(options)) {}
+  HelperCompiler(HelperOptions options, std::string library_path)
+      : options_(std::move(options)), library_path_(std::move(library_path)) {}
 
   const HelperOptions options_;
+  const std::string
+      library_path_;  // LD_LIBRARY_PATH as it was at the start: others may change it at any time
 };
 
 // Asks `first`, and `second` when that says kUnavailable: for those who would rather compile hostile bytes in
