@@ -16,7 +16,7 @@ install(TARGETS spore-compile RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/sp
 install(FILES ${engine_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY spore DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
         # These need Wasmtime's headers, or are nobody's business.
-        PATTERN "handles.h" EXCLUDE PATTERN "host_call.h" EXCLUDE PATTERN "code_file.h" EXCLUDE
+        PATTERN "handles.h" EXCLUDE PATTERN "host_call.h" EXCLUDE PATTERN "fork_guard.h" EXCLUDE PATTERN "code_file.h" EXCLUDE
         PATTERN "wasi_call.h" EXCLUDE PATTERN "child.h" EXCLUDE)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Spore)

@@ -93,7 +93,7 @@ TEST_P(PreparedTest, DataIsTheHostsToWrite) {
   EXPECT_EQ(instance.read_string({0}, 65536).value(), plain(kText).read_string({0}, 65536).value());
 }
 
-// An active segment is dropped by instantiation: what is left in its place must be, too.
+// An active segment is dropped by instantiation: what is left in its place must be as a dropped one is.
 TEST_P(PreparedTest, ThePlaceOfALiftedSegmentIsADroppedOne) {
   constexpr std::string_view kText = R"((module (memory 1) (data (i32.const 0) "x")
     (func (export "init") (param i32 i32) (memory.init 0 (local.get 0) (i32.const 0) (local.get 1)))))";

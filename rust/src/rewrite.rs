@@ -165,11 +165,9 @@ impl Writer<'_> {
         let mut section = DataSection::new();
         for data in &self.scan.data {
             match data.kind {
-                // It is dropped after instantiation, as the original was.
-                DataKind::Active { memory_index, .. } if self.plan.lift_data => {
-                    let wide = self.scan.memories[memory_index as usize].memory64;
-                    let zero = if wide { ConstExpr::i64_const(0) } else { ConstExpr::i32_const(0) };
-                    section.active(memory_index, &zero, []);
+                // An empty one is what a dropped one is, and costs no code at instantiation.
+                DataKind::Active { .. } if self.plan.lift_data => {
+                    section.passive([]);
                 }
                 _ => {
                     section.raw(&self.data[data.range.clone()]);

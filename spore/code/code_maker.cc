@@ -347,22 +347,23 @@ void CodeMaker::run(const std::shared_ptr<State>& state) SPORE_NO_THREAD_SAFETY_
   State::Work& work = state->now();  // this process's, as long as this thread lives
   while (true) {
     if (!work.to_store.empty()) {
-      const State::Work::Storing storing = std::move(work.to_store.front());
+      std::optional<State::Work::Storing> storing(std::move(work.to_store.front()));
       work.to_store.pop_front();
       lock.unlock();
-      state->options.cache->store(*storing.engine,
-                                  {.wasm = {}, .hash = storing.hash, .preparer = storing.preparer},
-                                  storing.compiled, storing.compile_ns);
+      state->options.cache->store(*storing->engine,
+                                  {.wasm = {}, .hash = storing->hash, .preparer = storing->preparer},
+                                  storing->compiled, storing->compile_ns);
+      storing.reset();  // code is not freed under a lock: see engine/fork_guard.h
       lock.lock();
     } else if (work.stop) {
       break;
     } else if (!work.queue.empty()) {
-      const std::shared_ptr<Flight> flight = std::move(work.queue.front());
+      std::shared_ptr<Flight> flight = std::move(work.queue.front());
       work.queue.pop_front();
       flight->running = true;
       lock.unlock();
-      Result<Made> made = fly(*state, *flight, flight->source.view(), /*background=*/true);
-      state->finish(flight, std::move(made));
+      state->finish(flight, fly(*state, *flight, flight->source.view(), /*background=*/true));
+      flight.reset();
       lock.lock();
     } else {
       work.changed.wait(lock);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "spore/base/utf8.h"
+#include "spore/engine/fork_guard.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/host_call.h"
 
@@ -78,6 +79,11 @@ Status check_imports(const CompiledCode& code, const HostFunctions& functions,
                                   problems);
 }
 
+Binding::~Binding() {
+  const ForkGuard::Busy busy(code_->engine().fork_guard());
+  handle_.reset();
+}
+
 void Binding::DeletePre::operator()(wasmtime_instance_pre* pre) const noexcept {
   wasmtime_instance_pre_delete(pre);
 }
@@ -89,6 +95,7 @@ Binding::Binding(std::shared_ptr<const CompiledCode> code, std::shared_ptr<const
 Result<std::shared_ptr<const Binding>> Binding::create(std::shared_ptr<const CompiledCode> code,
                                                        std::shared_ptr<const HostFunctions> functions) {
   SPORE_TRY(check_imports(*code, *functions));
+  const ForkGuard::Busy busy(code->engine().fork_guard());
   const LinkerHandle linker(wasmtime_linker_new(code->engine().handle()));
   wasmtime_linker_allow_shadowing(linker.get(), true);  // a module may import one function twice
   for (const CompiledCode::Import& import : code->imports()) {

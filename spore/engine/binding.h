@@ -43,6 +43,10 @@ class Binding {
   static Result<std::shared_ptr<const Binding>> create(std::shared_ptr<const CompiledCode> code,
                                                        std::shared_ptr<const HostFunctions> functions);
 
+  ~Binding();
+  Binding(const Binding&) = delete;
+  Binding& operator=(const Binding&) = delete;
+
   const std::shared_ptr<const CompiledCode>& code() const { return code_; }
   const std::shared_ptr<const HostFunctions>& functions() const { return functions_; }
   const wasmtime_instance_pre* handle() const { return handle_.get(); }

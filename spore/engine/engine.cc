@@ -5,6 +5,7 @@
 
 #include "spore/base/utf8.h"
 #include "spore/engine/code_file.h"
+#include "spore/engine/fork_guard.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
@@ -157,6 +158,11 @@ CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, 
   std::ranges::sort(by_name_, {}, [&](uint32_t place) -> std::string_view { return exports_[place].name; });
 }
 
+CompiledCode::~CompiledCode() {
+  const ForkGuard::Busy busy(engine_->fork_guard());
+  handle_.reset();
+}
+
 size_t CompiledCode::native_bytes() const {
   void* begin = nullptr;
   void* end = nullptr;
@@ -206,7 +212,11 @@ Result<std::shared_ptr<const Engine>> Engine::create(const EngineOptions& option
 
 Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
                std::shared_ptr<memory::SlotPool> slots, wasm_engine_t* handle)
-    : options_(options), ticker_(std::move(ticker)), slots_(std::move(slots)), handle_(handle) {
+    : options_(options),
+      ticker_(std::move(ticker)),
+      slots_(std::move(slots)),
+      fork_guard_(std::make_unique<ForkGuard>()),
+      handle_(handle) {
   ticker_->add(handle_);
   const StoreHandle store(wasmtime_store_new(handle_, nullptr, nullptr));
   std::vector<uint8_t> told(64 * 1024);
@@ -224,6 +234,7 @@ Engine::~Engine() {
 Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint8_t> wasm,
                                                             const std::optional<Digest>& hash,
                                                             uint32_t preparer) const {
+  const ForkGuard::Busy busy(*fork_guard_);
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(wasmtime_module_new(handle_, wasm.data(), wasm.size(), &raw));
   if (error == nullptr) {
@@ -252,6 +263,7 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<
     return Status::unsupported("the saved code was made by '{}', this engine is '{}': compile it again",
                                file.made_by, description(preparer));
   }
+  const ForkGuard::Busy busy(*fork_guard_);
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(
       wasmtime_module_deserialize(handle_, file.payload.data(), file.payload.size(), &raw));
@@ -262,6 +274,7 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<
 
 Result<std::shared_ptr<const CompiledCode>> Engine::load_native(int fd, const Digest& module_hash,
                                                                 uint32_t preparer) const {
+  const ForkGuard::Busy busy(*fork_guard_);
   wasmtime_module_t* raw = nullptr;
   const std::string path = fmt::format("/proc/self/fd/{}", fd);
   const ErrorHandle error(wasmtime_module_deserialize_file(handle_, path.c_str(), &raw));

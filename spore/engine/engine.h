@@ -20,6 +20,7 @@ struct wasmtime_module;
 
 namespace spore::engine {
 
+class ForkGuard;
 class Ticker;
 
 // Which compiler makes the code; docs/design.md, section 3.  The interpreter and the peak come later.
@@ -84,6 +85,7 @@ class CompiledCode {
   using Handle = std::unique_ptr<wasmtime_module, DeleteModule>;
   CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash,
                uint32_t preparer);
+  ~CompiledCode();
 
  private:
   std::shared_ptr<const Engine> engine_;
@@ -138,6 +140,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const Digest& compatibility() const { return compatibility_; }
 
   wasm_engine_t* handle() const { return handle_; }
+  // For the layer's own use.
+  ForkGuard& fork_guard() const { return *fork_guard_; }
 
  private:
   Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
@@ -146,6 +150,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   EngineOptions options_;
   std::shared_ptr<Ticker> ticker_;  // thread-safe; shared by engines, kept by whoever still runs code
   std::shared_ptr<memory::SlotPool> slots_;  // thread-safe
+  std::unique_ptr<ForkGuard> fork_guard_;
   wasm_engine_t* handle_;
   Digest compatibility_;
 };

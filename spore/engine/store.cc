@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "spore/base/utf8.h"
+#include "spore/engine/fork_guard.h"
 #include "spore/engine/handles.h"
 #include "spore/engine/host_call.h"
 #include "spore/engine/instance_state.h"
@@ -272,7 +273,10 @@ Store::Handle Store::make_handle(const Engine& engine) {
   return handle;
 }
 
-Store::~Store() = default;
+Store::~Store() {
+  const ForkGuard::Busy busy(engine_->fork_guard());
+  handle_.reset();
+}
 
 Result<std::unique_ptr<Store>> Store::create(std::shared_ptr<const Engine> engine, const Limits& limits,
                                              void* user_data) {
@@ -322,6 +326,7 @@ Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledC
       }
     } else {
       const HostFunction* function = find_host_function(*functions, import.module, import.name);
+      const ForkGuard::Busy busy(engine_->fork_guard());
       item.kind = WASMTIME_EXTERN_FUNC;
       wasmtime_func_new_unchecked(context_, make_func_type(function->type).get(), on_host_call,
                                   const_cast<HostFunction*>(function), nullptr, &item.of.func);
@@ -748,7 +753,10 @@ Status Store::hand_over(const std::shared_ptr<const Binding>& binding, const was
   std::swap(handle_, other);
   for (auto& [name, place] : member.places) find(members_.front(), name, *place);
   members_.front().places = std::move(member.places);
-  other.reset();  // before what it calls into
+  {
+    const ForkGuard::Busy busy(engine_->fork_guard());
+    other.reset();  // before what it calls into
+  }
   kept_.assign(1, binding);
   engine_ = binding->code()->engine().shared_from_this();
   if (uses_ != nullptr) {

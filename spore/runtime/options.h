@@ -55,8 +55,8 @@ struct RuntimeOptions {
   std::shared_ptr<code::Compiler> compiler;  // who compiles instead of these; null: nobody
   size_t compile_queue_max = 64;             // modules that wait for the background compiler
   int compile_nice = 10;                     // of its thread
-  // Where code is kept for other processes and later ones; without a directory, nowhere.  Without a key file, that
-  // is code.key beside the directory.
+  // Where code is kept for other processes and later ones; without a directory, nowhere.  Without a key file,
+  // that is code.key beside the directory.
   code::CodeCacheOptions code_cache;
   bool keep_code = true;  // false: nowhere in any case
 

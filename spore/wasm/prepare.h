@@ -31,7 +31,7 @@ namespace spore::wasm {
 
 // Grows whenever the same module is prepared differently: part of every name that is made from a prepared
 // module, such as that of its code in a cache.
-inline constexpr uint32_t kPreparerVersion = 1;
+inline constexpr uint32_t kPreparerVersion = 2;
 
 inline constexpr std::string_view kReservedPrefix = "spore:";
 inline constexpr std::string_view kStartExport = "spore:start";
