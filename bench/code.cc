@@ -1,7 +1,7 @@
 // What does code cost: compiled, found in the cache, and changed under running instances?
 //
 //   large      CPython for WASI, 26 MB of wasm from its package as the tests run it: `--version`, from the
-//              start of the process to its end, its code in the cache
+//              start of the process to its answer, its code in the cache
 //   small      a library in Rust, 62 KB: `add 1 2`, likewise
 //   empty      /bin/true: what any process costs
 //   handover   an instance with 64 MB of memory, all of it written, goes to the other tier and back
@@ -52,18 +52,23 @@ std::vector<uint8_t> built_guest(const std::string& name) {
 
 class Processes {
  public:
-  void run(const std::vector<std::string>& words, std::string_view answer) const {
-    const test::ProcessResult result =
-        test::Process(words, {.environment = {{"SPORE_HOME", home_.path().native()}}}).wait();
+  // Nanoseconds until its answer was read.  Its end is awaited, and not measured.
+  double run(const std::vector<std::string>& words, std::string_view answer) const {
+    const auto begin = Clock::now();
+    test::Process process(words, {.environment = {{"SPORE_HOME", home_.path().native()}}});
+    static_cast<void>(process.wait_for_output_text(answer.empty() ? "nothing" : answer));
+    const double ns = std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
+    const test::ProcessResult result = process.wait();
     if (result.exit_code != 0 || !result.out.starts_with(answer)) {
       fail(fmt::format("{}: exit code {}, '{}' {}", words.front(), result.exit_code, result.out, result.err));
     }
+    return ns;
   }
-  void spore(const std::string& guest, const std::vector<std::string>& arguments,
-             std::string_view answer) const {
+  double spore(const std::string& guest, const std::vector<std::string>& arguments,
+               std::string_view answer) const {
     std::vector<std::string> words{SPORE_CLI, "run", SPORE_SOURCE_DIR "/build/guests/" + guest};
     words.insert(words.end(), arguments.begin(), arguments.end());
-    run(words, answer);
+    return run(words, answer);
   }
 
  private:
@@ -73,22 +78,23 @@ class Processes {
 void measure_processes(bench::Report& report) {
   const Processes processes;
   const auto large = [&] {
-    processes.spore("python.wasm", {"--tier", "optimised", "--", "--version"}, "Python 3.");
+    return processes.spore("python.wasm", {"--tier", "optimised", "--", "--version"}, "Python 3.");
   };
   const auto small = [&] {
-    processes.spore("rust_reactor.wasm", {"--tier", "optimised", "--invoke", "add", "1", "2"}, "3\n");
+    return processes.spore("rust_reactor.wasm", {"--tier", "optimised", "--invoke", "add", "1", "2"}, "3\n");
   };
   large();  // compiles; the cache has it from then on
   small();
-  const auto times = [](auto what) {
-    return [what](uint64_t n) {
-      for (uint64_t i = 0; i < n; i++) what();
-    };
-  };
-  report.add(bench::interleave({{"cached_start", times(large)},
-                                {"cached_start_small", times(small)},
-                                {"empty_process", times([&] { processes.run({"/bin/true"}, ""); })}},
-                               30, 1));
+  std::vector<double> large_ns;
+  std::vector<double> small_ns;
+  std::vector<double> empty_ns;
+  for (int i = 0; i < 30; i++) {  // in turn: what disturbs one disturbs all
+    large_ns.push_back(large());
+    small_ns.push_back(small());
+    empty_ns.push_back(processes.run({"/bin/true"}, ""));
+  }
+  report.add({bench::figure_of("cached_start", large_ns), bench::figure_of("cached_start_small", small_ns),
+              bench::figure_of("empty_process", empty_ns)});
   report.top("cached_start_ms", report.p50("cached_start") / kNsInMs);
   report.top("cached_start_small_ms", report.p50("cached_start_small") / kNsInMs);
   report.top("cached_start_small_over_empty_ms",
@@ -141,8 +147,9 @@ void measure_compiles(bench::Report& report) {
   report.add({bench::figure_of("compile_small", compiled),
               bench::figure_of("compile_small_baseline", compiled_baseline),
               bench::figure_of("load_small", loaded)});
-  report.top("compile_ms", report.p50("compile_small") / kNsInMs);
-  report.top("compile_baseline_ms", report.p50("compile_small_baseline") / kNsInMs);
+  // Until the first answer may begin, as modules are loaded if no tier is asked for; and the other tier.
+  report.top("compile_ms", report.p50("compile_small_baseline") / kNsInMs);
+  report.top("compile_optimised_ms", report.p50("compile_small") / kNsInMs);
   report.top("load_ms", report.p50("load_small") / kNsInMs);
 }
 

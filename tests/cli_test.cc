@@ -447,8 +447,9 @@ TEST_F(CliTest, DoctorLooksAtTheMachine) {
 // --- options ------------------------------------------------------------------------------------------
 
 std::string option_line(std::string_view text, std::string_view name) {
-  const size_t at = text.find(fmt::format("{} ", name));
+  size_t at = text.starts_with(fmt::format("{} ", name)) ? 0 : text.find(fmt::format("\n{} ", name));
   if (at == std::string_view::npos) return "no such option";
+  if (at != 0) at++;
   const std::string_view line = text.substr(at, text.find('\n', at) - at);
   const size_t equals = line.find("= ") + 2;
   return std::string(line.substr(equals, line.find(' ', equals) - equals));

@@ -113,14 +113,9 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  // Waits until `text` was seen on standard error; false if that ended without it.
-  bool wait_for_error_text(std::string_view text) {
-    while (streams_[1].text.find(text) == std::string::npos) {
-      if (!streams_[1].fd.valid()) return false;
-      read_some();
-    }
-    return true;
-  }
+  // Waits until `text` was seen on standard error, or output; false if that ended without it.
+  bool wait_for_error_text(std::string_view text) { return wait_for(streams_[1], text); }
+  bool wait_for_output_text(std::string_view text) { return wait_for(streams_[0], text); }
 
   void send(int signal) const { ::kill(pid_, signal); }
 
@@ -142,6 +137,14 @@ class Process {
     UniqueFd fd;
     std::string text;
   };
+
+  bool wait_for(const Stream& stream, std::string_view text) {
+    while (stream.text.find(text) == std::string::npos) {
+      if (!stream.fd.valid()) return false;
+      read_some();
+    }
+    return true;
+  }
 
   static std::vector<char*> pointers(const std::vector<std::string>& words) {
     std::vector<char*> result;

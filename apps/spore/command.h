@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/spore/args.h"
+#include "spore/base/fd.h"
 #include "spore/base/status.h"
 #include "spore/runtime/options.h"
 
@@ -39,8 +40,21 @@ int exit_code(const Status& status);
 // Defaults, file, environment, then the flags of this command line.
 Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOptions defaults = {});
 
-// A module's bytes; text (.wat) is translated.
-Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max);
+// A module's bytes: the file's, or what its text was translated to.
+class ModuleBytes {
+ public:
+  explicit ModuleBytes(FileView file) : file_(std::move(file)) {}
+  explicit ModuleBytes(std::vector<uint8_t> translated) : translated_(std::move(translated)) {}
+
+  std::span<const uint8_t> bytes() const { return translated_.empty() ? file_.bytes() : translated_; }
+
+ private:
+  FileView file_;
+  std::vector<uint8_t> translated_;
+};
+
+// Text (.wat) is translated.
+Result<ModuleBytes> read_module(std::string_view path, size_t bytes_max);
 
 void print(std::string_view text);
 

@@ -152,7 +152,8 @@ Result<int> inspect_module(Args& args) {
   const std::string_view file = SPORE_TRY(args.positional("FILE"));
   SPORE_TRY(args.finish());
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
-  const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  const ModuleBytes module_bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  const std::span<const uint8_t> bytes = module_bytes.bytes();
   Result<Inspected> inspected = inspect(bytes, options.module_bytes_max);
   if (!inspected.ok()) return std::move(inspected).status().with_context(file);
   args.has("--json") ? print_facts_json(inspected.value()) : print_facts(inspected.value());
@@ -171,7 +172,8 @@ Result<int> compile_module(Args& args) {
   runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
   if (!options.tier) options.tier = engine::Tier::kOptimised;  // who compiles ahead has the time
   options.keep_code = false;                                   // and wants it in that file
-  const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  const ModuleBytes module_bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  const std::span<const uint8_t> bytes = module_bytes.bytes();
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const runtime::Module> module;
   {
@@ -322,19 +324,20 @@ Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOpt
   return options;
 }
 
-Result<std::vector<uint8_t>> read_module(std::string_view path, size_t bytes_max) {
-  Result<std::vector<uint8_t>> bytes = read_file(std::filesystem::path(path), bytes_max);
-  if (bytes.code() == Code::kLimitExceeded) {
-    return Status::limit_exceeded("{} (module_bytes_max={})", bytes.status().message(), bytes_max);
+Result<ModuleBytes> read_module(std::string_view path, size_t bytes_max) {
+  Result<FileView> file = view_file(std::filesystem::path(path), bytes_max);
+  if (file.code() == Code::kLimitExceeded) {
+    return Status::limit_exceeded("{} (module_bytes_max={})", file.status().message(), bytes_max);
   }
-  if (!bytes.ok()) return bytes;
-  const bool text = !wasm::has_wasm_magic(bytes.value()) && path.ends_with(".wat");
-  if (!text) return bytes;
+  if (!file.ok()) return std::move(file).status();
+  const std::span<const uint8_t> bytes = file->bytes();
+  const bool text = !wasm::has_wasm_magic(bytes) && path.ends_with(".wat");
+  if (!text) return ModuleBytes(std::move(file).value());
   Result<std::vector<uint8_t>> wasm =
-      engine::text_to_wasm({reinterpret_cast<const char*>(bytes.value().data()), bytes.value().size()});
+      engine::text_to_wasm({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   // "shop.wat:2:8: expected `)`", as compilers say it.
   if (!wasm.ok()) return Status::make(wasm.code(), "{}:{}", path, wasm.status().message());
-  return std::move(wasm).value();
+  return ModuleBytes(std::move(wasm).value());
 }
 
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }

@@ -81,7 +81,8 @@ Result<std::vector<Value>> parse_values(const Signature& signature, std::span<co
 Result<std::shared_ptr<const runtime::Module>> load(const Args& args, std::string_view file,
                                                     runtime::Runtime& runtime) {
   const size_t bytes_max = runtime.options().module_bytes_max;
-  const std::vector<uint8_t> bytes = SPORE_TRY(read_module(file, bytes_max));
+  const ModuleBytes module_bytes = SPORE_TRY(read_module(file, bytes_max));
+  const std::span<const uint8_t> bytes = module_bytes.bytes();
   std::vector<uint8_t> code;
   if (const auto path = args.value_of("--code")) {
     constexpr size_t kCodePerModule = 16;  // native code is some times as long as wasm

@@ -1,6 +1,7 @@
 #include "spore/base/fd.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,9 +15,16 @@ UniqueFd::~UniqueFd() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Result<std::vector<uint8_t>> read_file(const std::filesystem::path& path, size_t bytes_max) {
+namespace {
+
+struct RegularFile {
+  UniqueFd fd;
+  size_t bytes = 0;
+};
+
+Result<RegularFile> open_regular(const std::filesystem::path& path, size_t bytes_max) {
   // O_NONBLOCK: a fifo in the file's place must not hang us before we see what it is.
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return Status::from_errno(errno, fmt::format("open '{}'", path.native()));
   struct stat info{};
   if (::fstat(fd.get(), &info) != 0) {
@@ -29,12 +37,31 @@ Result<std::vector<uint8_t>> read_file(const std::filesystem::path& path, size_t
     return Status::limit_exceeded("'{}' has {} bytes, the limit is {}", path.native(), info.st_size,
                                   bytes_max);
   }
+  return RegularFile{.fd = std::move(fd), .bytes = static_cast<size_t>(info.st_size)};
+}
+
+}  // namespace
+
+FileView::~FileView() {
+  if (!bytes_.empty()) ::munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+}
+
+Result<FileView> view_file(const std::filesystem::path& path, size_t bytes_max) {
+  const RegularFile file = SPORE_TRY(open_regular(path, bytes_max));
+  if (file.bytes == 0) return FileView();
+  void* at = ::mmap(nullptr, file.bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file.fd.get(), 0);
+  if (at == MAP_FAILED) return Status::from_errno(errno, fmt::format("map '{}'", path.native()));
+  return FileView({static_cast<const uint8_t*>(at), file.bytes});
+}
+
+Result<std::vector<uint8_t>> read_file(const std::filesystem::path& path, size_t bytes_max) {
+  const RegularFile file = SPORE_TRY(open_regular(path, bytes_max));
   // Read to the end whatever the size says: it is 0 for files of /proc, and a file may grow meanwhile.
   // A page at least: files of /proc/sys give all to the first read() and nothing to the next.
-  std::vector<uint8_t> bytes(std::max<size_t>(static_cast<size_t>(info.st_size), 4095) + 1);
+  std::vector<uint8_t> bytes(std::max<size_t>(file.bytes, 4095) + 1);
   size_t have = 0;
   for (;;) {
-    const ssize_t n = ::read(fd.get(), bytes.data() + have, bytes.size() - have);
+    const ssize_t n = ::read(file.fd.get(), bytes.data() + have, bytes.size() - have);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Status::from_errno(errno, fmt::format("read '{}'", path.native()));
     have += static_cast<size_t>(n);

@@ -259,7 +259,7 @@ Result<code::Made> Runtime::make_code(const wasm::ModuleFacts& facts, const code
 }
 
 // Of a small module all is found out anew in less time than it takes to look.
-constexpr size_t kKnownBytesMin = 64 * 1024;
+constexpr size_t kKnownBytesMin = 4 * 1024;
 
 bool Runtime::load_known(Module& module, std::span<const uint8_t> bytes, const ModuleOptions& options,
                          code::Made& made) {
