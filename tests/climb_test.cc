@@ -177,6 +177,36 @@ TEST(ClimbTest, ALaterProcessFindsWhatThisOneCompiled) {
   EXPECT_EQ(runtime->statistics().code.found_in_cache, 1u);
 }
 
+// The second time neither code nor module is read: facts and code are in the cache, and all works as before.
+TEST(ClimbTest, AModuleThatIsKnownIsNotPreparedAgain) {
+  const test::TemporaryFolder home;
+  RuntimeOptions options;
+  options.tier = Tier::kOptimised;
+  options.code_cache.directory = home.path() / "code";
+  // Long enough that looking is worth it; its data, start function and table must be there each time.
+  const std::vector<uint8_t> wasm = test::wasm(fmt::format(
+      R"((module (memory (export "memory") 1) (table 2 funcref) (global $s (mut i32) (i32.const 0))
+        (data (i32.const 100) "known") (data (i32.const 1000) "{}")
+        (elem declare func $f)
+        (func $start (global.set $s (i32.const 7)) (table.set 0 (i32.const 1) (ref.func $f)))
+        (start $start)
+        (func $f (result i32) (i32.add (global.get $s) (i32.load8_u (i32.const 100))))
+        (func (export "f") (result i32) (call_indirect (result i32) (i32.const 1)))))",
+      std::string(8000, 'x')));
+  for (int round = 0; round < 3; round++) {
+    const auto runtime = Runtime::create(options).value();
+    const auto module = runtime->load_module("known", wasm).value();
+    EXPECT_EQ(runtime->statistics().code.compiled, round == 0 ? 1u : 0u);
+    EXPECT_EQ(module->facts().hash, sha256(wasm));
+    EXPECT_EQ(module->prepared()->reset(), wasm::ResetMode::kInPlace);
+    EXPECT_EQ(runtime->instantiate(*module).value().function<int32_t()>("f").value()().value(), 7 + 'k');
+    const auto clean = runtime->clean_function<int32_t()>(*module, "f").value();
+    for (int call = 0; call < 3; call++) EXPECT_EQ(clean().value(), 7 + 'k');
+    EXPECT_EQ(runtime->explain(*module).value().steps[0].origin,
+              round == 0 ? code::Origin::kCompiler : code::Origin::kCache);
+  }
+}
+
 TEST(ClimbTest, AForkedChildGoesOnAndCompiles) {
   const auto runtime = Runtime::create(soon_climbing()).value();
   const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();

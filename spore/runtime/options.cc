@@ -190,6 +190,19 @@ constexpr std::array kDescriptions{
     option<&CompileBudget::cpu_s, parse_count>("compile_cpu_s", "processor seconds of the helper, and"),
     option<&CompileBudget::cpu_s_per_mib, parse_count>("compile_cpu_s_per_mib",
                                                        "so many more for each MiB of code"),
+    OptionDescription{
+        "compile_wall_ms", "milliseconds that one compile by the helper may take",
+        [](RuntimeOptions& options, std::string_view value) -> Status {
+          const uint64_t ms = SPORE_TRY(parse_count(value));
+          constexpr uint64_t kMsMax = uint64_t{1} << 40;
+          if (ms == 0 || ms > kMsMax) {
+            return Status::invalid_argument("'{}' is not a number of milliseconds from 1 to {}", value,
+                                            kMsMax);
+          }
+          options.compile.wall_max = std::chrono::milliseconds(ms);
+          return {};
+        },
+        [](const RuntimeOptions& options) { return std::to_string(options.compile.wall_max.count()); }},
     option<&CompileBudget::native_bytes_max, parse_bytes>("compile_native_bytes_max",
                                                           "bytes of native code that the helper may make"),
     option<&HelperOptions::threads, parse_small>(

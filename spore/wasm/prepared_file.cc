@@ -136,6 +136,7 @@ void code_kind(Decoder& coder, PreparedModule::GlobalKind& kind) {
   coder.field(byte);
   if (byte > static_cast<uint8_t>(PreparedModule::GlobalKind::kReference)) {
     coder.reader().fail("a global of no kind");
+    return;
   }
   kind = static_cast<PreparedModule::GlobalKind>(byte);
 }
