@@ -99,7 +99,8 @@ struct CodeMaker::State final : ForkAware {
   void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex.lock(); }
   void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex.unlock(); }
   void repair_in_child() override SPORE_NO_THREAD_SAFETY_ANALYSIS {
-    static_cast<void>(work_.release());  // other threads' things: they are in nobody's hands any more
+    // Other threads' things: they are in nobody's hands any more.
+    [[maybe_unused]] const Work* abandoned = work_.release();
   }
 
   const CodeMakerOptions options;
@@ -275,9 +276,9 @@ Result<Made> CodeMaker::make(const Engine& engine, const Source& source,
 Status CodeMaker::make_soon(std::shared_ptr<const Engine> engine, const OwnedSource& source, Done done) {
   const Digest key = cache_key(*engine, source.view());
   std::shared_ptr<const CompiledCode> there_already;
+  State& state = *state_;
   {
-    const MutexLock lock(state_->mutex);
-    State& state = *state_;
+    const MutexLock lock(state.mutex);
     there_already = state.known_locked(key);
     if (there_already == nullptr) {
       State::Work& work = state.now();

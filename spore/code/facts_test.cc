@@ -74,6 +74,7 @@ TEST_F(FactsTest, CodeIsNoFactsAndFactsAreNoCode) {
   ASSERT_TRUE(cache->store_facts(name, made.source.hash, facts_));
   const Digest key = cache_key(*engine_, made.source);
   EXPECT_FALSE(cache->load_facts(key).has_value());
+  ASSERT_TRUE(cache->store(*engine_, made.source, made.compiled, kCompileNs));  // what is refused is removed
   fs::copy_file(CacheFixture::file_of(made.source), file_of(name), fs::copy_options::overwrite_existing);
   EXPECT_FALSE(cache->load_facts(name).has_value());
   ASSERT_TRUE(cache->store_facts(key, made.source.hash, facts_));

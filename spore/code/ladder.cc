@@ -91,7 +91,7 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
   void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex.lock(); }
   void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex.unlock(); }
   void repair_in_child() override SPORE_NO_THREAD_SAFETY_ANALYSIS {
-    static_cast<void>(thread.release());
+    [[maybe_unused]] const Thread* abandoned = thread.release();
     for (auto& [code, place] : places) place.making.reset();
   }
 

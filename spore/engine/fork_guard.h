@@ -41,7 +41,7 @@ class ForkGuard final : private ForkAware {
   void lock_for_fork() override {
     std::unique_lock lock(mutex_);
     idle_.wait(lock, [this] { return busy_ == 0; });
-    static_cast<void>(lock.release());
+    [[maybe_unused]] const std::mutex* held = lock.release();
   }
   void unlock_after_fork() override { mutex_.unlock(); }
   void repair_in_child() override {}
