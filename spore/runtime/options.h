@@ -41,6 +41,9 @@ struct RuntimeOptions {
   bool parallel_compile = false;
   bool compact_memories = false;
 
+  // Who compiles.  kHelper: foreign modules can hurt this process with nothing that compiling takes.
+  CompileIn compile_in = CompileIn::kProcess;
+
   // What a module gets unless load_module or instantiate says otherwise.
   // Nothing: a module begins with the code that is there soonest, and gets better code when it is called
   // enough.
@@ -49,16 +52,14 @@ struct RuntimeOptions {
   // When it is called enough for the optimised tier.
   code::StepRule tier_up = code::LadderOptions().rules[static_cast<size_t>(engine::Tier::kBaseline)];
 
-  // Who compiles.  kHelper: foreign modules can hurt this process with nothing that compiling takes.
-  CompileIn compile_in = CompileIn::kProcess;
   code::HelperOptions compile;               // its limits hold for all, what is in its budget for the helper
   std::shared_ptr<code::Compiler> compiler;  // who compiles instead of these; null: nobody
   size_t compile_queue_max = 64;             // modules that wait for the background compiler
   int compile_nice = 10;                     // of its thread
+  bool keep_code = true;                     // false: code_cache is not used
   // Where code is kept for other processes and later ones; without a directory, nowhere.  Without a key file,
   // that is code.key beside the directory.
   code::CodeCacheOptions code_cache;
-  bool keep_code = true;  // false: nowhere in any case
 
   size_t module_bytes_max = 128 * engine::kMebibyte;
   size_t modules_max = 10'000;
