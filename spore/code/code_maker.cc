@@ -83,7 +83,8 @@ struct CodeMaker::State final : ForkAware {
       std::optional<code::Flight> among_processes;  // until it is stored
     };
     std::deque<Storing> to_store;
-    bool thread = false;  // there is one
+    std::thread handle;
+    bool thread = false;  // it has not come to its end
     bool busy = false;    // with a compile
     bool stop = false;
   };
@@ -137,9 +138,23 @@ CodeMaker::~CodeMaker() SPORE_NO_THREAD_SAFETY_ANALYSIS {
     state_->finish(flight, Status::cancelled("nobody makes code any more"));
   }
   // What was compiled is stored; what is being compiled here is not waited for.
-  std::unique_lock<std::mutex> lock(state_->mutex.native());
-  State::Work& work = state_->now();
-  work.changed.wait(lock, [&] { return !work.thread || work.busy; });
+  std::thread handle;
+  bool outlives = false;
+  {
+    std::unique_lock<std::mutex> lock(state_->mutex.native());
+    State::Work& work = state_->now();
+    work.changed.wait(lock, [&] { return !work.thread || work.busy; });
+    handle = std::move(work.handle);
+    outlives = work.thread;
+  }
+  if (!handle.joinable()) return;
+  if (outlives) {
+    handle.detach();
+  } else {
+    // Of a thread that is at its end there is still what it does after: what libraries keep for each thread
+    // is freed there, which must not meet their clearing up at the end of the process.
+    handle.join();
+  }
 }
 
 // --- making --------------------------------------------------------------------------------------------
@@ -332,7 +347,7 @@ void CodeMaker::State::start_thread(const std::shared_ptr<State>& self) {
   there.changed.notify_all();
   if (there.thread || there.stop) return;
   try {
-    std::thread(&CodeMaker::run, self).detach();
+    there.handle = std::thread(&CodeMaker::run, self);
     there.thread = true;
   } catch (const std::system_error& error) {
     // What waits is looked at again with the next request.
