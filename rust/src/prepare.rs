@@ -18,8 +18,11 @@ const STATUS_PANIC: u8 = 4;
 #[derive(Default)]
 pub struct PreparedFacts {
     memory_grow: u8,
+    asyncify: u8,
     bodies_rewritten: u32,
     functions_added: u32,
+    asyncify_state: u32,
+    asyncify_data: u32,
 }
 
 #[repr(C)]
@@ -127,8 +130,13 @@ fn prepare(data: &[u8], sink: &PrepareSink) -> Result<PreparedFacts, Failure> {
         Ok(lifted) => sink.report_lifted(&lifted),
         Err(reason) => sink.text(sink.not_lifted, reason),
     }
+    let asyncify = scan.asyncify_globals();
+    let (asyncify_state, asyncify_data) = asyncify.unwrap_or_default();
     Ok(PreparedFacts {
         memory_grow: u8::from(scan.uses.memory_grow),
+        asyncify: u8::from(asyncify.is_some()),
+        asyncify_state,
+        asyncify_data,
         bodies_rewritten: if plan.flags() > 0 { scan.uses.bodies.len() as u32 } else { 0 },
         functions_added: plan.helpers.len() as u32,
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use wasmparser::{
     BinaryReaderError, ConstExpr, Data, ElementItems, ElementKind, ExternalKind, FunctionBody,
-    GlobalType, MemoryType, Operator, Parser, Payload, TableType, TypeRef,
+    GlobalType, MemoryType, Operator, Parser, Payload, TableType, TypeRef, ValType,
 };
 
 pub type Outcome<T> = Result<T, BinaryReaderError>;
@@ -16,6 +16,7 @@ pub const RESERVED: &str = "spore:";
 pub struct Scan<'a> {
     pub types: u32,
     pub functions: u32,
+    pub functions_imported: u32,
     pub memories: Vec<MemoryType>,
     pub memories_imported: u32,
     pub tables: Vec<Table>,
@@ -31,6 +32,7 @@ pub struct Scan<'a> {
     pub elements_passive: Vec<bool>,
     pub bodies: u32,
     pub uses: Uses,
+    pub asyncify: Asyncify,
     /// A name of the module's own that begins with RESERVED.
     pub reserved_name: Option<&'a str>,
 }
@@ -84,6 +86,7 @@ impl<'a> Scan<'a> {
             match payload? {
                 Payload::CodeSectionEntry(body) => {
                     scan.uses.read_body(scan.bodies, &body)?;
+                    scan.asyncify.read_body(scan.functions_imported + scan.bodies, &body)?;
                     scan.bodies += 1;
                 }
                 payload => scan.read_section(payload)?,
@@ -106,6 +109,7 @@ impl<'a> Scan<'a> {
                     self.check_name(import.name);
                     self.add_import(import.ty);
                 }
+                self.functions_imported = self.functions;
                 self.memories_imported = self.memories.len() as u32;
                 self.tables_imported = self.tables.len() as u32;
                 self.globals_imported = self.globals.len() as u32;
@@ -137,6 +141,7 @@ impl<'a> Scan<'a> {
                         ExternalKind::Table => self.tables[export.index as usize].exported = true,
                         ExternalKind::Func => {
                             self.referenced.insert(export.index);
+                            self.asyncify.note_export(export.name, export.index);
                         }
                         _ => {}
                     }
@@ -164,6 +169,16 @@ impl<'a> Scan<'a> {
     pub fn state_globals(&self) -> impl Iterator<Item = (u32, &Global)> {
         let defined = (0..).zip(&self.globals).skip(self.globals_imported as usize);
         defined.filter(|(_, global)| global.ty.mutable)
+    }
+
+    /// The globals in which asyncify keeps its state and the address of its data; None if this module is not
+    /// one that it rewrote.
+    pub fn asyncify_globals(&self) -> Option<(u32, u32)> {
+        let (state, data) = (self.asyncify.state?, self.asyncify.data?);
+        let own = |index| {
+            self.state_globals().any(|(own, global)| own == index && global.ty.content_type == ValType::I32)
+        };
+        (Some(state) == self.asyncify.state_got && own(state) && own(data)).then_some((state, data))
     }
 
     /// Whether code writes to a table that is defined here.
@@ -212,6 +227,66 @@ impl<'a> Scan<'a> {
             TypeRef::Tag(_) => {}
         }
     }
+}
+
+/// What tells a module that Binaryen's asyncify rewrote: two of the functions that it adds.
+#[derive(Default)]
+pub struct Asyncify {
+    start_unwind: Option<u32>,
+    get_state: Option<u32>,
+    /// The globals that start_unwind sets.
+    state: Option<u32>,
+    data: Option<u32>,
+    /// The one that get_state gives.
+    state_got: Option<u32>,
+}
+
+impl Asyncify {
+    fn note_export(&mut self, name: &str, index: u32) {
+        match name {
+            "asyncify_start_unwind" => self.start_unwind = Some(index),
+            "asyncify_get_state" => self.get_state = Some(index),
+            _ => {}
+        }
+    }
+
+    fn read_body(&mut self, function: u32, body: &FunctionBody) -> Outcome<()> {
+        if Some(function) != self.start_unwind && Some(function) != self.get_state {
+            return Ok(());
+        }
+        let mut ops = Vec::new();
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() && ops.len() <= START_UNWIND_OPS {
+            ops.push(operators.read()?);
+        }
+        if Some(function) == self.get_state {
+            if let [Operator::GlobalGet { global_index }, Operator::End] = ops[..] {
+                self.state_got = Some(global_index);
+            }
+        } else if let Some((state, data)) = start_unwind_globals(&ops) {
+            (self.state, self.data) = (Some(state), Some(data));
+        }
+        Ok(())
+    }
+}
+
+const START_UNWIND_OPS: usize = 13;
+
+/// Of `state = 1; data = address; if (data.current > data.end) unreachable`.
+fn start_unwind_globals(ops: &[Operator]) -> Option<(u32, u32)> {
+    use Operator::*;
+    let [I32Const { value: 1 }, GlobalSet { global_index: state }, LocalGet { local_index: 0 }, GlobalSet { global_index: data }, rest @ ..] =
+        ops
+    else {
+        return None;
+    };
+    let [GlobalGet { global_index: current_of }, I32Load { memarg: current }, GlobalGet { global_index: end_of }, I32Load { memarg: end }, I32GtU, If { .. }, Unreachable, End, End] =
+        rest
+    else {
+        return None;
+    };
+    let known = state != data && current_of == data && end_of == data && current.offset == 0 && end.offset == 4;
+    (known && current.memory == 0 && end.memory == 0).then_some((*state, *data))
 }
 
 impl Uses {

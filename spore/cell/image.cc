@@ -9,6 +9,13 @@ Result<std::shared_ptr<const Image>> Image::create(std::shared_ptr<const Bluepri
                                                    const memory::ResetOptions& options) {
   SPORE_ASSERT(blueprint->reset_mode() == wasm::ResetMode::kInPlace, "an image holds all of the state");
   host::Instance instance = SPORE_TRY(instantiate(*blueprint, blueprint->limits));
+  return capture(std::move(blueprint), instance, options);
+}
+
+Result<std::shared_ptr<const Image>> Image::capture(std::shared_ptr<const Blueprint> blueprint,
+                                                    host::Instance& instance,
+                                                    const memory::ResetOptions& options) {
+  SPORE_ASSERT(blueprint->reset_mode() == wasm::ResetMode::kInPlace, "an image holds all of the state");
   const auto state =
       SPORE_TRY(engine::InstanceState::create(instance.store(), instance.handle(), *blueprint->prepared));
   std::shared_ptr<Image> image(new Image(std::move(blueprint)));

@@ -21,8 +21,14 @@ class Image {
   // memory left.  Only for modules whose reset mode is in_place.
   static Result<std::shared_ptr<const Image>> create(std::shared_ptr<const Blueprint> blueprint,
                                                      const memory::ResetOptions& options);
+  // Of an instance of the blueprint's code as it is now, between two calls: whatever was done to it.
+  // kUnsupported: a table holds a function that has no number; kLimitExceeded, kIo: no memory left.
+  static Result<std::shared_ptr<const Image>> capture(std::shared_ptr<const Blueprint> blueprint,
+                                                      host::Instance& instance,
+                                                      const memory::ResetOptions& options);
 
   const Blueprint& blueprint() const { return *blueprint_; }
+  const std::shared_ptr<const Blueprint>& shared_blueprint() const { return blueprint_; }
   // What the memories of its instances are opened with.
   const engine::MemoryPlan& memories() const { return memories_; }
   const engine::StateValues& values() const { return values_; }

@@ -56,8 +56,15 @@ void add_counts(const PooledInstance& pooled, PoolCounts& counts) {
 // --- an entry ------------------------------------------------------------------------------------------
 
 PoolEntry::PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint> blueprint,
-                     std::string domain)
-    : pool_(std::move(pool)), blueprint_(std::move(blueprint)), domain_(std::move(domain)) {}
+                     std::string domain, std::shared_ptr<const Image> image)
+    : pool_(std::move(pool)),
+      blueprint_(std::move(blueprint)),
+      domain_(std::move(domain)),
+      exits_are_ends_(image != nullptr) {
+  if (image == nullptr) return;
+  state_.image_state = ImageState::kReady;
+  state_.image = std::move(image);
+}
 
 Result<Lease> PoolEntry::acquire_slowly(void* user_data) {
   PooledInstance* pooled = SPORE_TRY(pool_->take(*this));
@@ -118,7 +125,8 @@ void PoolEntry::give_back(PooledInstance* pooled, bool discard) {
   if (discard || pooled->unwanted.load(std::memory_order_relaxed)) [[unlikely]] {
     return pool_->remove(pooled, &PoolCounts::cleared);
   }
-  if (spent || store.retired() || (store.trapped() && options.retire_on_trap)) [[unlikely]] {
+  const bool retired = store.retired() && !(store.exited() && exits_are_ends_);
+  if (spent || retired || (store.trapped() && options.retire_on_trap)) [[unlikely]] {
     return pool_->remove(pooled, &PoolCounts::retired);
   }
   if (!make_clean(*pooled)) [[unlikely]]
@@ -175,14 +183,28 @@ Pool::~Pool() {
 
 Result<std::shared_ptr<PoolEntry>> Pool::entry(const std::shared_ptr<const Blueprint>& blueprint,
                                                std::string_view domain) {
+  return find_entry(blueprint, nullptr, domain);
+}
+
+Result<std::shared_ptr<PoolEntry>> Pool::entry(const std::shared_ptr<const Image>& image,
+                                               std::string_view domain) {
+  return find_entry(image->shared_blueprint(), image, domain);
+}
+
+Result<std::shared_ptr<PoolEntry>> Pool::find_entry(const std::shared_ptr<const Blueprint>& blueprint,
+                                                    const std::shared_ptr<const Image>& image,
+                                                    std::string_view domain) {
   std::shared_ptr<PoolEntry> made;
   {
     const MutexLock lock(mutex_);
     if (closed_) return Status::unavailable("this pool was closed");
     const auto key = std::pair<const Blueprint*, std::string>(blueprint.get(), domain);
     const auto found = entries_.find(key);
-    if (found != entries_.end()) return found->second;
-    made.reset(new PoolEntry(shared_from_this(), blueprint, std::string(domain)));
+    if (found != entries_.end()) {
+      SPORE_ASSERT(image == nullptr || found->second->state_.image == image, "an entry has one image");
+      return found->second;
+    }
+    made.reset(new PoolEntry(shared_from_this(), blueprint, std::string(domain), image));
     entries_.emplace(key, made);
   }
   // What keeps an instance from being made ahead is told to whoever needs one.

@@ -132,7 +132,9 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
     return reinterpret_cast<PooledInstance*>(&place);
   }
 
-  PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint> blueprint, std::string domain);
+  // `image` null: it is made when it is needed.
+  PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint> blueprint, std::string domain,
+            std::shared_ptr<const Image> image);
 
   // The number by which its instances hold a function of this name and type.  Only for names that the module
   // exports: there are not more of them than that.
@@ -156,6 +158,7 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   std::shared_ptr<Pool> pool_;
   std::shared_ptr<const Blueprint> blueprint_;
   std::string domain_;
+  const bool exits_are_ends_;  // an exit is how a use may end, and no reason to retire an instance
   std::array<Shard, kShards> shards_;
 
   // Under the pool's mutex.
@@ -195,6 +198,10 @@ class Pool : public std::enable_shared_from_this<Pool>, private ForkAware {
 
   // The place of a module in a domain.  kUnavailable: closed.
   Result<std::shared_ptr<PoolEntry>> entry(const std::shared_ptr<const Blueprint>& blueprint,
+                                           std::string_view domain = {}) SPORE_EXCLUDES(mutex_);
+  // A place whose instances start from an image that is there already, that of a program at its read, say.
+  // What ends itself there, by proc_exit, is made as new in place like what returned.  kUnavailable: closed.
+  Result<std::shared_ptr<PoolEntry>> entry(const std::shared_ptr<const Image>& image,
                                            std::string_view domain = {}) SPORE_EXCLUDES(mutex_);
   // entry() and PoolEntry::acquire().
   Result<Lease> acquire(const std::shared_ptr<const Blueprint>& blueprint,
@@ -255,6 +262,9 @@ class Pool : public std::enable_shared_from_this<Pool>, private ForkAware {
 
   explicit Pool(PoolOptions options);
 
+  Result<std::shared_ptr<PoolEntry>> find_entry(const std::shared_ptr<const Blueprint>& blueprint,
+                                                const std::shared_ptr<const Image>& image,
+                                                std::string_view domain) SPORE_EXCLUDES(mutex_);
   Result<PooledInstance*> take(PoolEntry& entry) SPORE_EXCLUDES(mutex_);
   // What was evicted for it is the caller's to let go, without the lock.
   Attempt try_take(PoolEntry& entry, std::vector<Owned>& evicted) SPORE_REQUIRES(mutex_);

@@ -450,6 +450,22 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
   return result;
 }
 
+Status Store::set_global(const InstanceHandle& instance, std::string_view name, int32_t value) {
+  wasmtime_extern_t item;
+  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(),
+                                    name.size(), &item) ||
+      item.kind != WASMTIME_EXTERN_GLOBAL) {
+    return Status::not_found("no exported global '{}' (there are: {})", printable(name),
+                             export_names(*member(instance).code, ExternKind::kGlobal));
+  }
+  wasmtime_val_t raw{};
+  raw.kind = WASMTIME_I32;
+  raw.of.i32 = value;
+  const ErrorHandle error(wasmtime_global_set(context_, &item.of.global, &raw));
+  if (error == nullptr) return {};
+  return Status::invalid_argument("setting the global '{}': {}", printable(name), error_message(*error));
+}
+
 bool Store::has_memory(const InstanceHandle& instance) const { return member(instance).has_memory; }
 
 GuestMemory Store::memory(const InstanceHandle& instance) {
@@ -629,6 +645,7 @@ void Store::take_back(uint64_t fuel) {
   parked_ = true;
   plain_ = false;
   trapped_ = false;
+  if (exited_) retired_ = exited_ = false;
   if (!failure_.ok()) failure_ = Status();
   if (cancel_.use_count() > 1) [[unlikely]] {
     // Numbers of calls go on: quotas and fuel tell calls apart by them.
@@ -809,13 +826,13 @@ Status Store::describe_trap(wasm_trap_t* trap) {
 // Whatever is not a trap: a callback of ours that stopped the guest, or instantiation that was refused.
 Status Store::describe_error(wasmtime_error* error) {
   Frames frames;
-  wasmtime_error_wasm_trace(error, &frames.value);
   if (!pending_.ok()) {
     retired_ = true;
     plain_ = false;
     Status status = std::exchange(pending_, Status());
     exited_ = status.code() == Code::kExited;
     if (exited_) return status;
+    wasmtime_error_wasm_trace(error, &frames.value);
     const bool interrupted = status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
     return with_trap_info(std::move(status), interrupted ? TrapKind::kInterrupted : TrapKind::kHostError,
                           to_frames(frames.value));

@@ -160,6 +160,8 @@ class Store {
   };
   // Of one that holds a reference, the type alone.
   Result<GlobalValue> global(const InstanceHandle& instance, std::string_view name);
+  // Sets one that is exported, mutable and an i32.  kNotFound, kInvalidArgument.
+  Status set_global(const InstanceHandle& instance, std::string_view name, int32_t value);
   // The memory exported as "memory"; empty if there is none.
   GuestMemory memory(const InstanceHandle& instance);
   // See Caller::memory_of_this_thread.
@@ -215,6 +217,11 @@ class Store {
   Status set_deadline_ms(uint64_t deadline_ms);
   Canceller canceller() const { return Canceller(cancel_); }
   bool retired() const { return retired_; }
+  // It is retired by its guest's own wish: that was stopped at a call of a host function, where nothing of it
+  // is half done.  Made as new, and taken back, it is as good as one that trapped.
+  bool exited() const { return exited_; }
+  // Guest calls that are open, one inside the other.
+  uint32_t nesting() const { return depth(); }
   // A call trapped since it was made or taken back: what it was in the middle of is not finished.
   bool trapped() const { return trapped_; }
   // What is left of the fuel; 0 if it is not counted.
@@ -227,7 +234,8 @@ class Store {
 
   // For pools.  Between take_back() and hand_out() every call is refused: somebody kept a function that he
   // had given back.  take_back() makes as new what is neither memory, global nor table: deadline, user data,
-  // fuel, what a failure left, and cancellers, whose holders cannot reach later calls.  No call may be open.
+  // fuel, what a failure or an exit left, and cancellers, whose holders cannot reach later calls.  No call
+  // may be open.
   void hand_out(void* user_data) {
     user_data_ = user_data;
     stack_low_ = thread_stack.low;

@@ -164,7 +164,9 @@ Result<std::shared_ptr<const WasiConfig>> WasiConfig::create(WasiOptions options
 }
 
 Wasi::Wasi(std::shared_ptr<const WasiConfig> config)
-    : config_(std::move(config)), state_(config_->initial()) {}
+    : config_(std::move(config)),
+      state_(config_->initial()),
+      output_bytes_max_(config_->options().output_bytes_max) {}
 
 Wasi::~Wasi() = default;
 
@@ -193,6 +195,8 @@ void Wasi::become(const WasiState& state) {
   input_bytes_ = {};
   output_ = {};
   error_ = {};
+  output_bytes_max_ = config_->options().output_bytes_max;
+  suspension_ = nullptr;
   used_ = false;
 }
 

@@ -28,6 +28,7 @@
 #include "spore/base/fd.h"
 #include "spore/base/status.h"
 #include "spore/host/functions.h"
+#include "spore/host/suspension.h"
 #include "spore/host/wasi_state.h"
 #include "spore/host/wasi_streams.h"
 
@@ -124,6 +125,17 @@ class Wasi {
     used_ = true;
     error_.sink = std::move(error);
   }
+  // Instead of WasiOptions::output_bytes_max.
+  void set_output_bytes_max(uint64_t bytes) {
+    used_ = true;
+    output_bytes_max_ = bytes;
+  }
+  // What becomes of reads of standard input that would wait; null: they wait.  Not owned; until become().
+  void set_suspension(Suspension* suspension) {
+    used_ = true;
+    suspension_ = suspension;
+  }
+  Suspension* suspension() const { return suspension_; }
   // What was captured since the last time.
   std::string take_output() { return std::exchange(output_.captured, {}); }
   std::string take_error() { return std::exchange(error_.captured, {}); }
@@ -168,6 +180,8 @@ class Wasi {
   std::string input_bytes_;
   Stream output_;
   Stream error_;
+  uint64_t output_bytes_max_;
+  Suspension* suspension_ = nullptr;
   // Where each open directory is being read, by descriptor.  No state: cookies say all.
   std::vector<std::unique_ptr<wasi::DirectoryReader>> readers_;
 };

@@ -210,6 +210,15 @@ struct WasiCall {
 
   using Stream = Wasi::Stream;
   const WasiConfig& config() const { return *wasi_.config_; }
+  uint64_t output_bytes_max() const { return wasi_.output_bytes_max_; }
+  // For a read that would wait: true if the suspension took care of it, and the function is to return at
+  // once, with whatever number, and without another look at guest memory.
+  bool suspended() {
+    if (wasi_.suspension_ == nullptr) return false;
+    Status status = wasi_.suspension_->wait(caller);
+    if (!status.ok()) end(std::move(status));
+    return true;
+  }
   Input* input() const { return wasi_.input_.get(); }  // null: input_bytes()
   std::string_view input_bytes() const { return wasi_.input_bytes_; }
   Stream& stream_of(const Descriptor& descriptor) const {
@@ -255,14 +264,16 @@ inline Result<Wasi*> wasi_of(const Caller& caller) {
   return wasi;
 }
 
-// Makes a host function of a member function of a group of calls.
-template <auto kFunction>
+// Makes a host function of a member function of a group of calls.  `kWaits`: it may wait for input.
+template <auto kFunction, bool kWaits = false>
 struct WasiBridge;
-template <typename Calls, typename... Args, Errno (Calls::*kFunction)(Args...)>
-struct WasiBridge<kFunction> {
+template <typename Calls, typename... Args, Errno (Calls::*kFunction)(Args...), bool kWaits>
+struct WasiBridge<kFunction, kWaits> {
   static void define(HostFunctions& host, const char* name) {
     host.define(wasi::kModule, name, [](Caller& caller, Args... args) -> Result<uint32_t> {
       Wasi* const wasi = SPORE_TRY(wasi_of(caller));
+      if (Suspension* const suspension = wasi->suspension(); suspension != nullptr) [[unlikely]]
+        SPORE_TRY(suspension->enter(caller, kWaits));
       Calls call(caller, *wasi);
       const Errno error = (call.*kFunction)(args...);
       if (!call.ended.ok()) [[unlikely]]
@@ -272,6 +283,7 @@ struct WasiBridge<kFunction> {
   }
 };
 #define SPORE_WASI_FUNCTION(calls, name) WasiBridge<&calls::name>::define(host, #name)
+#define SPORE_WASI_WAITING_FUNCTION(calls, name) WasiBridge<&calls::name, true>::define(host, #name)
 
 void define_wasi_files(HostFunctions& host);
 void define_wasi_paths(HostFunctions& host);

@@ -133,7 +133,7 @@ struct FileCalls : WasiCall {
         case Input::Outcome::kWait:
           if (moved > 0) return Errno::kSuccess;
           if ((flags & wasi::kNonblock) != 0) return Errno::kAgain;
-          if (!wait_for(from)) return Errno::kCanceled;
+          if (suspended() || !wait_for(from)) return Errno::kCanceled;
           break;
       }
     }
@@ -141,7 +141,7 @@ struct FileCalls : WasiCall {
   }
 
   Errno capture(Stream& stream, std::span<const iovec> buffers, size_t& moved) {
-    const uint64_t limit = config().options().output_bytes_max;
+    const uint64_t limit = output_bytes_max();
     for (const iovec& buffer : buffers) {
       if (buffer.iov_len > limit - std::min<uint64_t>(limit, stream.captured.size())) {
         return end(
@@ -555,7 +555,7 @@ void define_wasi_files(HostFunctions& host) {
   SPORE_WASI_FUNCTION(FileCalls, fd_prestat_get);
   SPORE_WASI_FUNCTION(FileCalls, fd_prestat_dir_name);
   SPORE_WASI_FUNCTION(FileCalls, fd_pwrite);
-  SPORE_WASI_FUNCTION(FileCalls, fd_read);
+  SPORE_WASI_WAITING_FUNCTION(FileCalls, fd_read);
   SPORE_WASI_FUNCTION(FileCalls, fd_readdir);
   SPORE_WASI_FUNCTION(FileCalls, fd_renumber);
   SPORE_WASI_FUNCTION(FileCalls, fd_seek);

@@ -41,6 +41,8 @@ struct PollCalls : WasiCall {
     while (true) {
       collect_events(wait);
       if (!wait.events.empty()) break;
+      // Somebody who waits for input waits for the next request: however long, by whatever clock.
+      if (wait.input != nullptr && suspended()) return Errno::kCanceled;
       if (!wait_once(wait)) return Errno::kCanceled;
     }
     std::memcpy(room.data(), wait.events.data(), wait.events.size() * sizeof(wasi::Event));
@@ -159,6 +161,6 @@ struct PollCalls : WasiCall {
 
 }  // namespace
 
-void define_wasi_poll(HostFunctions& host) { SPORE_WASI_FUNCTION(PollCalls, poll_oneoff); }
+void define_wasi_poll(HostFunctions& host) { SPORE_WASI_WAITING_FUNCTION(PollCalls, poll_oneoff); }
 
 }  // namespace spore::host

@@ -493,6 +493,20 @@ Result<std::shared_ptr<cell::PoolEntry>> Runtime::pool_entry(const Module& modul
   return pool_->entry(module.blueprint_, domain);
 }
 
+Result<std::shared_ptr<const program::Program>> Runtime::freeze(const Module& module,
+                                                                const program::FreezeOptions& options) {
+  SPORE_TRY(check_open());
+  SPORE_TRY(check_bound(module));
+  return program::Program::freeze(*module.blueprint_, pool_, options);
+}
+
+Result<std::shared_ptr<cell::PoolEntry>> Runtime::freeze_library(const Module& module,
+                                                                 const program::LibraryOptions& options) {
+  SPORE_TRY(check_open());
+  SPORE_TRY(check_bound(module));
+  return program::freeze_library(*module.blueprint_, pool_, options);
+}
+
 Result<cell::Lease> Runtime::acquire(const Module& module, const cell::AcquireOptions& options) {
   const std::shared_ptr<cell::PoolEntry> entry = SPORE_TRY(pool_entry(module, options.domain));
   return entry->acquire(options.user_data);

@@ -23,6 +23,7 @@
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/host/instance.h"
+#include "spore/program/program.h"
 #include "spore/runtime/options.h"
 #include "spore/wasm/inspect.h"
 #include "spore/wasm/prepare.h"
@@ -161,6 +162,14 @@ class Runtime {
                                                   options.user_data);
   }
   cell::Pool& pool() { return *pool_; }
+
+  // Starts a program that asyncify rewrote and freezes it at its first read: program::Program::freeze.  Its
+  // code climbs like that of its module, while that is loaded; requests go on after it was unloaded.
+  Result<std::shared_ptr<const program::Program>> freeze(const Module& module,
+                                                         const program::FreezeOptions& options = {});
+  // A library that begins each call behind its initialiser: program::freeze_library.
+  Result<std::shared_ptr<cell::PoolEntry>> freeze_library(const Module& module,
+                                                          const program::LibraryOptions& options);
 
   // Has the module reach that tier now, on this thread, with all its instances.  kInvalidArgument: it was
   // loaded for another tier alone, or lacks imports; kNotFound: it was unloaded; what CodeMaker::make says.

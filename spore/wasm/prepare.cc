@@ -1,5 +1,7 @@
 #include "spore/wasm/prepare.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -10,8 +12,11 @@ extern "C" {
 // rust/src/prepare.rs has the other half of these.
 struct SporePreparedFacts {
   uint8_t memory_grow;
+  uint8_t asyncify;
   uint32_t bodies_rewritten;
   uint32_t functions_added;
+  uint32_t asyncify_state;
+  uint32_t asyncify_data;
 };
 
 struct SporeMemoryFact {
@@ -145,6 +150,22 @@ Status failure(uint8_t status, std::string_view error) {
   }
 }
 
+// The five functions of asyncify, with their types.  What the preparer looked into, it found by name.
+bool has_asyncify_exports(const ModuleFacts& facts) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kExports{{
+      {"asyncify_start_unwind", "func(i32)"},
+      {"asyncify_stop_unwind", "func()"},
+      {"asyncify_start_rewind", "func(i32)"},
+      {"asyncify_stop_rewind", "func()"},
+      {"asyncify_get_state", "func() -> i32"},
+  }};
+  return std::ranges::all_of(kExports, [&](const auto& wanted) {
+    return std::ranges::any_of(facts.exports, [&](const ModuleFacts::Export& exported) {
+      return exported.name == wanted.first && exported.type == wanted.second;
+    });
+  });
+}
+
 std::string numbered(char kind, uint32_t index) {
   return fmt::format("{}{}{}", kReservedPrefix, kind, index);
 }
@@ -176,6 +197,9 @@ Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max) 
   PreparedModule& module = collector.module;
   module.facts = std::move(facts);
   module.has_memory_grow = counts.memory_grow != 0;
+  if (counts.asyncify != 0 && has_asyncify_exports(module.facts)) {
+    module.asyncify = {.state_global = counts.asyncify_state, .data_global = counts.asyncify_data};
+  }
   module.functions_rewritten = counts.bodies_rewritten;
   module.functions_added = counts.functions_added;
   return std::move(module);

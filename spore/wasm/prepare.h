@@ -31,7 +31,7 @@ namespace spore::wasm {
 
 // Grows whenever the same module is prepared differently: part of every name that is made from a prepared
 // module, such as that of its code in a cache.
-inline constexpr uint32_t kPreparerVersion = 2;
+inline constexpr uint32_t kPreparerVersion = 3;
 
 inline constexpr std::string_view kReservedPrefix = "spore:";
 inline constexpr std::string_view kStartExport = "spore:start";
@@ -85,6 +85,13 @@ struct PreparedModule {
 
   ModuleFacts facts;          // of the module as it was, with its hash
   std::vector<uint8_t> wasm;  // as it is now; valid
+
+  // Where Binaryen's asyncify, which rewrote this module, keeps its state: two of `globals`.
+  struct Asyncify {
+    uint32_t state_global = 0;  // 0 runs, 1 unwinds its stack, 2 rewinds it
+    uint32_t data_global = 0;   // address of {i32 current, i32 end}, between which saved frames lie
+  };
+  std::optional<Asyncify> asyncify;  // nothing: it did not, or not in a way that is known here
 
   // All state that it defines.
   std::vector<Memory> memories;

@@ -1,4 +1,4 @@
-// Facts of a prepared module, version 1: field by field, as in docs/formats/prepared.md.
+// Facts of a prepared module, version 2: field by field, as in docs/formats/prepared.md.
 #include "spore/wasm/prepared_file.h"
 
 #include <string>
@@ -141,6 +141,21 @@ void code_kind(Decoder& coder, PreparedModule::GlobalKind& kind) {
   kind = static_cast<PreparedModule::GlobalKind>(byte);
 }
 
+void code_asyncify(Encoder& coder, const std::optional<PreparedModule::Asyncify>& asyncify) {
+  coder.field(asyncify.has_value());
+  if (!asyncify) return;
+  coder.field(asyncify->state_global);
+  coder.field(asyncify->data_global);
+}
+void code_asyncify(Decoder& coder, std::optional<PreparedModule::Asyncify>& asyncify) {
+  bool there = false;
+  coder.field(there);
+  if (!there) return;
+  asyncify.emplace();
+  coder.field(asyncify->state_global);
+  coder.field(asyncify->data_global);
+}
+
 template <typename Coder, typename Module>
 void code_module(Coder& coder, Module& module) {
   code_facts(coder, module.facts);
@@ -169,6 +184,7 @@ void code_module(Coder& coder, Module& module) {
   coder.list(module.data_flags, 4, [&](auto& segment) { coder.field(segment); });
   coder.list(module.element_flags, 4, [&](auto& segment) { coder.field(segment); });
   coder.field(module.has_memory_grow);
+  code_asyncify(coder, module.asyncify);
   coder.list(module.table_functions, 4, [&](auto& function) { coder.field(function); });
   coder.list(module.lifted, 28, [&](auto& data) {
     coder.field(data.memory);

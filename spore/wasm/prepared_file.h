@@ -12,7 +12,7 @@
 
 namespace spore::wasm {
 
-inline constexpr uint32_t kPreparedFileVersion = 1;
+inline constexpr uint32_t kPreparedFileVersion = 2;
 
 // All of it but `wasm` and the bytes of its data, which stand in the original.
 std::vector<uint8_t> encode_prepared(const PreparedModule& prepared);

@@ -1,0 +1,140 @@
+#include "spore/host/suspension.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+
+#include "spore/host/instance.h"
+
+namespace spore::host {
+
+using engine::GuestMemory;
+using engine::GuestPtr;
+
+namespace {
+
+// What is kept aside while the stack unwinds for the first time: frames of 300 functions take some 10 KiB.
+constexpr uint64_t kFramesBytesMax = uint64_t{1} << 20;
+constexpr uint64_t kAlignment = 16;
+
+// The state that asyncify's code looks at.
+enum AsyncifyState : int32_t { kNormal = 0, kUnwind = 1, kRewind = 2 };
+
+// Where asyncify's code finds its frames, and where it may not go on.
+struct FramesHeader {
+  uint32_t current;
+  uint32_t end;
+};
+
+FramesHeader read_header(std::span<const std::byte> bytes) {
+  FramesHeader header{};
+  std::memcpy(&header, bytes.data(), sizeof header);
+  return header;
+}
+void write_header(std::span<std::byte> bytes, const FramesHeader& header) {
+  std::memcpy(bytes.data(), &header, sizeof header);
+}
+
+Result<std::span<std::byte>> rest_of(GuestMemory memory, uint64_t address) {
+  return memory.span(GuestPtr{address}, memory.size() - std::min<uint64_t>(address, memory.size()));
+}
+
+}  // namespace
+
+Result<Suspension> Suspension::at_first_wait(const wasm::PreparedModule& prepared) {
+  if (!prepared.asyncify.has_value()) {
+    return Status::unsupported(
+        "this module was not rewritten by asyncify, or by a version of it that is not known here");
+  }
+  const bool one_memory = prepared.memories.size() == 1 && !prepared.memories.front().is_64 &&
+                          std::ranges::any_of(prepared.facts.exports, [](const auto& exported) {
+                            return exported.name == "memory" && exported.type.starts_with("memory");
+                          });
+  if (!one_memory) {
+    return Status::unsupported(
+        "a program that can be frozen has one memory of its own, exported as 'memory'");
+  }
+  Suspended names;
+  names.state_global = wasm::PreparedModule::Global{.index = prepared.asyncify->state_global}.export_name();
+  names.data_global = wasm::PreparedModule::Global{.index = prepared.asyncify->data_global}.export_name();
+  return Suspension(std::move(names));
+}
+
+Status Suspension::wait(engine::Caller& caller) {
+  if (caller.store().nesting() != 1) {
+    return Status::unsupported(
+        "the program waits for input inside of a call from a host function, whose own frames cannot be "
+        "saved: "
+        "it may read its standard input only where nothing but the guest is between _start and the read");
+  }
+  if (from_ == nullptr) return unwind(caller);
+  phase_ = Phase::kWaiting;
+  return Status::exited("the program waits for its next request");
+}
+
+Status Suspension::unwind(engine::Caller& caller) {
+  const GuestMemory memory = caller.memory_of_this_thread();
+  const uint64_t bytes = std::min<uint64_t>(memory.size(), kFramesBytesMax);
+  const uint64_t address = memory.size() - bytes;
+  const std::span<std::byte> place = SPORE_TRY(rest_of(memory, address));
+  if (place.size() <= sizeof(FramesHeader)) return Status::unsupported("the program has no memory");
+  made_.lent.assign(place.begin(), place.end());
+  made_.frames_at = static_cast<uint32_t>(address);
+  // In 32 bits the end of a memory of 4 GiB is 0: one alignment less.
+  const auto end = static_cast<uint32_t>(address + bytes - kAlignment);
+  write_header(place, {.current = static_cast<uint32_t>(address + sizeof(FramesHeader)), .end = end});
+  engine::Store& store = caller.store();
+  SPORE_TRY(store.set_global({}, made_.data_global, static_cast<int32_t>(made_.frames_at)));
+  SPORE_TRY(store.set_global({}, made_.state_global, kUnwind));
+  phase_ = Phase::kUnwinding;
+  return {};
+}
+
+// Moves the frames, which mean the same anywhere, to the very end: of the pages that each run writes to, they
+// take as few as can be.
+Result<Suspended> Suspension::freeze(Instance& instance) const {
+  SPORE_ASSERT(phase_ == Phase::kUnwinding, "a program is frozen where it waits");
+  engine::Store& store = instance.store();
+  GuestMemory memory = store.memory(instance.handle());
+  std::span<std::byte> place = SPORE_TRY(memory.span(GuestPtr{made_.frames_at}, made_.lent.size()));
+  const FramesHeader header = read_header(place);
+  const uint64_t first = uint64_t{made_.frames_at} + sizeof(FramesHeader);
+  if (header.current < first || header.current > header.end) {
+    return Status::limit_exceeded("the program's stack takes more than {} bytes to save", made_.lent.size());
+  }
+  const std::span<std::byte> saved = place.subspan(sizeof header, header.current - first);
+  const std::vector<std::byte> frames(saved.begin(), saved.end());
+  std::ranges::copy(made_.lent, place.begin());
+
+  Suspended suspended{.state_global = made_.state_global, .data_global = made_.data_global};
+  const uint64_t needed = sizeof header + frames.size() + kAlignment;
+  suspended.frames_at = static_cast<uint32_t>((memory.size() - needed) / kAlignment * kAlignment);
+  place = SPORE_TRY(rest_of(memory, suspended.frames_at));
+  suspended.lent.assign(place.begin(), place.end());
+  const auto current = static_cast<uint32_t>(suspended.frames_at + sizeof header + frames.size());
+  write_header(place, {.current = current, .end = current});
+  std::ranges::copy(frames, place.begin() + sizeof header);
+  SPORE_TRY(
+      store.set_global(instance.handle(), suspended.data_global, static_cast<int32_t>(suspended.frames_at)));
+  SPORE_TRY(store.set_global(instance.handle(), suspended.state_global, kRewind));
+  return suspended;
+}
+
+Status Suspension::resume(engine::Caller& caller, bool waits) {
+  if (phase_ != Phase::kRewinding || !waits) {
+    return Status::internal("a host function was called while the program's stack was {}",
+                            phase_ == Phase::kRewinding ? "taken back" : "saved");
+  }
+  const GuestMemory memory = caller.memory_of_this_thread();
+  const std::span<std::byte> place = SPORE_TRY(memory.span(GuestPtr{from_->frames_at}, from_->lent.size()));
+  if (read_header(place).current != from_->frames_at + sizeof(FramesHeader)) {
+    return Status::internal("the program's stack was not taken back as it was saved");
+  }
+  std::ranges::copy(from_->lent, place.begin());
+  SPORE_TRY(caller.store().set_global({}, from_->state_global, kNormal));
+  phase_ = Phase::kRunning;
+  return {};
+}
+
+}  // namespace spore::host

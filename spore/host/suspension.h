@@ -1,0 +1,85 @@
+#pragma once
+
+// How a program that Binaryen's asyncify rewrote is stopped at a read of its standard input, and goes on from
+// there, perhaps in another instance.
+//
+// To stop it, the host function that would wait sets two globals and returns: each guest function on the
+// stack then saves its locals to a place in guest memory and returns, too, and at last `_start` does
+// (unwinding). To go on, `_start` is called again: each function takes its locals back and calls on, down to
+// the same call of the same host function (rewinding), which sets the state to 0 and does what it was asked
+// for.
+//
+// The place is borrowed: the last bytes of memory, kept aside while frames are there and put back before the
+// guest sees them.  Memory that it did not ask for would be seen by its allocator.  Frames that do not fit
+// run into the end of memory: a trap, and nothing overwritten.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "spore/base/status.h"
+#include "spore/engine/store.h"
+#include "spore/wasm/prepare.h"
+
+namespace spore::host {
+
+class Instance;
+
+// A program at its read: what has to be known of it beside its state.  Immutable.
+struct Suspended {
+  std::string state_global;  // export names of the two globals
+  std::string data_global;
+  uint32_t frames_at = 0;       // address of {u32 current, u32 end}, then frames to the end of memory
+  std::vector<std::byte> lent;  // what the guest has there
+};
+
+// One run of `_start`, from its beginning to its first wait, or from one wait to the next.  Bound to the
+// instance's thread.
+class Suspension {
+ public:
+  enum class Phase : uint8_t {
+    kRewinding,  // it is on its way back to its read
+    kRunning,
+    kUnwinding,  // it waits; freeze() takes it from here
+    kWaiting,    // it waits, and the call was ended: it cannot go on, only be made as new
+  };
+
+  // Stops the program at its first wait such that it can go on.  kUnsupported: asyncify did not rewrite it,
+  // or not in a way that is known here; it has not one memory, called "memory".
+  static Result<Suspension> at_first_wait(const wasm::PreparedModule& prepared);
+  // Lets an instance that is at its read go on, and ends its call with kExited at the next wait.
+  static Suspension from(const Suspended& suspended) { return Suspension(&suspended); }
+
+  Phase phase() const { return phase_; }
+
+  // After `_start` came back in kUnwinding.  Leaves the instance at its read: the next call of `_start` goes
+  // on from there.
+  Result<Suspended> freeze(Instance& instance) const;
+
+  // --- for WASI ---------------------------------------------------------------------------------------
+
+  // At the beginning of each of its functions; `waits`: it may wait for input.
+  Status enter(engine::Caller& caller, bool waits) {
+    if (phase_ == Phase::kRunning) [[likely]]
+      return {};
+    return resume(caller, waits);
+  }
+  // There is no input yet.  Ok: the guest unwinds, and the host function returns at once, with whatever
+  // number and without another look at memory.  kUnsupported: a host function is on the stack between;
+  // kExited.
+  Status wait(engine::Caller& caller);
+
+ private:
+  explicit Suspension(const Suspended* suspended) : from_(suspended), phase_(Phase::kRewinding) {}
+  explicit Suspension(Suspended names) : made_(std::move(names)) {}
+
+  Status resume(engine::Caller& caller, bool waits);
+  Status unwind(engine::Caller& caller);
+
+  const Suspended* from_ = nullptr;  // null: it is to be stopped for the first time
+  Suspended made_;                   // then; where its frames are at first
+  Phase phase_ = Phase::kRunning;
+};
+
+}  // namespace spore::host

@@ -1,0 +1,433 @@
+// Programs that are frozen at their first read, and what a request can do to the next one.
+
+#include "spore/program/program.h"
+
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "spore/cell/pool.h"
+#include "spore/engine/ticker.h"
+#include "tests/asyncify.h"
+
+namespace spore::program {
+namespace {
+
+using engine::Tier;
+
+// Reads lines; the first byte says what to do.  `count` lives in a global, `seen` in memory: a clean start
+// has both at 0.
+constexpr const char* kGuest = R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (import "env" "nested" (func $nested))
+  (memory (export "memory") 2)
+  (global $count (mut i32) (i32.const 0))
+  (data (i32.const 512) "ready\n")
+  (data (i32.const 528) "bye\n")
+  (data (i32.const 544) "half")
+  (data (i32.const 560) "trouble\nmore trouble\n")
+  (func $write (param $fd i32) (param $at i32) (param $bytes i32)
+    (i32.store (i32.const 0) (local.get $at))
+    (i32.store (i32.const 4) (local.get $bytes))
+    (drop (call $fd_write (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 8))))
+  (func $read (result i32)
+    (i32.store (i32.const 16) (i32.const 1024))
+    (i32.store (i32.const 20) (i32.const 2048))
+    (drop (call $fd_read (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 24)))
+    (i32.load (i32.const 24)))
+  (func $digits (param $a i32) (param $b i32)
+    (i32.store8 (i32.const 600) (i32.add (i32.const 48) (local.get $a)))
+    (i32.store8 (i32.const 601) (i32.add (i32.const 48) (local.get $b)))
+    (i32.store8 (i32.const 602) (i32.const 10))
+    (call $write (i32.const 1) (i32.const 600) (i32.const 3)))
+  (func $deep (param $depth i32) (result i32)
+    (if (i32.eqz (local.get $depth)) (then (return (call $read))))
+    (i32.add (local.get $depth) (i32.sub (call $deep (i32.sub (local.get $depth) (i32.const 1)))
+                                         (local.get $depth))))
+  ;; On standard input, and a clock of one hour, relative.
+  (func $wait
+    (memory.fill (i32.const 3200) (i32.const 0) (i32.const 96))
+    (i32.store8 (i32.const 3208) (i32.const 1))
+    (i64.store (i32.const 3248) (i64.const 2))
+    (i32.store (i32.const 3264) (i32.const 1))
+    (i64.store (i32.const 3272) (i64.const 3600000000000))
+    (drop (call $poll (i32.const 3200) (i32.const 3400) (i32.const 2) (i32.const 3500))))
+  (func (export "inner") (drop (call $read)))
+  (func (export "_start") (local $n i32) (local $do i32)
+    (call $write (i32.const 1) (i32.const 512) (i32.const 6))
+    (loop $next
+      (if (i32.eqz (local.tee $n (call $read))) (then (return)))
+      (global.set $count (i32.add (global.get $count) (i32.const 1)))
+      (i32.store (i32.const 64) (i32.add (i32.load (i32.const 64)) (i32.const 1)))
+      (local.set $do (i32.load8_u (i32.const 1024)))
+      (if (i32.eq (local.get $do) (i32.const 0x63)) ;; c
+        (then (call $digits (global.get $count) (i32.load (i32.const 64)))))
+      (if (i32.eq (local.get $do) (i32.const 0x65)) ;; e
+        (then (call $write (i32.const 1) (i32.const 1024) (local.get $n))))
+      (if (i32.eq (local.get $do) (i32.const 0x74)) (then (unreachable))) ;; t
+      (if (i32.eq (local.get $do) (i32.const 0x73)) (then (loop $for_ever (br $for_ever)))) ;; s
+      (if (i32.eq (local.get $do) (i32.const 0x78)) ;; x
+        (then (call $write (i32.const 1) (i32.const 528) (i32.const 4)) (call $exit (i32.const 3))))
+      (if (i32.eq (local.get $do) (i32.const 0x68)) ;; h
+        (then (call $write (i32.const 1) (i32.const 544) (i32.const 4)) (call $exit (i32.const 4))))
+      (if (i32.eq (local.get $do) (i32.const 0x72)) (then (return))) ;; r
+      (if (i32.eq (local.get $do) (i32.const 0x66)) ;; f
+        (then (loop $flood (call $write (i32.const 1) (i32.const 1024) (i32.const 1000)) (br $flood))))
+      (if (i32.eq (local.get $do) (i32.const 0x67)) ;; g
+        (then (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then (unreachable)))
+              (i32.store (i32.const 1000000) (i32.const 7))
+              (call $digits (i32.const 0) (i32.shr_u (memory.size) (i32.const 4)))))
+      (if (i32.eq (local.get $do) (i32.const 0x77)) ;; w
+        (then (call $write (i32.const 2) (i32.const 560) (i32.const 21))))
+      (if (i32.eq (local.get $do) (i32.const 0x75)) ;; u: words, then a trap
+        (then (call $write (i32.const 2) (i32.const 560) (i32.const 21)) (unreachable)))
+      (if (i32.eq (local.get $do) (i32.const 0x70)) ;; p
+        (then (call $wait) (call $write (i32.const 1) (i32.const 544) (i32.const 4))))
+      (if (i32.eq (local.get $do) (i32.const 0x6e)) (then (call $nested))) ;; n
+      (br $next))))
+)";
+
+// Reads once at a depth of its choice, says "B\n" before, and "A" and what it read after.
+std::string deep_guest(int depth, std::string_view locals = "") {
+  return fmt::format(R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $deep (param $depth i32) (result i32) {1}
+    (if (i32.eqz (local.get $depth)) (then
+      (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 100))
+      (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (return (i32.load (i32.const 8)))))
+    (i32.sub (i32.add (call $deep (i32.sub (local.get $depth) (i32.const 1))) (local.get $depth))
+             (local.get $depth)))
+  (func (export "_start") (local $n i32)
+    (i32.store (i32.const 65520) (i32.const 0x12345678))
+    (loop $next
+      (local.set $n (call $deep (i32.const {0})))
+      ;; The end of memory is as it was.
+      (if (i32.ne (i32.load (i32.const 65520)) (i32.const 0x12345678)) (then (unreachable)))
+      (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (local.get $n))
+      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (br_if $next (local.get $n)))))
+)",
+                     depth, locals);
+}
+
+class ProgramTest : public testing::TestWithParam<Tier> {
+ protected:
+  void SetUp() override {
+    if (::access(test::kWasmOpt, X_OK) != 0) GTEST_SKIP() << "there is no wasm-opt: install binaryen";
+    pool_ = cell::Pool::create({.instances_per_module_max = 16, .wait_timeout_ms = 10'000}).value();
+  }
+
+  cell::Blueprint blueprint(std::span<const uint8_t> wasm, const engine::Limits& limits = {},
+                            const host::WasiOptions& world = {}) {
+    host::HostFunctions host;
+    host::define_wasi(host);
+    host.define("env", "nested", [](host::Caller& caller) -> Status {
+      const auto inner = SPORE_TRY(host::Function<void()>::create(caller.store(), {}, "inner"));
+      return inner();
+    });
+    wasm::PreparedModule prepared = wasm::prepare(wasm, size_t{1} << 27).value();
+    const auto code = engine(GetParam())->compile(prepared.wasm).value();
+    return {
+        .name = "guest",
+        .code = std::make_shared<engine::LiveBinding>(engine::Binding::create(code, host.freeze()).value()),
+        .prepared = std::make_shared<const wasm::PreparedModule>(std::move(prepared)),
+        .limits = limits,
+        .wasi = host::WasiConfig::create(world).value()};
+  }
+  std::shared_ptr<const engine::Engine> engine(Tier tier) {
+    auto& made = engines_[static_cast<size_t>(tier)];
+    if (made == nullptr) made = engine::Engine::create({.tier = tier}, ticker_).value();
+    return made;
+  }
+  Result<std::shared_ptr<const Program>> freeze(std::string_view text, const FreezeOptions& options = {},
+                                                const engine::Limits& limits = {}) {
+    return Program::freeze(blueprint(test::asyncified(text), limits), pool_, options);
+  }
+  std::string refusal(std::string_view text, const FreezeOptions& options = {}) {
+    const auto program = freeze(text, options);
+    return program.ok() ? "" : std::string(program.status().message());
+  }
+  cell::PoolCounts counts() const { return pool_->statistics().counts; }
+
+  std::shared_ptr<engine::Ticker> ticker_ = std::make_shared<engine::Ticker>();
+  std::array<std::shared_ptr<const engine::Engine>, 4> engines_;
+  std::shared_ptr<cell::Pool> pool_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Tiers, ProgramTest, testing::Values(Tier::kBaseline, Tier::kOptimised),
+                         [](const auto& tier) { return std::string(engine::tier_name(tier.param)); });
+
+std::string output_of(const Program& program, std::string_view text) {
+  Result<Answer> answer = program.request(text);
+  return answer.ok() ? answer->output : "error: " + std::string(answer.status().message());
+}
+
+TEST_P(ProgramTest, EachRequestFindsTheProgramAtItsFirstRead) {
+  const auto program = freeze(kGuest).value();
+  EXPECT_EQ(program->facts().output, "ready\n");
+  for (int i = 0; i < 5; i++) EXPECT_EQ(output_of(*program, "c"), "11\n");
+  EXPECT_EQ(output_of(*program, "echo this"), "echo this\n");
+  EXPECT_EQ(output_of(*program, "echo this\n"), "echo this\n");
+  EXPECT_EQ(output_of(*program, ""), "");
+  EXPECT_EQ(counts().created, 1u);
+  EXPECT_EQ(counts().resets_in_place, 8u);
+}
+
+TEST_P(ProgramTest, WhateverEndsARequestTheNextIsClean) {
+  const auto program = freeze(kGuest, {.memory_growth_bytes_max = 20 * 65536}).value();
+  const auto clean = [&] { return output_of(*program, "c") == "11\n"; };
+  ASSERT_TRUE(clean());
+  {
+    const Answer answer = program->request("x").value();
+    EXPECT_EQ(answer.output, "bye\n");
+    EXPECT_EQ(answer.exit_code, 3u);
+  }
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(program->request("r")->exit_code, 0u);
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(program->request("w")->error, "trouble\nmore trouble\n");
+  EXPECT_EQ(program->request("c")->error, "");
+  EXPECT_EQ(counts().created, 1u);  // all of them in place
+
+  EXPECT_EQ(program->request("h").code(), Code::kExited);
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(program->request("t").code(), Code::kTrap);
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(program->request("s", {.deadline_ms = 20}).code(), Code::kDeadlineExceeded);
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(program->request("f", {.output_bytes_max = 5000}).code(), Code::kLimitExceeded);
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(output_of(*program, "g"), "01\n");
+  ASSERT_TRUE(clean());
+  EXPECT_EQ(output_of(*program, "g"), "01\n");  // its memory is as long as it was
+  EXPECT_EQ(program->request("two\nlines").code(), Code::kInvalidArgument);
+}
+
+TEST_P(ProgramTest, ErrorsSayWhatTheProgramSaidLast) {
+  const auto program = freeze(kGuest).value();
+  const Result<Answer> answer = program->request("u");
+  EXPECT_EQ(answer.code(), Code::kTrap);
+  EXPECT_NE(answer.status().detail().find("more trouble"), std::string::npos) << answer.status().detail();
+  EXPECT_EQ(program->request("h").status().message(),
+            "guest: the program ended in the middle of a line of its answer, after 4 bytes");
+}
+
+TEST_P(ProgramTest, WaitingByPollIsWaiting) {
+  const auto program = freeze(kGuest).value();
+  // It waits in poll_oneoff: the line was read, and no other is there; what it would write after is not
+  // waited for.
+  const Answer answer = program->request("p").value();
+  EXPECT_EQ(answer.output, "");
+  EXPECT_EQ(answer.exit_code, std::nullopt);
+}
+
+TEST_P(ProgramTest, AProgramCanBeFrozenInPoll) {
+  const auto program = freeze(R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (i32.store8 (i32.const 3208) (i32.const 1))
+    (i64.store (i32.const 3248) (i64.const 2))
+    (i32.store (i32.const 3264) (i32.const 1))
+    (i64.store (i32.const 3272) (i64.const 1000000000))
+    (loop $next
+      (drop (call $poll (i32.const 3200) (i32.const 3400) (i32.const 2) (i32.const 1024)))
+      (i32.store8 (i32.const 1024) (i32.add (i32.const 48) (i32.load (i32.const 1024))))
+      (i32.store (i32.const 0) (i32.const 1025)) (i32.store (i32.const 4) (i32.const 100))
+      (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (i32.store (i32.const 0) (i32.const 1024))
+      (i32.store (i32.const 4) (i32.add (i32.const 1) (i32.load (i32.const 8))))
+      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (br $next)))))")
+                           .value();
+  EXPECT_EQ(output_of(*program, "word"), "1word\n");  // one event: input, and not the clock
+  EXPECT_EQ(output_of(*program, "word"), "1word\n");
+}
+
+TEST_P(ProgramTest, AReadUnderAHostFrameIsRefused) {
+  const auto program = freeze(kGuest).value();
+  const Result<Answer> answer = program->request("n");
+  EXPECT_EQ(answer.code(), Code::kHostError);
+  EXPECT_NE(answer.status().message().find("inside of a call from a host function"), std::string::npos)
+      << answer.status().message();
+  EXPECT_EQ(output_of(*program, "c"), "11\n");
+}
+
+TEST_P(ProgramTest, DeepStacksAreSavedAndTooDeepOnesRefused) {
+  const auto program = freeze(deep_guest(500)).value();
+  EXPECT_GT(program->facts().frames_bytes, 500u * 8);
+  for (int i = 0; i < 3; i++) EXPECT_EQ(output_of(*program, "far down"), "far down\n");
+  // 64 KiB of memory have no room for these.
+  const auto refused = freeze(deep_guest(8000));
+  EXPECT_EQ(refused.code(), Code::kLimitExceeded);
+  EXPECT_NE(refused.status().message().find("its stack is too large to be saved"), std::string::npos)
+      << refused.status().message();
+}
+
+TEST_P(ProgramTest, AProgramThatReadsAllAnswersWhenItEnds) {
+  const std::string guest = R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $all i32)
+    (i32.store (i32.const 4) (i32.const 5))
+    (loop $next
+      (i32.store (i32.const 0) (i32.add (i32.const 1024) (local.get $all)))
+      (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (local.set $all (i32.add (local.get $all) (i32.load (i32.const 8))))
+      (br_if $next (i32.load (i32.const 8))))
+    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (local.get $all))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (call $exit (local.get $all)))))";
+  const auto program = freeze(guest, {.framing = Framing::kEndOfInput}).value();
+  for (const std::string_view text : {"", "some text\nin two lines", "x"}) {
+    const Answer answer = program->request(text).value();
+    EXPECT_EQ(answer.output, text);
+    EXPECT_EQ(answer.exit_code, text.size());
+  }
+  EXPECT_EQ(counts().created, 1u);
+  // With lines it asks for more after each: nothing was written by then.
+  EXPECT_EQ(output_of(*freeze(guest).value(), "line"), "");
+}
+
+TEST_P(ProgramTest, LengthsAreCompared) {
+  // Writes what it reads, or less of it: its length minus the byte before last, and then ends if the last is
+  // X.
+  const auto program = freeze(R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $n i32)
+    (loop $next
+      (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 1000))
+      (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (local.set $n (i32.load (i32.const 8)))
+      (i32.store (i32.const 4) (i32.sub (local.get $n)
+        (i32.sub (i32.load8_u (i32.add (i32.const 1022) (local.get $n))) (i32.const 48))))
+      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (br_if $next (i32.ne (i32.load8_u (i32.add (i32.const 1023) (local.get $n))) (i32.const 0x58)))))))",
+                              {.framing = Framing::kLengths})
+                           .value();
+  EXPECT_EQ(output_of(*program, "two\nlines0."), "two\nlines0.");
+  EXPECT_EQ(output_of(*program, "ends0X"), "ends0X");
+  EXPECT_EQ(program->request("ends0X")->exit_code, 0u);
+  EXPECT_EQ(program->request("short3.").code(), Code::kCorruption);
+  EXPECT_EQ(program->request("short3X").code(), Code::kExited);
+  EXPECT_EQ(program->request("9.").code(), Code::kCorruption);
+  EXPECT_EQ(output_of(*program, "again0."), "again0.");
+}
+
+TEST_P(ProgramTest, WhatCannotBeFrozenSaysWhyAndWhatToDo) {
+  const auto has = [](std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos ? testing::AssertionSuccess()
+                                                     : testing::AssertionFailure() << text;
+  };
+  const std::string head = R"((module
+    (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1) (data (i32.const 16) "no such file\n")
+    (func (export "read") (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))) )";
+  EXPECT_TRUE(has(
+      refusal(head + R"((func (export "_start")
+      (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 13))
+      (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (call $exit (i32.const 2)))))"),
+      "guest: it ended with exit code 2 before it read its standard input; its last words: no such file"));
+  EXPECT_TRUE(has(refusal(head + R"((func (export "_start") (loop (br 0)))))", {.deadline_ms = 30}),
+                  "did not read its standard input within 30 ms"));
+  EXPECT_TRUE(has(refusal(head + R"((func (export "_start") (unreachable))))"),
+                  "before it read its standard input: the guest trapped"));
+  EXPECT_TRUE(has(refusal(head + R"((func (export "go"))))"), "--init EXPORT"));
+  EXPECT_TRUE(
+      has(refusal(R"((module (memory (export "memory") 1) (func (export "_start"))))"), "never reads"));
+
+  const std::vector<uint8_t> plain = engine::text_to_wasm(head + R"((func (export "_start"))))").value();
+  const auto not_rewritten = Program::freeze(blueprint(plain), pool_, {});
+  EXPECT_EQ(not_rewritten.code(), Code::kUnsupported);
+  EXPECT_TRUE(has(not_rewritten.status().message(), "was not rewritten by asyncify"));
+}
+
+TEST_P(ProgramTest, ManyThreadsAskAtOnce) {
+  const auto program = freeze(kGuest).value();
+  std::atomic<int> wrong{0};
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 4; t++) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 300; i++) {
+        const std::string line = fmt::format("e {} {}\n", t, i);
+        if (output_of(*program, i % 3 == 0 ? "c" : line) != (i % 3 == 0 ? "11\n" : line)) wrong++;
+        if (i % 50 == 0 && program->request("t").code() != Code::kTrap) wrong++;
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_P(ProgramTest, InstancesGoOverToBetterCodeBetweenRequests) {
+  const std::vector<uint8_t> wasm = test::asyncified(kGuest);
+  const cell::Blueprint made = blueprint(wasm);
+  const auto program = Program::freeze(made, pool_, {}).value();
+  EXPECT_EQ(output_of(*program, "c"), "11\n");
+  const Tier other = GetParam() == Tier::kBaseline ? Tier::kOptimised : Tier::kBaseline;
+  const auto code = engine(other)->compile(made.prepared->wasm).value();
+  made.code->improve(engine::Binding::create(code, made.code->best()->functions()).value());
+  EXPECT_EQ(output_of(*program, "c"), "11\n");
+  EXPECT_EQ(made.code->hand_overs().done, 1u);
+  EXPECT_EQ(counts().created, 1u);
+}
+
+TEST_P(ProgramTest, TenThousandRequestsTakeNoMemory) {
+  const auto program = freeze(kGuest).value();
+  const auto resident = [] {
+    std::ifstream file("/proc/self/statm");
+    size_t pages = 0;
+    file >> pages >> pages;
+    return pages * 4096;
+  };
+  const auto ask = [&](int times) {
+    for (int i = 0; i < times; i++) {
+      if (output_of(*program, "c") != "11\n") return false;
+      if (i % 10 == 0 && program->request("x")->exit_code != 3u) return false;
+      if (i % 100 == 0 && output_of(*program, "g") != "01\n") return false;
+    }
+    return true;
+  };
+  ASSERT_TRUE(ask(1000));
+  const size_t before = resident();
+  ASSERT_TRUE(ask(10'000));
+  EXPECT_LE(resident(), before + (size_t{1} << 20));
+}
+
+TEST_P(ProgramTest, ALibraryIsFrozenAfterItsInitialiser) {
+  const std::vector<uint8_t> wasm = engine::text_to_wasm(R"((module
+    (memory (export "memory") 1)
+    (global $g (mut i32) (i32.const 1))
+    (func (export "_initialize") (global.set $g (i32.mul (global.get $g) (i32.const 10))))
+    (func (export "prepare") (global.set $g (i32.add (global.get $g) (i32.const 2))))
+    (func (export "takes") (param i32))
+    (func (export "fails") (unreachable))
+    (func (export "bump") (result i32) (global.set $g (i32.add (global.get $g) (i32.const 1))) (global.get $g))))")
+                                        .value();
+  const cell::Blueprint made = blueprint(wasm);
+  const auto entry = freeze_library(made, pool_, {.init = "prepare"}).value();
+  for (int i = 0; i < 3; i++) EXPECT_EQ(entry->call("bump", {})->at(0).as_i32().value(), 13);
+  EXPECT_EQ(freeze_library(made, pool_, {.init = "none"}).code(), Code::kNotFound);
+  EXPECT_EQ(freeze_library(made, pool_, {.init = "takes"}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(freeze_library(made, pool_, {.init = "fails"}).code(), Code::kTrap);
+}
+
+}  // namespace
+}  // namespace spore::program
