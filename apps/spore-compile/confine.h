@@ -1,6 +1,7 @@
 #pragma once
 
-// What is given up before a byte of a module is read.  For this process, all of its threads, for ever.
+// What is given up before a byte of a module is read.  For this process, all of its threads, for ever, and
+// for what it becomes.
 
 #include <cstdint>
 
@@ -25,5 +26,16 @@ Status confine(const Confinement& confinement);
 
 // Lowers the limit of processor time, and then takes the way to change limits away.  kUnavailable.
 Status confine_more(uint64_t cpu_s_max);
+
+// For a program that this process is about to become, beside its three standard streams: until then and from
+// then on no file can be opened but to be read, nobody is talked to, no process is made, nobody else is sent
+// a signal; threads are.  What is not on the list is refused with EPERM: it is not our program, and what its
+// libraries ask for may change.  kUnavailable: the system refuses.
+Status confine_program(const Confinement& confinement);
+
+// Leaves nothing of the file system but `program` and the system's shared libraries, to be read and executed.
+// Before confine_program().  kUnavailable: the kernel has no Landlock (before Linux 5.13, or it is switched
+// off).
+Status hide_files(const char* program);
 
 }  // namespace spore::helper

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "apps/spore-compile/confine.h"
+#include "apps/spore-compile/run_program.h"
 #include "apps/spore-compile/self_test.h"
 #include "spore/code/helper_protocol.h"
 #include "spore/engine/ticker.h"
@@ -156,7 +157,8 @@ int usage(std::FILE* out) {
       "'spore\n"
       "compile' is.\n\n"
       "  --version    what it speaks, and its engine\n"
-      "  --self-test  that what must be refused is refused on this system\n",
+      "  --self-test  that what must be refused is refused on this system\n"
+      "  --run ...    becomes another program, confined\n",
       out);
   return out == stdout ? 0 : kMisused;
 }
@@ -171,6 +173,7 @@ int run(int argc, char** argv) {
     return 0;
   }
   if (word == "--self-test") return self_test();
+  if (word == "--run") return run_program(std::span(argv, static_cast<size_t>(argc)).subspan(2));
   if (word == "--help") return usage(stdout);
   if (!word.empty() || !has_descriptors()) return usage(stderr);
   serve();

@@ -58,10 +58,6 @@ uint64_t bytes_of(std::span<const CacheEntry> entries) {
 
 uint64_t seconds_since(double then_s) { return static_cast<uint64_t>(std::max(0.0, code::now_s() - then_s)); }
 
-std::string_view kind_of(const code::CacheHeader& header) {
-  return header.tier ? engine::tier_name(*header.tier) : "facts";
-}
-
 // "3 days": one number is enough.
 std::string age(uint64_t seconds) {
   constexpr uint64_t kMinute = 60;
@@ -79,7 +75,7 @@ void write_entry(const CacheEntry& entry, JsonWriter& json) {
   if (entry.header) {
     json.field("age_s", seconds_since(entry.usage.stored_s))
         .field("module", entry.header->module_hash.hex())
-        .field("tier", kind_of(*entry.header))
+        .field("tier", entry.header->kind())
         .field("compile_ms", static_cast<double>(entry.header->compile_ns) / kNsPerMs)
         .field("made_by", entry.header->made_by);
   } else {
@@ -113,7 +109,7 @@ Result<int> list(const code::CodeCacheOptions& options, bool as_json) {
       row(key, "-", fault_of(entry.status), entry.bytes, entry.usage.uses, unused, "-", "-");
       continue;
     }
-    row(key, entry.header->module_hash.hex().substr(0, kPrefixDigits), kind_of(*entry.header), entry.bytes,
+    row(key, entry.header->module_hash.hex().substr(0, kPrefixDigits), entry.header->kind(), entry.bytes,
         entry.usage.uses, unused, age(seconds_since(entry.usage.stored_s)),
         fmt::format("{:.1f}", static_cast<double>(entry.header->compile_ns) / kNsPerMs));
   }

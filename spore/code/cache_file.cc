@@ -89,6 +89,11 @@ MacTag root_tag(Mac& mac, std::span<const uint8_t> header, std::span<const MacTa
 
 uint64_t CacheHeader::file_bytes() const { return sizeof(FileHeader) + made_by.size() + payload_bytes; }
 
+std::string_view CacheHeader::kind() const {
+  if (tier) return engine::tier_name(*tier);
+  return made_by.starts_with(kRewrittenPrefix) ? "rewritten" : "facts";
+}
+
 std::vector<uint8_t> encode_cache_header(const CacheHeader& header) {
   SPORE_ASSERT(header.made_by.size() <= kMadeByBytesMax, "the description of an engine is too long");
   const FileHeader fixed{.magic = kMagic,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "spore/base/hash.h"
@@ -24,7 +25,7 @@ inline constexpr uint64_t kCachePayloadBytesMax = uint64_t{4} << 30;
 struct CacheHeader {
   Digest key;  // its name
   Digest module_hash;
-  std::optional<engine::Tier> tier = engine::Tier::kOptimised;  // nothing: facts of a module, no code
+  std::optional<engine::Tier> tier = engine::Tier::kOptimised;  // nothing: no code
   uint32_t preparer = 0;
   uint64_t compile_ns = 0;  // what it cost to make
   uint64_t stored_s = 0;    // when, in seconds since 1970
@@ -34,7 +35,11 @@ struct CacheHeader {
   std::string made_by;  // the engine, for people
 
   uint64_t file_bytes() const;  // all of it
+  // What it holds: "baseline", "optimised" (code), "rewritten" (a module), "facts" (of one).
+  std::string_view kind() const;
 };
+// How `made_by` of rewritten modules begins.
+inline constexpr std::string_view kRewrittenPrefix = "rewritten by ";
 
 // The header and `made_by`, as they stand in the file.
 std::vector<uint8_t> encode_cache_header(const CacheHeader& header);

@@ -79,15 +79,17 @@ Result<Child> Child::start(const Options& options) {
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null.valid()) return Status::from_errno(errno, "open '/dev/null'");
   FileActions actions;
-  SPORE_TRY(actions.give(null.get(), STDIN_FILENO));
-  SPORE_TRY(actions.give(null.get(), STDOUT_FILENO));
-  SPORE_TRY(actions.give(options.error_output < 0 ? null.get() : options.error_output, STDERR_FILENO));
+  const auto or_null = [&](int fd) { return fd < 0 ? null.get() : fd; };
+  SPORE_TRY(actions.give(or_null(options.input), STDIN_FILENO));
+  SPORE_TRY(actions.give(or_null(options.output), STDOUT_FILENO));
+  SPORE_TRY(actions.give(or_null(options.error_output), STDERR_FILENO));
   int next = kFirstDescriptor;
   for (const int fd : options.descriptors) SPORE_TRY(actions.give(fd, next++));
   actions.close_from(next);
 
   const Attributes attributes;
   std::vector<std::string> words{options.program.native()};
+  words.insert(words.end(), options.arguments.begin(), options.arguments.end());
   std::vector<std::string> environment = options.environment;
   std::vector<char*> argv = pointers(words);
   std::vector<char*> envp = pointers(environment);

@@ -27,8 +27,11 @@ class Child {
  public:
   struct Options {
     std::filesystem::path program;
+    std::vector<std::string> arguments;    // behind the program's name
     std::vector<std::string> environment;  // all of it: "NAME=value"
-    int error_output = -1;                 // becomes descriptor 2; 0 and 1 are /dev/null
+    int input = -1;                        // becomes descriptor 0; -1, here and below: /dev/null
+    int output = -1;                       // 1
+    int error_output = -1;                 // 2
     std::vector<int> descriptors;          // become 3, 4, ...; there are no others
   };
 

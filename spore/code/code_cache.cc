@@ -275,12 +275,13 @@ std::optional<Digest> CodeCache::name_of(std::span<const uint8_t> bytes) const {
   return digest;
 }
 
-std::optional<std::vector<uint8_t>> CodeCache::load_facts(const Digest& name) {
+std::optional<std::vector<uint8_t>> CodeCache::load_bytes(const Digest& name, std::string_view made_by,
+                                                          std::string_view what) {
   if (!key_) return std::nullopt;
-  const Result<Checked> checked = check(name, facts_made_by());
+  const Result<Checked> checked = check(name, made_by);
   if (!checked.ok()) {
     if (checked.code() != Code::kNotFound) {
-      count_fault(checked.status(), fmt::format("the cached facts {:.12} are not used", name.hex()),
+      count_fault(checked.status(), fmt::format("{} {:.12} is not used", what, name.hex()),
                   CacheFault::kEngine);
     }
     return std::nullopt;
@@ -291,8 +292,20 @@ std::optional<std::vector<uint8_t>> CodeCache::load_facts(const Digest& name) {
   return std::move(bytes).value();
 }
 
-bool CodeCache::store_facts(const Digest& name, const Digest& module_hash, std::span<const uint8_t> facts) {
+bool CodeCache::store_bytes(const CacheHeader& header, std::span<const uint8_t> bytes,
+                            std::string_view what) {
   if (state() != CodeCacheState::kOn) return false;
+  const Status stored = directory_->write_file(header, {.bytes = bytes, .fd = -1}, *key_);
+  if (stored.ok()) return true;
+  count_fault(stored, fmt::format("{} is not cached", what), CacheFault::kWrite);
+  return false;
+}
+
+std::optional<std::vector<uint8_t>> CodeCache::load_facts(const Digest& name) {
+  return load_bytes(name, facts_made_by(), "what is cached of module");
+}
+
+bool CodeCache::store_facts(const Digest& name, const Digest& module_hash, std::span<const uint8_t> facts) {
   const CacheHeader header{.key = name,
                            .module_hash = module_hash,
                            .tier = {},
@@ -301,27 +314,54 @@ bool CodeCache::store_facts(const Digest& name, const Digest& module_hash, std::
                            .stored_s = static_cast<uint64_t>(std::max(0.0, now_s())),
                            .payload_bytes = facts.size(),
                            .made_by = facts_made_by()};
-  const Status stored = directory_->write_file(header, {.bytes = facts, .fd = -1}, *key_);
-  if (stored.ok()) return true;
-  count_fault(stored, "facts of a module are not cached", CacheFault::kWrite);
-  return false;
+  return store_bytes(header, facts, "what is known of a module");
+}
+
+std::optional<std::vector<uint8_t>> CodeCache::load_module(const Digest& name, std::string_view made_by) {
+  return load_bytes(name, fmt::format("{}{}", kRewrittenPrefix, made_by), "the rewritten module");
+}
+
+bool CodeCache::store_module(const Digest& name, const Digest& module_hash, std::string_view made_by,
+                             std::span<const uint8_t> wasm, uint64_t ns) {
+  const CacheHeader header{.key = name,
+                           .module_hash = module_hash,
+                           .tier = {},
+                           .preparer = 0,
+                           .compile_ns = ns,
+                           .stored_s = static_cast<uint64_t>(std::max(0.0, now_s())),
+                           .payload_bytes = wasm.size(),
+                           .made_by = fmt::format("{}{}", kRewrittenPrefix, made_by)};
+  if (options_.bytes_max != 0 && header.file_bytes() > options_.bytes_max) {
+    count_fault(cache_error(CacheFault::kTooLarge, fmt::format("{} bytes, all of the cache may have {}",
+                                                               header.file_bytes(), options_.bytes_max)),
+                "a rewritten module is not cached", CacheFault::kTooLarge);
+    return false;
+  }
+  if (!store_bytes(header, wasm, "a rewritten module")) return false;
+  const Status room = make_room(name);
+  if (!room.ok()) count_fault(room, "the code cache may be too large", CacheFault::kWrite);
+  return true;
 }
 
 // --- flights ---------------------------------------------------------------------------------------------
 
 Flight CodeCache::flight(const engine::Engine& engine, const Source& source,
                          std::chrono::milliseconds wait_max, const std::stop_token& stop) {
+  return flight(cache_key(engine, source), wait_max, [&] { return stop.stop_requested(); });
+}
+
+Flight CodeCache::flight(const Digest& name, std::chrono::milliseconds wait_max,
+                         const std::function<bool()>& stop) {
   Flight flight;
   // Whoever cannot store would let others wait for nothing.
   if (state() != CodeCacheState::kOn) return flight;
   flight.directory_ = directory_->fd();
-  flight.name_ = flight_file_name(cache_key(engine, source));
+  flight.name_ = flight_file_name(name);
   Result<UniqueFd> fd = lock_file(flight.directory_, flight.name_, std::chrono::milliseconds(0));
   if (!fd.ok() && cache_fault(fd.status(), CacheFault::kWrite) == CacheFault::kBusy) {
     const auto begin = std::chrono::steady_clock::now();
     flight.waited_ = true;
-    Result<UniqueFd> later =
-        lock_file(flight.directory_, flight.name_, wait_max, [&] { return stop.stop_requested(); });
+    Result<UniqueFd> later = lock_file(flight.directory_, flight.name_, wait_max, stop);
     {
       const MutexLock lock(mutex_);
       counts_.waits++;
@@ -329,7 +369,7 @@ Flight CodeCache::flight(const engine::Engine& engine, const Source& source,
     }
     if (later.ok()) {
       flight.fd_ = std::move(later).value();
-    } else if (!stop.stop_requested()) {
+    } else if (!stop()) {
       count_fault(later.status(), "two processes compile the same", CacheFault::kWrite);
     }
   } else if (fd.ok()) {

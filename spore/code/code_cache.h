@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -115,7 +116,17 @@ class CodeCache final : ForkAware {
   // False: not kept.
   bool store_facts(const Digest& name, const Digest& module_hash, std::span<const uint8_t> facts);
 
-  // Waits up to `wait_max`, or until `stop` is asked for, for others that compile the same.
+  // A module that was made of another one, kept as code is: under a name that says of what and how.
+  // `made_by`: for people; another one's is refused.  `ns`: what it took to make, once.
+  std::optional<std::vector<uint8_t>> load_module(const Digest& name, std::string_view made_by);
+  // False: not kept.
+  bool store_module(const Digest& name, const Digest& module_hash, std::string_view made_by,
+                    std::span<const uint8_t> wasm, uint64_t ns);
+
+  // Waits up to `wait_max`, or until `stop` says so, for others that make what is kept under `name`.  It is
+  // asked each few milliseconds.
+  Flight flight(const Digest& name, std::chrono::milliseconds wait_max, const std::function<bool()>& stop);
+  // For others that compile the same.
   Flight flight(const engine::Engine& engine, const Source& source, std::chrono::milliseconds wait_max,
                 const std::stop_token& stop);
 
@@ -133,6 +144,10 @@ class CodeCache final : ForkAware {
   };
   Result<Checked> check(const Digest& key, std::string_view made_by);
   Status refuse(Status status, const Digest& key, int fd);
+  // What is no code.  `what`: for the log.
+  std::optional<std::vector<uint8_t>> load_bytes(const Digest& name, std::string_view made_by,
+                                                 std::string_view what);
+  bool store_bytes(const CacheHeader& header, std::span<const uint8_t> bytes, std::string_view what);
   Result<Cached> try_load(const engine::Engine& engine, const Source& source, const Digest& key);
   Status try_store(const engine::Engine& engine, const Source& source, const Compiled& compiled,
                    uint64_t compile_ns);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,7 +13,6 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -22,6 +20,8 @@
 #include "spore/base/memfd.h"
 #include "spore/base/utf8.h"
 #include "spore/code/child.h"
+#include "spore/code/child_io.h"
+#include "spore/code/helper_path.h"
 
 namespace spore::code {
 namespace {
@@ -29,91 +29,19 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr const char* kHelperName = "spore-compile";
+constexpr const char* kGiving = "giving a module to the compile helper";
 constexpr size_t kLastWordsBytesMax = 2000;
 // Between the last byte of its answer and its end: what the kernel takes to free its memory.
 constexpr milliseconds kEndGrace{2000};
 
-// --- which program ------------------------------------------------------------------------------------
-
-std::vector<std::filesystem::path> default_places() {
-  std::vector<std::filesystem::path> places;
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (!error) {
-    const std::filesystem::path folder = self.parent_path();
-    places.push_back(folder / kHelperName);
-    places.push_back(folder.parent_path() / "libexec" / "spore" / kHelperName);
-  }
-  places.push_back(std::filesystem::path(SPORE_LIBEXEC_DIR) / kHelperName);
-  return places;
-}
-
-// Whether `path` can be executed: empty, or why not.
-std::string why_not_executable(const std::filesystem::path& path) {
-  struct stat info{};
-  if (::stat(path.c_str(), &info) != 0 || ::access(path.c_str(), X_OK) != 0) return std::strerror(errno);
-  return S_ISREG(info.st_mode) ? "" : "not a file";
-}
-
-Result<std::filesystem::path> find_helper(const std::filesystem::path& wanted) {
-  if (!wanted.empty()) {
-    const std::string wrong = why_not_executable(wanted);
-    if (wrong.empty()) return wanted;
-    return Status::unavailable("the compile helper '{}' cannot be started: {} (compile_helper={})",
-                               wanted.native(), wrong, wanted.native());
-  }
-  std::string tried;
-  for (const std::filesystem::path& place : default_places()) {
-    if (why_not_executable(place).empty()) return place;
-    tried += fmt::format("{}'{}'", tried.empty() ? "" : ", ", place.native());
-  }
-  return Status::unavailable("there is no compile helper at {}: name it (compile_helper=PATH)", tried);
-}
-
 // --- what goes between --------------------------------------------------------------------------------
-
-struct Pipe {
-  UniqueFd read;
-  UniqueFd write;
-
-  // Neither end blocks: what the helper says fits into it, and more than that is lost.
-  static Result<Pipe> make() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return Status::from_errno(errno, "pipe2");
-    return Pipe{.read = UniqueFd(ends[0]), .write = UniqueFd(ends[1])};
-  }
-};
-
-Status write_all(int fd, std::span<const uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return Status::from_errno(errno, "giving a module to the compile helper");
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return {};
-}
 
 Result<UniqueFd> write_request(const HelperRequest& request, std::span<const uint8_t> wasm) {
   UniqueFd file = SPORE_TRY(make_memfd("spore-compile-request"));
-  SPORE_TRY(write_all(file.get(), encode(request)));
-  SPORE_TRY(write_all(file.get(), wasm));
+  SPORE_TRY(write_all(file.get(), encode(request), kGiving));
+  SPORE_TRY(write_all(file.get(), wasm, kGiving));
   SPORE_TRY(seal(file.get()));
   return file;
-}
-
-// Adds what is there.  False: no more will come.
-bool read_some(int fd, size_t bytes_max, std::vector<uint8_t>& to) {
-  std::array<uint8_t, 4096> buffer;
-  while (to.size() <= bytes_max) {
-    const ssize_t n = ::read(fd, buffer.data(), buffer.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno == EAGAIN;
-    if (n == 0) return false;
-    to.insert(to.end(), buffer.begin(), buffer.begin() + n);
-  }
-  return true;
 }
 
 // What a crash said, on one line.
@@ -125,25 +53,6 @@ std::string read_words(int fd) {
   std::ranges::replace(words, '\n', ' ');
   return printable(words, kLastWordsBytesMax);
 }
-
-// Made readable by a stop_token.
-class StopEvent {
- public:
-  static Result<StopEvent> make() {
-    UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!fd.valid()) return Status::from_errno(errno, "eventfd");
-    return StopEvent(std::move(fd));
-  }
-  int fd() const { return fd_.get(); }
-  void raise() const {
-    const uint64_t one = 1;
-    static_cast<void>(!::write(fd_.get(), &one, sizeof one));  // full: raised already
-  }
-
- private:
-  explicit StopEvent(UniqueFd fd) : fd_(std::move(fd)) {}
-  UniqueFd fd_;
-};
 
 // --- one compile --------------------------------------------------------------------------------------
 
@@ -171,13 +80,6 @@ Why listen(const Child& child, int answer, const StopEvent& stop, Clock::time_po
   }
 }
 
-bool out_of_memory(std::string_view text) {
-  const std::array<std::string_view, 4> words{"memory allocation of", "bad_alloc", "Cannot allocate memory",
-                                              "os error 12"};
-  return std::ranges::any_of(
-      words, [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
-}
-
 class Compilation {
  public:
   Compilation(const HelperOptions& options, const std::string& library_path, const engine::Engine& engine,
@@ -197,8 +99,8 @@ class Compilation {
  private:
   Status speak(int native, const std::stop_token& stop) {
     const UniqueFd request = SPORE_TRY(write_request(make_request(), source_.wasm));
-    Pipe answer = SPORE_TRY(Pipe::make());
-    Pipe errors = SPORE_TRY(Pipe::make());
+    Pipe answer = SPORE_TRY(Pipe::make(Pipe::WhenFull::kLose));
+    Pipe errors = SPORE_TRY(Pipe::make(Pipe::WhenFull::kLose));
     const StopEvent stopped = SPORE_TRY(StopEvent::make());
     const std::stop_callback on_stop(stop, [&stopped] { stopped.raise(); });
 
@@ -217,8 +119,6 @@ class Compilation {
     last_words_ = read_words(errors.read.get());
     return judge(why, end, spoken);
   }
-
-  static void close_end(UniqueFd& fd) { const UniqueFd closed = std::move(fd); }
 
   HelperRequest make_request() const {
     HelperRequest request;

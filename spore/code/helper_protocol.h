@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "spore/base/hash.h"
@@ -29,6 +30,11 @@ inline constexpr int kAnswerFd = 4;
 inline constexpr int kNativeFd = 5;
 inline constexpr size_t kRequestBytes = 4096;
 inline constexpr size_t kAnswerBytesMax = 16 * 1024;  // Hello and Answer
+
+// `spore-compile --run`, which becomes another program: what it ends with if it cannot, and how it begins to
+// say why.
+inline constexpr int kNotRun = 125;
+inline constexpr std::string_view kNotRunPrefix = "spore-compile: ";
 
 // What one compile may take.
 struct CompileBudget {

@@ -1,0 +1,16 @@
+#pragma once
+
+// Becoming another program, one that is not ours and reads what may be hostile: confined first.
+
+#include <span>
+
+namespace spore::helper {
+
+// --run CPU_S MEMORY_BYTES FILE_BYTES NICENESS landlock|no-landlock PROGRAM [ARGUMENT...]
+//
+// What it reads and writes are its three standard streams, which are kept; BINARYEN_CORES is all that is left
+// of the environment.  Returns only if that fails, with the exit code; then the last line of standard error
+// begins with "spore-compile: ".
+int run_program(std::span<char*> words);
+
+}  // namespace spore::helper
