@@ -39,6 +39,8 @@ function(spore_add_module layer)
                                        PRIVATE $<BUILD_INTERFACE:spore_flags>)
   if(layer STREQUAL "base")
     target_link_libraries(spore_base PRIVATE OpenSSL::Crypto)
+    set_source_files_properties(${folder}/version.cc PROPERTIES COMPILE_DEFINITIONS
+                                                                SPORE_VERSION="${PROJECT_VERSION}")
   elseif(layer STREQUAL "wasm")
     target_link_libraries(spore_wasm PUBLIC $<BUILD_INTERFACE:spore_engine_library>
                                             $<INSTALL_INTERFACE:Spore::rust>)

@@ -7,6 +7,7 @@
 #include "spore/base/fd.h"
 #include "spore/base/json.h"
 #include "spore/base/utf8.h"
+#include "spore/base/version.h"
 #include "spore/engine/ticker.h"
 #include "spore/runtime/machine.h"
 #include "spore/runtime/runtime.h"
@@ -238,10 +239,10 @@ Result<int> print_version(Args& args) {
   SPORE_TRY(args.finish());
   if (args.has("--json")) {
     JsonWriter json;
-    json.begin_object().field("spore", "0.1.0").field("wasmtime", engine::engine_version()).end_object();
+    json.begin_object().field("spore", version()).field("wasmtime", engine::engine_version()).end_object();
     print(json.take());
   } else {
-    print(fmt::format("spore 0.1.0 (wasmtime {})\n", engine::engine_version()));
+    print(fmt::format("spore {} (wasmtime {})\n", version(), engine::engine_version()));
   }
   return kDone;
 }

@@ -9,20 +9,15 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "spore/base/fork.h"
+
 namespace spore {
 
 UniqueFd::~UniqueFd() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-namespace {
-
-struct RegularFile {
-  UniqueFd fd;
-  size_t bytes = 0;
-};
-
-Result<RegularFile> open_regular(const std::filesystem::path& path, size_t bytes_max) {
+Result<RegularFile> open_regular(const std::filesystem::path& path, uint64_t bytes_max) {
   // O_NONBLOCK: a fifo in the file's place must not hang us before we see what it is.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return Status::from_errno(errno, fmt::format("open '{}'", path.native()));
@@ -37,10 +32,22 @@ Result<RegularFile> open_regular(const std::filesystem::path& path, size_t bytes
     return Status::limit_exceeded("'{}' has {} bytes, the limit is {}", path.native(), info.st_size,
                                   bytes_max);
   }
-  return RegularFile{.fd = std::move(fd), .bytes = static_cast<size_t>(info.st_size)};
+  return RegularFile{.fd = std::move(fd), .bytes = static_cast<uint64_t>(info.st_size)};
 }
 
-}  // namespace
+Status read_at(int fd, std::span<uint8_t> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::from_errno(errno, "read");
+    if (n == 0) {
+      return Status::corruption("the file ends at byte {}, {} bytes are missing", offset, bytes.size());
+    }
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return {};
+}
 
 FileView::~FileView() {
   if (!bytes_.empty()) ::munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
@@ -77,47 +84,84 @@ Result<std::vector<uint8_t>> read_file(const std::filesystem::path& path, size_t
 
 namespace {
 
-Status write_all(int fd, std::span<const uint8_t> bytes, const std::string& name) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Status::from_errno(errno, fmt::format("write '{}'", name));
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  if (::fsync(fd) != 0) return Status::from_errno(errno, fmt::format("fsync '{}'", name));
-  return {};
-}
-
-}  // namespace
-
-namespace {
-
-// A new file beside `path`, with the permissions that the umask leaves.  Not mkostemp(): it makes files 0600,
-// and to find out the umask one has to change it, for the whole process.
-Result<UniqueFd> create_beside(const std::filesystem::path& path, std::string& name) {
+// A new file beside `path`.  Not mkostemp(): it makes files 0600, and to find out the umask one has to change
+// it, for the whole process.
+Result<UniqueFd> create_beside(const std::filesystem::path& path, mode_t mode, std::string& name) {
   constexpr int kTriesMax = 100;
   for (int i = 0; i < kTriesMax; i++) {
     uint64_t random = 0;
     if (::getrandom(&random, sizeof random, 0) != sizeof random) break;
     name = fmt::format("{}.{:016x}.tmp", path.native(), random);
-    const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
     if (fd >= 0) return UniqueFd(fd);
     if (errno != EEXIST) break;
   }
   return Status::from_errno(errno, fmt::format("create '{}'", path.native()));
 }
 
+Status sync(int fd, const std::filesystem::path& path) {
+  if (::fsync(fd) == 0) return {};
+  return Status::from_errno(errno, fmt::format("fsync '{}'", path.native()));
+}
+
+// That a name is there, too.
+Status sync_folder_of(const std::filesystem::path& path) {
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // One that can be written to, but not listed: its entries cannot be synced.
+  if (!fd.valid() && errno == EACCES) return {};
+  if (!fd.valid()) return Status::from_errno(errno, fmt::format("open '{}'", folder.native()));
+  return sync(fd.get(), folder);
+}
+
 }  // namespace
 
-Status write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+NewFile::NewFile(std::filesystem::path path, std::string temporary, UniqueFd fd)
+    : path_(std::move(path)),
+      temporary_(std::move(temporary)),
+      fd_(std::move(fd)),
+      process_(process_generation()) {}
+
+NewFile::NewFile(NewFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      fd_(std::move(other.fd_)),
+      process_(other.process_) {}
+
+NewFile::~NewFile() {
+  if (!temporary_.empty() && process_ == process_generation()) ::unlink(temporary_.c_str());
+}
+
+Result<NewFile> NewFile::create(const std::filesystem::path& path, mode_t mode) {
   std::string temporary;
-  const UniqueFd fd = SPORE_TRY(create_beside(path, temporary));
-  Status status = write_all(fd.get(), bytes, path.native());
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    status = Status::from_errno(errno, fmt::format("rename to '{}'", path.native()));
+  UniqueFd fd = SPORE_TRY(create_beside(path, mode, temporary));
+  return NewFile(path, std::move(temporary), std::move(fd));
+}
+
+Status NewFile::write_at(std::span<const uint8_t> bytes, uint64_t offset) const {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Status::from_errno(errno, fmt::format("write '{}'", path_.native()));
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
   }
-  if (!status.ok()) ::unlink(temporary.c_str());
-  return status;
+  return {};
+}
+
+Status NewFile::commit() {
+  SPORE_TRY(sync(fd_.get(), path_));
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return Status::from_errno(errno, fmt::format("rename to '{}'", path_.native()));
+  }
+  temporary_.clear();
+  return sync_folder_of(path_);
+}
+
+Status write_file(const std::filesystem::path& path, std::span<const uint8_t> bytes) {
+  NewFile file = SPORE_TRY(NewFile::create(path));
+  SPORE_TRY(file.write_at(bytes, 0));
+  return file.commit();
 }
 
 }  // namespace spore

@@ -49,7 +49,74 @@ wasmtime_val_t to_wasmtime(const Store::GlobalValue& value) {
   return result;
 }
 
+// As the engine has it.  References are not held.
+ValType value_type(wasm::PreparedModule::GlobalKind kind) {
+  using Kind = wasm::PreparedModule::GlobalKind;
+  switch (kind) {
+    case Kind::kI32: return ValType::kI32;
+    case Kind::kI64: return ValType::kI64;
+    case Kind::kF32: return ValType::kF32;
+    case Kind::kF64: return ValType::kF64;
+    case Kind::kV128: return ValType::kV128;
+    case Kind::kReference: break;
+  }
+  return ValType::kOtherRef;
+}
+
+Status check_globals(const StateValues& values, const wasm::PreparedModule& prepared) {
+  const size_t flags = prepared.data_flags.size() + prepared.element_flags.size();
+  if (values.globals.size() != prepared.globals.size() + flags) {
+    return Status::invalid_argument("{} globals, the module has {} and {} flags", values.globals.size(),
+                                    prepared.globals.size(), flags);
+  }
+  for (size_t i = 0; i < values.globals.size(); i++) {
+    const Store::GlobalValue& global = values.globals[i];
+    const bool is_flag = i >= prepared.globals.size();
+    const ValType type = is_flag ? ValType::kI32 : value_type(prepared.globals[i].kind);
+    if (global.type != type || type == ValType::kOtherRef) {
+      return Status::invalid_argument("global {} of {} is {}, the module's is {}", i, values.globals.size(),
+                                      val_type_name(global.type), val_type_name(type));
+    }
+    if (is_flag && global.value.i32 != 0 && global.value.i32 != 1) {
+      return Status::invalid_argument("the flag of a segment is {}", global.value.i32);
+    }
+  }
+  return {};
+}
+
+Status check_table(const std::vector<uint32_t>& elements, const wasm::PreparedModule::Table& table,
+                   const std::vector<uint32_t>& functions) {
+  const uint64_t most = table.grows ? table.elements_max.value_or(UINT64_MAX) : table.elements_min;
+  if (elements.size() < table.elements_min || elements.size() > most) {
+    return Status::invalid_argument("table {} has {} elements, possible are {} to {}", table.index,
+                                    elements.size(), table.elements_min, most);
+  }
+  for (const uint32_t number : elements) {
+    if (number != StateValues::kNullFunction && !std::ranges::binary_search(functions, number)) {
+      return Status::invalid_argument("table {} has function {}, which no table of the module may hold",
+                                      table.index, number);
+    }
+  }
+  return {};
+}
+
 }  // namespace
+
+Status check_values(const StateValues& values, const wasm::PreparedModule& prepared) {
+  SPORE_TRY(check_globals(values, prepared));
+  std::vector<const wasm::PreparedModule::Table*> written;
+  for (const auto& table : prepared.tables) {
+    if (table.written) written.push_back(&table);
+  }
+  if (values.tables.size() != written.size()) {
+    return Status::invalid_argument("{} tables, the module writes to {}", values.tables.size(),
+                                    written.size());
+  }
+  for (size_t i = 0; i < written.size(); i++) {
+    SPORE_TRY(check_table(values.tables[i], *written[i], prepared.table_functions));
+  }
+  return {};
+}
 
 struct InstanceState::Parts {
   struct Global {

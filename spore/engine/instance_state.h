@@ -26,6 +26,10 @@ struct StateValues {
   uint64_t fuel = 0;
 };
 
+// Ok if an instance of this module can hold these, whose reset mode is in_place.  kInvalidArgument: says
+// which it cannot.
+Status check_values(const StateValues& values, const wasm::PreparedModule& prepared);
+
 // The state of one instance whose reset mode is in_place, found by name once.  Bound to the thread of its
 // store, which outlives it.
 class InstanceState {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "spore/base/fd.h"
@@ -38,6 +39,7 @@ class PageImage {
   }
 
  private:
+  friend class PageImageBuilder;
   PageImage() = default;
 
   size_t bytes_ = 0;
@@ -46,6 +48,25 @@ class PageImage {
   std::vector<bool> zeros_;  // of each mapped page
   UniqueFd fd_;
   const std::byte* view_ = nullptr;
+};
+
+// Makes an image of pages that come from elsewhere, a file, in any order and by any number of threads.
+// Move-only.  A page that is said to be data and is all zeros stays one: nobody looks.
+class PageImageBuilder {
+ public:
+  // Of a memory of `bytes`, a multiple of kPageBytes; `data`: the pages that are not zeros, ascending, inside
+  // of it.  kIo: no memory, or no descriptor, left.
+  static Result<PageImageBuilder> create(size_t bytes, const std::vector<PageRun>& data);
+
+  // At `offset` of the memory, in its data.  Thread-safe.  kIo: no memory left.
+  Status write(size_t offset, std::span<const std::byte> bytes) const;
+  // When all of the data was written.  kIo.
+  Result<std::shared_ptr<const PageImage>> finish() &&;
+
+ private:
+  explicit PageImageBuilder(std::shared_ptr<PageImage> image) : image_(std::move(image)) {}
+
+  std::shared_ptr<PageImage> image_;
 };
 
 }  // namespace spore::memory
