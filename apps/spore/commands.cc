@@ -50,6 +50,7 @@ struct Inspected {
   std::string reset;  // a reset mode, or "refused": by the preparer
   std::vector<std::string> reset_reasons;
   size_t table_functions = 0;
+  bool asyncify = false;  // Binaryen's rewrote it, in a way that is known
 };
 
 Result<Inspected> inspect(std::span<const uint8_t> bytes, size_t module_bytes_max) {
@@ -60,6 +61,7 @@ Result<Inspected> inspect(std::span<const uint8_t> bytes, size_t module_bytes_ma
     inspected.reset = wasm::reset_mode_name(prepared->reset());
     inspected.reset_reasons = std::move(prepared->reset_reasons);
     inspected.table_functions = prepared->table_functions.size();
+    inspected.asyncify = prepared->asyncify.has_value();
   } else {
     inspected.facts = SPORE_TRY(wasm::inspect(bytes, module_bytes_max));
     inspected.reset = "refused";
@@ -93,6 +95,7 @@ void print_facts(const Inspected& inspected) {
   if (inspected.table_functions > 0) {
     row("table entries", fmt::format("any of {} functions, changed by code", inspected.table_functions));
   }
+  if (inspected.asyncify) row("asyncify", "rewritten: it can be stopped at a read");
   for (const std::string& memory : facts.memory_types) row("memory", memory);
   for (const auto& import : facts.imports) {
     row("import", fmt::format("{}.{} {}", printable(import.module), printable(import.name), import.type));
@@ -127,7 +130,8 @@ void print_facts_json(const Inspected& inspected) {
       .field("runs_on_baseline", wasm::check_proposals(facts, wasm::kProposalsBaseline).ok())
       .field("runs_on_optimised", wasm::check_proposals(facts, wasm::kProposalsOptimised).ok())
       .field("reset", inspected.reset)
-      .field("table_functions", inspected.table_functions);
+      .field("table_functions", inspected.table_functions)
+      .field("asyncify", inspected.asyncify);
   json.begin_array("reset_reasons");
   for (const std::string& reason : inspected.reset_reasons) json.element(reason);
   json.end_array().begin_array("memories");

@@ -102,6 +102,10 @@ T& field_of(RuntimeOptions& options, T code::HelperOptions::* field) {
   return options.compile.*field;
 }
 template <typename T>
+T& field_of(RuntimeOptions& options, T code::RewriterOptions::* field) {
+  return options.rewrite.*field;
+}
+template <typename T>
 T& field_of(RuntimeOptions& options, T code::CodeCacheOptions::* field) {
   return options.code_cache.*field;
 }
@@ -223,6 +227,10 @@ constexpr std::array kDescriptions{
         "compile_values_max", "values that calls and blocks of one function take and give"),
     option<&CompileLimits::values_total_max, parse_count>("compile_values_total_max",
                                                           "the same of all functions"),
+    option<&code::RewriterOptions::cpu_s, parse_count>(
+        "rewrite_cpu_s", "processor seconds of rewriting a program to be frozen"),
+    option<&code::RewriterOptions::memory_bytes_max, parse_bytes>("rewrite_memory_bytes_max",
+                                                                  "address space of that"),
     option<&RuntimeOptions::keep_code, parse_switch>("code_cache",
                                                      "keep compiled code on disk, under the data directory"),
     option<&code::CodeCacheOptions::bytes_max, parse_bytes>("code_cache_bytes_max",

@@ -21,6 +21,7 @@
 #include "spore/code/compiler.h"
 #include "spore/code/helper_compiler.h"
 #include "spore/code/ladder.h"
+#include "spore/code/rewriter.h"
 #include "spore/engine/engine.h"
 #include "spore/engine/limits.h"
 #include "spore/host/functions.h"
@@ -56,7 +57,10 @@ struct RuntimeOptions {
   std::shared_ptr<code::Compiler> compiler;  // who compiles instead of these; null: nobody
   size_t compile_queue_max = 64;             // modules that wait for the background compiler
   int compile_nice = 10;                     // of its thread
-  bool keep_code = true;                     // false: code_cache is not used
+  // How programs are made such that they can be frozen.  The helper is that of `compile`, the cache that of
+  // code.
+  code::RewriterOptions rewrite;
+  bool keep_code = true;  // false: code_cache is not used
   // Where code is kept for other processes and later ones; without a directory, nowhere.  Without a key file,
   // that is code.key beside the directory.
   code::CodeCacheOptions code_cache;

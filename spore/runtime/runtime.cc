@@ -192,6 +192,17 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
                                                                .queue_max = used.compile_queue_max,
                                                                .nice = used.compile_nice,
                                                                .log = used.log});
+  code::RewriterOptions rewriter_options = used.rewrite;
+  rewriter_options.cache = runtime->cache_;
+  rewriter_options.helper = used.compile.helper;
+  Result<std::unique_ptr<code::Rewriter>> rewriter = code::Rewriter::create(std::move(rewriter_options));
+  if (rewriter.ok()) {
+    runtime->rewriter_ = std::move(rewriter).value();
+  } else if (rewriter.code() == Code::kUnavailable) {
+    runtime->no_rewriter_ = std::move(rewriter).status();  // whoever needs one is told
+  } else {
+    return std::move(rewriter).status();
+  }
   code::LadderOptions ladder_options{.log = used.log};
   ladder_options.rules[static_cast<size_t>(Tier::kBaseline)] = used.tier_up;
   runtime->ladder_ = std::make_unique<code::Ladder>(
@@ -491,6 +502,13 @@ Result<std::shared_ptr<cell::PoolEntry>> Runtime::pool_entry(const Module& modul
   SPORE_TRY(check_open());
   SPORE_TRY(check_bound(module));
   return pool_->entry(module.blueprint_, domain);
+}
+
+Result<code::Rewritten> Runtime::rewrite_program(std::span<const uint8_t> bytes,
+                                                 const code::Rewriter::Progress& progress) {
+  SPORE_TRY(check_open());
+  if (rewriter_ == nullptr) return no_rewriter_.copy();
+  return rewriter_->asyncify(bytes, {}, progress);
 }
 
 Result<std::shared_ptr<const program::Program>> Runtime::freeze(const Module& module,

@@ -20,6 +20,7 @@
 #include "spore/cell/pool.h"
 #include "spore/code/code_maker.h"
 #include "spore/code/ladder.h"
+#include "spore/code/rewriter.h"
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/host/instance.h"
@@ -163,7 +164,11 @@ class Runtime {
   }
   cell::Pool& pool() { return *pool_; }
 
-  // Starts a program that asyncify rewrote and freezes it at its first read: program::Program::freeze.  Its
+  // A program such that it can be frozen, from the code cache or by wasm-opt, on this thread.  kUnavailable:
+  // there is no helper; what code::Rewriter::asyncify says.
+  Result<code::Rewritten> rewrite_program(std::span<const uint8_t> bytes,
+                                          const code::Rewriter::Progress& progress = {});
+  // Starts a program that was rewritten so and freezes it at its first read: program::Program::freeze.  Its
   // code climbs like that of its module, while that is loaded; requests go on after it was unloaded.
   Result<std::shared_ptr<const program::Program>> freeze(const Module& module,
                                                          const program::FreezeOptions& options = {});
@@ -213,6 +218,8 @@ class Runtime {
   std::shared_ptr<code::CodeCache> cache_;  // null: none
   std::shared_ptr<code::CodeMaker> maker_;
   std::unique_ptr<code::Ladder> ladder_;
+  std::unique_ptr<code::Rewriter> rewriter_;  // null: no_rewriter_ says why
+  Status no_rewriter_;
 
   std::atomic<bool> closed_{false};
   std::atomic<uint64_t> compile_ns_{0};

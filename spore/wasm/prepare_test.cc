@@ -573,6 +573,58 @@ TEST(PrepareTest, ReferencesOutsideTablesAreRefusedByName) {
   EXPECT_TRUE(prepare(wasm("(module (func $f (return_call $f)))"), kBytesMax).ok());
 }
 
+// As wasm-opt 108 writes it at -O0 to -O3; `start` stands for what tells the globals.
+std::string asyncified(std::string_view start, std::string_view state = "0",
+                       std::string_view unwind_param = "i32") {
+  return fmt::format(R"((module (memory (export "memory") 1)
+    (global $s (mut i32) (i32.const 0)) (global $d (mut i32) (i32.const 0)) (global $l (mut i64) (i64.const 0))
+    (func (export "asyncify_start_unwind") (param {2}) {0})
+    (func $stop (export "asyncify_stop_unwind") (global.set $s (i32.const 0)))
+    (func (export "asyncify_start_rewind") (param i32) (global.set $s (i32.const 2)))
+    (export "asyncify_stop_rewind" (func $stop))
+    (func (export "asyncify_get_state") (result i32) (global.get {1}))))",
+                     start, state, unwind_param);
+}
+constexpr std::string_view kStartUnwind =
+    "(global.set $s (i32.const 1)) (global.set $d (local.get 0)) "
+    "(if (i32.gt_u (i32.load (global.get $d)) (i32.load offset=4 (global.get $d))) (then (unreachable)))";
+
+TEST(PrepareTest, TheGlobalsOfAsyncifyAreFound) {
+  const auto asyncify_of = [](const std::string& text) { return prepare(wasm(text), kBytesMax)->asyncify; };
+  const auto found = asyncify_of(asyncified(kStartUnwind));
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->state_global, 0u);
+  EXPECT_EQ(found->data_global, 1u);
+  const std::string swapped =
+      "(global.set $d (i32.const 1)) (global.set $s (local.get 0)) "
+      "(if (i32.gt_u (i32.load (global.get $s)) (i32.load offset=4 (global.get $s))) (then (unreachable)))";
+  EXPECT_EQ(asyncify_of(asyncified(swapped, "1"))->state_global, 1u);
+}
+
+// Whatever is not as asyncify makes it is no program that can be stopped.
+TEST(PrepareTest, WhatLooksLikeAsyncifyAlmostIsNot) {
+  const auto is_known = [](const std::string& text) {
+    return prepare(wasm(text), kBytesMax)->asyncify.has_value();
+  };
+  ASSERT_TRUE(is_known(asyncified(kStartUnwind)));
+  EXPECT_FALSE(is_known(asyncified(kStartUnwind, "1")));  // another global is told
+  EXPECT_FALSE(is_known(asyncified("")));
+  EXPECT_FALSE(is_known(asyncified(std::string(kStartUnwind) + "(nop)")));
+  EXPECT_FALSE(is_known(asyncified("(global.set $s (i32.const 1)) (global.set $d (local.get 0))")));
+  EXPECT_FALSE(is_known(asyncified(kStartUnwind, "0", "i32 i32")));
+  for (const auto& [from, to] : {std::pair("(i32.const 1)", "(i32.const 2)"),
+                                 {"offset=4", "offset=8"},
+                                 {"i32.gt_u", "i32.ge_u"},
+                                 {"$d (local", "$s (local"}}) {
+    std::string other(kStartUnwind);
+    other.replace(other.find(from), std::string_view(from).size(), to);
+    EXPECT_FALSE(is_known(asyncified(other))) << to;
+  }
+  std::string without = asyncified(kStartUnwind);
+  without.replace(without.find("asyncify_start_rewind"), 21, "asyncify_other");
+  EXPECT_FALSE(is_known(without));
+}
+
 TEST(PrepareTest, WhatInspectRefusesIsRefused) {
   const Bytes module = wasm(kAllKinds);
   EXPECT_TRUE(prepare(module, module.size()).ok());
