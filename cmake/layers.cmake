@@ -8,4 +8,5 @@ set(SPORE_LAYERS
     code
     host
     cell
+    snapshot
     runtime)
