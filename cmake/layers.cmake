@@ -8,5 +8,6 @@ set(SPORE_LAYERS
     code
     host
     cell
+    snapshot
     program
     runtime)

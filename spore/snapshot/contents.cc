@@ -1,0 +1,70 @@
+#include "spore/snapshot/contents.h"
+
+#include <utility>
+
+#include "spore/base/version.h"
+#include "spore/engine/engine.h"
+#include "spore/wasm/prepared_file.h"
+
+namespace spore::snapshot {
+
+std::string_view framing_name(Framing framing) {
+  switch (framing) {
+    case Framing::kNone: return "none";
+    case Framing::kLines: return "lines";
+    case Framing::kLength: return "length";
+    case Framing::kEndOfInput: return "eof";
+  }
+  return "?";
+}
+
+Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std::vector<uint8_t>> source,
+                             Origin origin) {
+  const cell::Blueprint& blueprint = image.blueprint();
+  const Digest module = sha256(*source);
+  if (module != blueprint.prepared->facts.hash) {
+    return Status::invalid_argument("an image of module {} with the source of {}",
+                                    blueprint.prepared->facts.hash.hex(), module.hex());
+  }
+  Contents contents;
+  contents.image = SPORE_TRY(image.parts());
+  contents.manifest = {.name = blueprint.name,
+                       .domain = std::move(origin.domain),
+                       .created_s = origin.created_s,
+                       .spore_version = std::string(version()),
+                       .engine_version = fmt::format("wasmtime {}", engine::engine_version()),
+                       .original = origin.original.value_or(module),
+                       .rewriter = std::move(origin.rewriter),
+                       .rewriter_arguments = std::move(origin.rewriter_arguments),
+                       .module = module,
+                       .prepared = sha256(blueprint.prepared->wasm),
+                       .preparer = wasm::kPreparerVersion,
+                       .entry = std::move(origin.entry),
+                       .framing = origin.framing,
+                       .wasi = {}};
+  if (blueprint.wasi != nullptr) contents.manifest.wasi = blueprint.wasi->options();
+  contents.frames = std::move(origin.frames);
+  contents.prepared = blueprint.prepared;
+  contents.source = std::move(source);
+  return contents;
+}
+
+Result<cell::Image::Restored> restore(const Contents& contents,
+                                      std::shared_ptr<const cell::Blueprint> blueprint,
+                                      const memory::ResetOptions& options) {
+  const wasm::PreparedModule* prepared = blueprint->prepared.get();
+  const bool same = prepared == contents.prepared.get() ||
+                    (prepared != nullptr && prepared->wasm == contents.prepared->wasm &&
+                     wasm::encode_prepared(*prepared) == wasm::encode_prepared(*contents.prepared));
+  if (!same) {
+    return Status::invalid_argument("'{}' is not the module of this image, which is '{}' ({})",
+                                    blueprint->name, contents.manifest.name, contents.manifest.module.hex());
+  }
+  return cell::Image::restore(
+      std::move(blueprint),
+      cell::Image::Parts{
+          .memories = contents.image.memories, .values = contents.image.values, .wasi = contents.image.wasi},
+      options);
+}
+
+}  // namespace spore::snapshot

@@ -1,0 +1,86 @@
+#pragma once
+
+// What a snapshot holds: an image, its module, and how it came to be.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spore/base/hash.h"
+#include "spore/base/status.h"
+#include "spore/cell/blueprint.h"
+#include "spore/cell/image.h"
+#include "spore/host/wasi.h"
+#include "spore/wasm/prepare.h"
+
+namespace spore::snapshot {
+
+// How a request is told to a program.
+enum class Framing : uint8_t {
+  kNone,        // it is no program, or takes none
+  kLines,       // a line
+  kLength,      // a length, and so many bytes
+  kEndOfInput,  // all that there is to read
+};
+std::string_view framing_name(Framing framing);  // "none", "lines", "length", "eof"
+
+struct Manifest {
+  std::string name;        // of the module, for messages
+  std::string domain;      // the trust domain that it belongs to
+  uint64_t created_s = 0;  // since 1970
+  std::string spore_version;
+  std::string engine_version;
+  Digest original;                 // the module as its user gave it
+  std::string rewriter;            // what rewrote it then, "binaryen 108"; empty: nothing did
+  std::string rewriter_arguments;  // with which it did
+  Digest module;                   // what was prepared: the source
+  Digest prepared;                 // what it became
+  uint32_t preparer = 0;
+  std::string entry;  // the export that is called for a request; empty: any
+  Framing framing = Framing::kNone;
+  std::optional<host::WasiOptions> wasi;  // its world
+};
+
+// Of a program that stands in the middle of a call.
+struct Frames {
+  uint64_t address = 0;           // of the buffer in memory 0 where its frames are
+  std::vector<uint8_t> borrowed;  // what was there, to be put back when the call goes on
+  bool operator==(const Frames&) const = default;
+};
+
+struct Contents {
+  Manifest manifest;
+  cell::Image::Parts image;
+  std::optional<Frames> frames;
+  std::shared_ptr<const wasm::PreparedModule> prepared;
+  // The module that was prepared: what `prepared` can be proved by.
+  std::shared_ptr<const std::vector<uint8_t>> source;
+};
+
+// What is known of an image by those alone who made it.
+struct Origin {
+  std::string domain;
+  uint64_t created_s = 0;
+  std::optional<Digest> original;  // if there was a rewriter
+  std::string rewriter;
+  std::string rewriter_arguments;
+  std::string entry;
+  Framing framing = Framing::kNone;
+  std::optional<Frames> frames;
+};
+
+// An image as what can be written.  `source`: the module that its blueprint's was prepared of.
+// kInvalidArgument: another module; how saving the state of WASI failed.
+Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std::vector<uint8_t>> source,
+                             Origin origin);
+
+// And back, for instances of a blueprint whose module was prepared to the same bytes.  kInvalidArgument: it
+// was not; what cell::Image::restore() says.
+Result<cell::Image::Restored> restore(const Contents& contents,
+                                      std::shared_ptr<const cell::Blueprint> blueprint,
+                                      const memory::ResetOptions& options);
+
+}  // namespace spore::snapshot

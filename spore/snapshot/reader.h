@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "spore/base/hash.h"
+#include "spore/base/json.h"
+#include "spore/base/status.h"
+#include "spore/snapshot/contents.h"
+
+namespace spore::snapshot {
+
+// How much of a file is not taken on its word; docs/formats/snapshot.md, "Reading".
+enum class Validation : uint8_t {
+  // All but the hashes of pages and source: a file that this process has read before.
+  kStructure,
+  // All hashes: a file whose writer is trusted as this process is.  Whoever wrote it can undo the isolation
+  // of its instances from each other, and put code under another module's name into the code cache.
+  kChecksum,
+  // The module is prepared again from its source: for all others.
+  kFull,
+};
+
+struct ReadOptions {
+  Validation validation = Validation::kFull;
+  uint64_t file_bytes_max = uint64_t{1} << 30;
+  uint64_t memory_bytes_max = uint64_t{4} << 30;  // of each memory; most of it may be zeros
+};
+
+// Reads a snapshot.  Its pages are copied into sealed memory, and hashed there: nobody can change them later.
+// Nothing of it is run.
+// kNotFound, kIo; kInvalidArgument: no regular file; kLimitExceeded: one of the options; kUnsupported: made
+// by a newer Spore, or something that this build does not know; kCorruption: says where and what.
+Result<Contents> read(const std::filesystem::path& path, const ReadOptions& options = {});
+// The same from a regular file that is open.
+Result<Contents> read(int fd, const ReadOptions& options = {});
+
+// What a snapshot holds, without its pages and its source.  Their hashes are not looked at.
+struct Description {
+  struct Section {
+    std::string name;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
+  struct Memory {
+    uint64_t bytes = 0;
+    uint64_t raw_bytes = 0;  // the rest are zeros
+  };
+
+  Digest id;
+  uint64_t file_bytes = 0;
+  Manifest manifest;
+  std::vector<Section> sections;
+  std::vector<Memory> memories;
+  std::vector<uint64_t> tables;  // their elements
+  uint64_t globals = 0;          // with the flags of segments
+  uint64_t prepared_bytes = 0;
+  bool has_frames = false;
+
+  // For people, in lines.
+  std::string text() const;
+  // An object.
+  void write_json(JsonWriter& json) const;
+};
+// What read() says.
+Result<Description> describe(const std::filesystem::path& path, const ReadOptions& options = {});
+
+}  // namespace spore::snapshot
