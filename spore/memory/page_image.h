@@ -17,10 +17,14 @@ namespace spore::memory {
 
 // Immutable and thread-safe: a memfd that is sealed against every change.  Zeros at the end are not kept,
 // pages of zeros are holes.
+//
+// It may stand on another image: then what both have alike is mapped from that one's file, and held once.
 class PageImage {
  public:
-  // Of `bytes`, whose length is a multiple of kPageBytes.  kIo: no memory, or no descriptor, left.
-  static Result<std::shared_ptr<const PageImage>> create(std::span<const std::byte> bytes);
+  // Of `bytes`, whose length is a multiple of kPageBytes, on `base` if it is not null.  kIo: no memory, or no
+  // descriptor, left.
+  static Result<std::shared_ptr<const PageImage>> create(std::span<const std::byte> bytes,
+                                                         std::shared_ptr<const PageImage> base = nullptr);
   ~PageImage();
   PageImage(const PageImage&) = delete;
   PageImage& operator=(const PageImage&) = delete;
@@ -29,34 +33,64 @@ class PageImage {
   size_t bytes() const { return bytes_; }
   // The length of what is mapped; from here on there are zeros.
   size_t mapped_bytes() const { return mapped_bytes_; }
-  // Bytes of memory that it holds.
+  // Bytes of memory that it holds, without those of the image that it stands on.
   size_t held_bytes() const { return held_bytes_; }
+  // The file of its own pages; not valid if it has none.
   int fd() const { return fd_.get(); }
+  const std::shared_ptr<const PageImage>& base() const { return base_; }
+
+  // What is to be mapped, in order and without gaps: from each file at the offset that it has in memory.
+  struct Part {
+    size_t offset;
+    size_t bytes;
+    int fd;
+  };
+  const std::vector<Part>& parts() const { return parts_; }
+  // Each part is a mapping in each slot, and the kernel allows some 65,000 of them: so many pieces of a base
+  // are shared, the largest; small ones between changed pages are copied.
+  static constexpr size_t kBaseRunsMax = 32;
+  static constexpr size_t kBaseRunPagesMin = 8;
 
   // The page at `offset`, a multiple of kPageBytes; null if it is all zeros.
   const std::byte* page(size_t offset) const {
-    return offset < mapped_bytes_ && !zeros_[offset / kPageBytes] ? view_ + offset : nullptr;
+    const size_t number = offset / kPageBytes;
+    if (offset >= mapped_bytes_ || kinds_[number] == Kind::kZeros) return nullptr;
+    return kinds_[number] == Kind::kOwn ? view_ + offset : base_->page(offset);
+  }
+  // It is the base's, and not held here.
+  bool of_base(size_t offset) const {
+    return offset < mapped_bytes_ && kinds_[offset / kPageBytes] == Kind::kBase;
   }
 
  private:
   friend class PageImageBuilder;
+  enum class Kind : uint8_t { kZeros, kOwn, kBase };
   PageImage() = default;
+  void make_parts(const std::vector<PageRun>& of_base);
 
   size_t bytes_ = 0;
   size_t mapped_bytes_ = 0;
   size_t held_bytes_ = 0;
-  std::vector<bool> zeros_;  // of each mapped page
+  std::vector<Kind> kinds_;  // of each mapped page
+  std::vector<Part> parts_;
   UniqueFd fd_;
-  const std::byte* view_ = nullptr;
+  const std::byte* view_ = nullptr;  // of fd_
+  std::shared_ptr<const PageImage> base_;
 };
 
 // Makes an image of pages that come from elsewhere, a file, in any order and by any number of threads.
 // Move-only.  A page that is said to be data and is all zeros stays one: nobody looks.
 class PageImageBuilder {
  public:
-  // Of a memory of `bytes`, a multiple of kPageBytes; `data`: the pages that are not zeros, ascending, inside
-  // of it.  kIo: no memory, or no descriptor, left.
-  static Result<PageImageBuilder> create(size_t bytes, const std::vector<PageRun>& data);
+  // Pages that are as those of another image.
+  struct Base {
+    std::shared_ptr<const PageImage> image;
+    std::vector<PageRun> pages;
+  };
+  // Of a memory of `bytes`, a multiple of kPageBytes; `data`: the pages that are neither zeros nor the
+  // base's. Both lists are ascending, have no page in common, and lie inside of the memory, the base's inside
+  // of what the base maps.  kIo: no memory, or no descriptor, left.
+  static Result<PageImageBuilder> create(size_t bytes, const std::vector<PageRun>& data, Base base = {});
 
   // At `offset` of the memory, in its data.  Thread-safe.  kIo: no memory left.
   Status write(size_t offset, std::span<const std::byte> bytes) const;

@@ -16,6 +16,7 @@
 
 #include <gtest/gtest.h>
 
+#include "spore/memory/slot.h"
 #include "tests/child.h"
 #include "tests/sanitizers.h"
 #include "tests/slot_check.h"
@@ -130,6 +131,110 @@ TEST(PageImageTest, AWriteToAPrivateMappingIsNotSeenByOthers) {
   EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), mapped[1]));
   EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), image->page(0)));
   for (std::byte* mapping : mapped) ::munmap(mapping, 2 * kPage);
+}
+
+// --- on another image ------------------------------------------------------------------------------------
+
+void change(std::vector<std::byte>& bytes, size_t page) {
+  bytes[page * kPage + page % kPage] ^= std::byte{0x80};
+}
+
+// Every byte is right in page() and in what a slot shows, also after it was written and reset; the parts have
+// no gaps.
+void expect_holds(const std::shared_ptr<const PageImage>& image, std::span<const std::byte> bytes) {
+  ASSERT_EQ(image->bytes(), bytes.size());
+  static constexpr std::array<std::byte, kPage> kZeros{};
+  for (size_t offset = 0; offset < bytes.size(); offset += kPage) {
+    const std::byte* held = image->page(offset);
+    const std::byte* expected = bytes.data() + offset;
+    ASSERT_TRUE(std::equal(expected, expected + kPage, held == nullptr ? kZeros.data() : held)) << offset;
+  }
+  size_t end = 0;
+  for (const PageImage::Part& part : image->parts()) {
+    EXPECT_EQ(part.offset, end);
+    EXPECT_GT(part.bytes, 0u);
+    end = part.offset + part.bytes;
+  }
+  EXPECT_EQ(end, image->mapped_bytes());
+
+  std::shared_ptr<const PageScanner> scanner = PageScanner::create().value();
+  const auto slot =
+      Slot::create({.capacity = 16 * test::kWasmPage, .guard = test::kWasmPage}, scanner).value();
+  ASSERT_TRUE(slot->open(bytes.size(), image).ok());
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), slot->base()));
+  for (const size_t step : {size_t{1}, size_t{17}, size_t{100}}) {
+    slot->begin();
+    for (size_t page = 0; page * kPage < bytes.size(); page += step)
+      slot->base()[page * kPage + 5] ^= std::byte{1};
+    ASSERT_TRUE(slot->reset().ok());
+    ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), slot->base())) << step;
+  }
+}
+
+// Goal: what stands on another image is as one made of its bytes alone, and holds only what it has changed.
+TEST(PageImageTest, OnAnotherItHoldsWhatDiffers) {
+  constexpr size_t kPages = 256;
+  const std::vector<std::byte> first = with_zeros(kPages, {0, 50, 51, 52, 200, 255});
+  const auto base = image_of(first);
+  const auto same = PageImage::create(first, base).value();
+  expect_holds(same, first);
+  EXPECT_EQ(same->held_bytes(), 0u);
+
+  std::vector<std::byte> bytes = first;
+  for (const size_t page : {0, 1, 51, 120, 254, 255}) change(bytes, page);
+  std::fill_n(bytes.begin() + 90 * kPage, 2 * kPage, std::byte{0});  // zeros where there was data
+  const auto image = PageImage::create(bytes, base).value();
+  expect_holds(image, bytes);
+  EXPECT_EQ(image->held_bytes(), 6 * kPage);
+  EXPECT_FALSE(image->of_base(51 * kPage));
+  EXPECT_TRUE(image->of_base(53 * kPage));
+  expect_holds(base, first);
+
+  // One more on top of that.
+  std::vector<std::byte> more = bytes;
+  for (const size_t page : {1, 60, 120, 121}) change(more, page);
+  const auto top = PageImage::create(more, image).value();
+  expect_holds(top, more);
+  EXPECT_EQ(top->held_bytes(), 5 * kPage);  // page 0 alone is not worth a mapping
+}
+
+TEST(PageImageTest, OnAnotherItMayBeLongerOrShorter) {
+  const std::vector<std::byte> long_bytes = pattern(256 * kPage);
+  const std::span<const std::byte> short_bytes = std::span(long_bytes).first(64 * kPage);
+  expect_holds(PageImage::create(long_bytes, image_of(short_bytes)).value(), long_bytes);
+  expect_holds(PageImage::create(short_bytes, image_of(long_bytes)).value(), short_bytes);
+  const auto zeros = std::vector<std::byte>(64 * kPage);
+  expect_holds(PageImage::create(zeros, image_of(long_bytes)).value(), zeros);
+  expect_holds(PageImage::create(short_bytes, image_of(zeros)).value(), short_bytes);
+}
+
+// Mappings are scarce: where changes are everywhere, what lies between them is copied.
+TEST(PageImageTest, OnAnotherItHasFewParts) {
+  const std::vector<std::byte> first = pattern(256 * kPage);
+  const auto base = image_of(first);
+  for (size_t step = 1; step < 40; step++) {
+    std::vector<std::byte> bytes = first;
+    for (size_t page = 0; page < 256; page += step) change(bytes, page);
+    const auto image = PageImage::create(bytes, base).value();
+    expect_holds(image, bytes);
+    EXPECT_LE(image->parts().size(), 2 * PageImage::kBaseRunsMax + 1);
+    const size_t changed = (256 + step - 1) / step;
+    EXPECT_GE(image->held_bytes(), changed * kPage);
+    // Of the last run, what is too short to be mapped.
+    if (step > PageImage::kBaseRunPagesMin) {
+      EXPECT_LT(image->held_bytes(), (changed + PageImage::kBaseRunPagesMin) * kPage) << step;
+    }
+  }
+}
+
+TEST(PageImageTest, ItsBaseLivesAsLongAsIt) {
+  const std::vector<std::byte> bytes = pattern(32 * kPage);
+  std::shared_ptr<const PageImage> image = PageImage::create(bytes, image_of(bytes)).value();
+  expect_holds(image, bytes);
+  const int fd = image->base()->fd();
+  EXPECT_GE(::fcntl(fd, F_GETFD), 0);
+  image.reset();
+  EXPECT_LT(::fcntl(fd, F_GETFD), 0);
 }
 
 TEST(PageImageTest, ItsMemoryIsGoneWithIt) {

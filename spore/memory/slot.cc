@@ -79,8 +79,11 @@ Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const Re
   used_bytes_ = bytes;
   if (image_bytes() > 0) {
     constexpr int kFlags = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED;
-    if (::mmap(base_, image_bytes(), PROT_READ | PROT_WRITE, kFlags, image_->fd(), 0) == MAP_FAILED) {
-      return no_room(errno, "mapping an image");
+    for (const PageImage::Part& part : image_->parts()) {
+      if (::mmap(base_ + part.offset, part.bytes, PROT_READ | PROT_WRITE, kFlags, part.fd,
+                 static_cast<off_t>(part.offset)) == MAP_FAILED) {
+        return no_room(errno, "mapping an image");
+      }
     }
     SPORE_TRY(forbid_huge_pages(base_, image_bytes()));
   }
