@@ -59,6 +59,8 @@ Result<ModuleBytes> read_module(std::string_view path, size_t bytes_max);
 void print(std::string_view text);
 
 Result<int> run_module(Args& args);        // run.cc
+Result<int> freeze_program(Args& args);    // freeze.cc
+Result<int> call_image(Args& args);        // freeze.cc
 Result<int> manage_code(Args& args);       // code.cc
 Result<int> print_completion(Args& args);  // completion.cc
 

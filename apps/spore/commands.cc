@@ -4,6 +4,7 @@
 
 #include "apps/spore/command.h"
 #include "apps/spore/progress.h"
+#include "apps/spore/world.h"
 #include "spore/base/fd.h"
 #include "spore/base/json.h"
 #include "spore/base/utf8.h"
@@ -254,11 +255,24 @@ Result<int> print_version(Args& args) {
 constexpr std::array kRunFlags{
     Flag{"--invoke", "NAME", "the exported function to call, instead of running a program"},
     Flag{"--signature", "TYPES", "of that function, for text: '(string, f64) -> string'"},
-    Flag{"--arg", "TEXT", "an argument of the program; also those behind FILE"},
-    Flag{"--env", "NAME[=VALUE]", "a variable of the program; without a value, your own"},
-    Flag{"--dir", "HOST[::GUEST][:rw]", "a directory of the program, read-only unless :rw"},
+    kArgFlag,
+    kEnvFlag,
+    kDirFlag,
     Flag{"--explain", "", "tell on standard error which code was run, how it came about, and why"},
     Flag{"--code", "FILE", "native code from 'spore compile', trusted like a program of yours"},
+};
+
+constexpr std::array kFreezeFlags{
+    Flag{"-o", "IMAGE", "where the image goes; by habit its name ends in .spore"},
+    Flag{"--stdin", "lines|length|eof", "how requests will be told to the program; lines if not given"},
+    Flag{"--init", "EXPORT", "of a library: what initialises it; wizer.initialize if not given"},
+    kArgFlag,
+    kEnvFlag,
+    kDirFlag,
+};
+
+constexpr std::array kCallFlags{
+    Flag{"--request", "TEXT", "one request; else they are read from standard input"},
 };
 
 constexpr std::array kCodeFlags{
@@ -270,6 +284,11 @@ constexpr std::array kCodeFlags{
 constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
             run_module},
+    Command{"freeze", "FILE [ARGS...] -o IMAGE",
+            "start a program, and keep it as it waits for its first input", kFreezeFlags, true,
+            freeze_program},
+    Command{"call", "IMAGE [FUNCTION ARGS...]", "have a frozen program answer requests", kCallFlags, true,
+            call_image},
     Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
     Command{"code", "list|verify|prune|clear", "look after the native code that is kept", kCodeFlags, false,

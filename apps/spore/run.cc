@@ -5,13 +5,14 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <optional>
 
 #include "apps/spore/command.h"
 #include "apps/spore/progress.h"
+#include "apps/spore/values.h"
+#include "apps/spore/world.h"
 #include "spore/base/fd.h"
 #include "spore/base/json.h"
 #include "spore/base/utf8.h"
@@ -64,20 +65,6 @@ std::string function_names(const engine::CompiledCode& code) {
   return names.empty() ? "no functions" : names;
 }
 
-Result<std::vector<Value>> parse_values(const Signature& signature, std::span<const std::string_view> words) {
-  if (words.size() != signature.params.size()) {
-    return Status::invalid_argument("{} argument{} given, the function takes {}: {}", words.size(),
-                                    words.size() == 1 ? "" : "s", signature.params.size(), signature.text());
-  }
-  std::vector<Value> values;
-  for (size_t i = 0; i < words.size(); i++) {
-    Result<Value> value = Value::parse(signature.params[i], words[i]);
-    if (!value.ok()) return std::move(value).status().with_context(fmt::format("argument {}", i + 1));
-    values.push_back(std::move(value).value());
-  }
-  return values;
-}
-
 Result<std::shared_ptr<const runtime::Module>> load(const Args& args, std::string_view file,
                                                     runtime::Runtime& runtime) {
   const size_t bytes_max = runtime.options().module_bytes_max;
@@ -95,60 +82,12 @@ Result<std::shared_ptr<const runtime::Module>> load(const Args& args, std::strin
   return module;
 }
 
-void print_results(const Args& args, std::span<const Value> results, double microseconds) {
-  if (!args.has("--json")) {
-    for (const Value& value : results) print(value.text() + "\n");
-    return;
-  }
-  JsonWriter json;
-  json.begin_object().begin_array("results");
-  for (const Value& value : results) {
-    json.begin_object()
-        .field("type", host::value_type_name(value.type()))
-        .field("value", value.text())
-        .end_object();
-  }
-  json.end_array().field("call_us", microseconds).end_object();
-  print(json.take());
-}
-
 // --- programs -----------------------------------------------------------------------------------------
 
-// HOST, HOST::GUEST, either with :rw or :ro behind it.
-host::WasiDirectory parse_directory(std::string_view text) {
-  host::WasiDirectory directory;
-  if (text.ends_with(":rw") || text.ends_with(":ro")) {
-    directory.writable = text.ends_with(":rw");
-    text.remove_suffix(3);
-  }
-  const size_t separator = text.find("::");
-  directory.host = text.substr(0, separator);
-  directory.guest = separator == std::string_view::npos ? text : text.substr(separator + 2);
-  return directory;
-}
-
-Result<std::string> parse_variable(std::string_view text) {
-  if (text.find('=') != std::string_view::npos) return std::string(text);
-  const std::string name(text);
-  const char* value = std::getenv(name.c_str());
-  if (value == nullptr) return Status::invalid_argument("--env {}: there is no such variable here", name);
-  return fmt::format("{}={}", name, value);
-}
-
-// Its arguments begin with its name, as those of every program; its streams are ours.
+// Its streams are ours.
 Result<std::unique_ptr<host::Wasi>> make_world(const Args& args, std::string_view file,
                                                std::span<const std::string_view> words) {
-  host::WasiOptions options;
-  options.args.push_back(std::filesystem::path(file).filename().native());
-  for (const std::string_view arg : args.values_of("--arg")) options.args.emplace_back(arg);
-  options.args.insert(options.args.end(), words.begin(), words.end());
-  for (const std::string_view text : args.values_of("--env")) {
-    std::string variable = SPORE_TRY(parse_variable(text));
-    options.env.push_back(std::move(variable));
-  }
-  for (const std::string_view text : args.values_of("--dir")) {
-    options.directories.push_back(parse_directory(text));
-  }
+  host::WasiOptions options = SPORE_TRY(world_options(args, file, words));
   constexpr uint64_t kJsonOutputBytesMax = uint64_t{64} << 20;
   options.output_bytes_max = kJsonOutputBytesMax;
   const auto config = SPORE_TRY(host::WasiConfig::create(std::move(options)));

@@ -43,6 +43,10 @@ Result<std::span<std::byte>> rest_of(GuestMemory memory, uint64_t address) {
 }  // namespace
 
 Result<Suspension> Suspension::at_first_wait(const wasm::PreparedModule& prepared) {
+  return Suspension(SPORE_TRY(names(prepared)));
+}
+
+Result<Suspended> Suspension::names(const wasm::PreparedModule& prepared) {
   if (!prepared.asyncify.has_value()) {
     return Status::unsupported(
         "this module was not rewritten by asyncify, or by a version of it that is not known here");
@@ -58,7 +62,7 @@ Result<Suspension> Suspension::at_first_wait(const wasm::PreparedModule& prepare
   Suspended names;
   names.state_global = wasm::PreparedModule::Global{.index = prepared.asyncify->state_global}.export_name();
   names.data_global = wasm::PreparedModule::Global{.index = prepared.asyncify->data_global}.export_name();
-  return Suspension(std::move(names));
+  return names;
 }
 
 Status Suspension::wait(engine::Caller& caller) {

@@ -48,6 +48,8 @@ class Suspension {
   // Stops the program at its first wait such that it can go on.  kUnsupported: asyncify did not rewrite it,
   // or not in a way that is known here; it has not one memory, called "memory".
   static Result<Suspension> at_first_wait(const wasm::PreparedModule& prepared);
+  // What of Suspended follows from the module.  kUnsupported, as above.
+  static Result<Suspended> names(const wasm::PreparedModule& prepared);
   // Lets an instance that is at its read go on, and ends its call with kExited at the next wait.
   static Suspension from(const Suspended& suspended) { return Suspension(&suspended); }
 

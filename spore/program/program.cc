@@ -1,7 +1,6 @@
 #include "spore/program/program.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "spore/base/utf8.h"
+#include "spore/program/freezing.h"
 
 namespace spore::program {
 
@@ -20,13 +20,6 @@ using Phase = host::Suspension::Phase;
 namespace {
 
 constexpr std::string_view kStart = "_start";
-
-struct FramingName {
-  Framing framing;
-  std::string_view name;
-};
-constexpr std::array<FramingName, 3> kFramings{
-    {{Framing::kLines, "lines"}, {Framing::kLengths, "length"}, {Framing::kEndOfInput, "eof"}}};
 
 // Some bytes, then the end, or nothing for ever.
 class FixedInput final : public Input {
@@ -48,38 +41,7 @@ class FixedInput final : public Input {
   bool ends_;
 };
 
-// For messages: what a program said last.
-std::string last_words(std::string_view text) {
-  constexpr size_t kBytesMax = 300;
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-  const size_t line = text.rfind('\n');
-  if (line != std::string_view::npos) text.remove_prefix(line + 1);
-  return text.empty() ? std::string() : fmt::format("; its last words: {}", printable(text, kBytesMax));
-}
-
-// The same status with what the program said.
-Status with_words(Status status, std::string_view error) {
-  std::string words = last_words(error);
-  if (words.empty()) return status;
-  std::string detail(status.detail());
-  if (!detail.empty() && detail.back() != '\n') detail += '\n';
-  return std::move(status).with_detail(detail + "standard error" + words);
-}
-
 // --- freezing -------------------------------------------------------------------------------------------
-
-Status check_holdable(const cell::Blueprint& blueprint) {
-  if (blueprint.prepared == nullptr) {
-    return Status::unsupported("a module that is loaded without being prepared cannot be frozen");
-  }
-  if (blueprint.reset_mode() == wasm::ResetMode::kInPlace) return {};
-  std::string why;
-  for (const std::string& reason : blueprint.prepared->reset_reasons)
-    why += fmt::format("{}{}", why.empty() ? "" : ", ", reason);
-  return Status::unsupported(
-      "not all of its state can be held from outside, so it cannot be frozen: it {}{}", why,
-      why.find("shared memory") == std::string::npos ? "" : " (build it without threads)");
-}
 
 bool exports(const wasm::PreparedModule& prepared, std::string_view name) {
   return std::ranges::any_of(prepared.facts.exports,
@@ -121,19 +83,12 @@ Status never_read(const Suspension& suspension, const Status& status, const host
   }
   if (status.code() == Code::kDeadlineExceeded) {
     return Status::deadline_exceeded(
-        "it did not read its standard input within {} ms{} (a program that takes longer to start needs a "
-        "longer "
-        "freeze deadline)",
-        options.deadline_ms, last_words(error));
+        "it did not read its standard input within {} ms (deadline_ms={}){} (what is frozen waits for "
+        "requests there)",
+        options.deadline_ms, options.deadline_ms, last_words(error));
   }
   return with_words(status.copy().with_context("before it read its standard input"), error);
 }
-
-struct Frozen {
-  std::shared_ptr<const cell::Image> image;
-  host::Suspended suspended;
-  FrozenFacts facts;
-};
 
 // What instances for requests are made of.
 std::shared_ptr<const cell::Blueprint> for_requests(const cell::Blueprint& blueprint, uint64_t memory_bytes,
@@ -145,34 +100,15 @@ std::shared_ptr<const cell::Blueprint> for_requests(const cell::Blueprint& bluep
   return made;
 }
 
-Result<Frozen> boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
-                    const FreezeOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
-  Suspension suspension = SPORE_TRY(Suspension::at_first_wait(*blueprint.prepared));
-  engine::Limits limits = blueprint.limits;
-  limits.deadline_ms = options.deadline_ms;
-  Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
-  host::Wasi& wasi = *instance.wasi();
-  wasi.set_input(std::make_shared<FixedInput>("", false));
-  wasi.set_suspension(&suspension);
-  const auto start = SPORE_TRY(instance.function<void()>(kStart));
-  const Status status = start();
-  Frozen frozen;
-  frozen.facts.output = wasi.take_output();
-  frozen.facts.error = wasi.take_error();
-  if (!status.ok() || suspension.phase() != Phase::kUnwinding) {
-    return never_read(suspension, status, wasi, frozen.facts.error, options);
-  }
-  frozen.suspended = SPORE_TRY(suspension.freeze(instance));
-  frozen.facts.memory_bytes = instance.memory_bytes();
-  frozen.facts.frames_bytes = frozen.suspended.lent.size();
-  frozen.image = SPORE_TRY(cell::Image::capture(
-      for_requests(blueprint, frozen.facts.memory_bytes, options.memory_growth_bytes_max), instance, reset));
-  frozen.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
-  return frozen;
+// Interpreters write to more pages in a request than other guests in a call.
+memory::ResetOptions for_programs(memory::ResetOptions reset) {
+  constexpr size_t kWriteSetPages = 1024;
+  if (reset.write_set_pages_max > 0)
+    reset.write_set_pages_max = std::max(reset.write_set_pages_max, kWriteSetPages);
+  return reset;
 }
 
-// --- requests -------------------------------------------------------------------------------------------
+// --- framing --------------------------------------------------------------------------------------------
 
 Result<std::string> framed(std::string_view text, Framing framing) {
   switch (framing) {
@@ -187,7 +123,8 @@ Result<std::string> framed(std::string_view text, Framing framing) {
           "eof framing to give it more)",
           line + 1);
     }
-    case Framing::kLengths: break;
+    case Framing::kLength:
+    case Framing::kNone: break;
   }
   if (text.size() > std::numeric_limits<uint32_t>::max()) {
     return Status::invalid_argument("a request of {} bytes: its length must fit into four bytes",
@@ -207,7 +144,8 @@ Status unframe(std::string& output, Framing framing, bool ended) {
       if (!ended || output.empty() || output.ends_with('\n')) return {};
       return Status::exited("the program ended in the middle of a line of its answer, after {} bytes",
                             output.size());
-    case Framing::kLengths: break;
+    case Framing::kLength:
+    case Framing::kNone: break;
   }
   uint32_t length = 0;
   if (ended && output.empty()) return {};
@@ -227,60 +165,121 @@ Status unframe(std::string& output, Framing framing, bool ended) {
 
 }  // namespace
 
-std::string_view framing_name(Framing framing) {
-  const auto* found = std::ranges::find(kFramings, framing, &FramingName::framing);
-  return found == kFramings.end() ? "?" : found->name;
-}
-
 Result<Framing> parse_framing(std::string_view name) {
-  const auto* found = std::ranges::find(kFramings, name, &FramingName::name);
-  if (found != kFramings.end()) return found->framing;
+  for (const Framing framing : {Framing::kLines, Framing::kLength, Framing::kEndOfInput}) {
+    if (snapshot::framing_name(framing) == name) return framing;
+  }
   return Status::invalid_argument("no framing '{}' (there are: lines, length, eof)", printable(name));
 }
 
-Program::Program(std::shared_ptr<const cell::Image> image, host::Suspended suspended,
-                 std::shared_ptr<cell::Pool> pool, const FreezeOptions& options, FrozenFacts facts)
-    : image_(std::move(image)),
-      suspended_(std::move(suspended)),
-      framing_(options.framing),
-      facts_(std::move(facts)),
-      pool_(std::move(pool)) {}
+// --- making ---------------------------------------------------------------------------------------------
+
+Program::Program(Parts parts, std::shared_ptr<cell::Pool> pool)
+    : parts_(std::move(parts)), pool_(std::move(pool)) {}
 
 Program::~Program() {
   if (entry_ == nullptr) return;
   entry_ = nullptr;  // so that the pool lets it go
-  pool_->forget(image_->blueprint());
+  pool_->forget(parts_.image->blueprint());
+}
+
+Result<std::shared_ptr<const Program>> Program::create(Parts parts, const std::shared_ptr<cell::Pool>& pool) {
+  std::shared_ptr<Program> program(new Program(std::move(parts), pool));
+  program->entry_ = SPORE_TRY(pool->entry(program->parts_.image, program->parts_.domain));
+  return std::shared_ptr<const Program>(std::move(program));
+}
+
+Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
+                                     const FreezeOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  Suspension suspension = SPORE_TRY(Suspension::at_first_wait(*blueprint.prepared));
+  engine::Limits limits = blueprint.limits;
+  limits.deadline_ms = options.deadline_ms;
+  Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
+  host::Wasi& wasi = *instance.wasi();
+  wasi.set_input(std::make_shared<FixedInput>("", false));
+  wasi.set_suspension(&suspension);
+  const auto start = SPORE_TRY(instance.function<void()>(kStart));
+  const Status status = start();
+  Parts parts{
+      .image = nullptr, .suspended = {}, .framing = options.framing, .domain = options.domain, .facts = {}};
+  parts.facts.output = wasi.take_output();
+  parts.facts.error = wasi.take_error();
+  if (!status.ok() || suspension.phase() != Phase::kUnwinding) {
+    return never_read(suspension, status, wasi, parts.facts.error, options);
+  }
+  parts.suspended = SPORE_TRY(suspension.freeze(instance));
+  parts.facts.memory_bytes = instance.memory_bytes();
+  parts.facts.frames_bytes = parts.suspended.lent.size();
+  parts.image = SPORE_TRY(
+      cell::Image::capture(for_requests(blueprint, parts.facts.memory_bytes, options.memory_growth_bytes_max),
+                           instance, for_programs(reset)));
+  parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+  return parts;
 }
 
 Result<std::shared_ptr<const Program>> Program::freeze(const cell::Blueprint& blueprint,
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const FreezeOptions& options) {
   SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
-  Result<Frozen> booted = boot(blueprint, pool->options().reset, options);
-  if (!booted.ok()) return std::move(booted).status().with_context(blueprint.name);
-  Frozen frozen = std::move(booted).value();
-  return create(std::move(frozen.image), std::move(frozen.suspended), pool, options, std::move(frozen.facts));
+  if (options.framing == Framing::kNone) return Status::invalid_argument("a program needs a framing");
+  Result<Parts> parts = boot(blueprint, pool->options().reset, options);
+  if (!parts.ok()) return std::move(parts).status().with_context(blueprint.name);
+  return create(std::move(parts).value(), pool);
 }
 
-Result<std::shared_ptr<const Program>> Program::create(std::shared_ptr<const cell::Image> image,
-                                                       host::Suspended suspended,
-                                                       const std::shared_ptr<cell::Pool>& pool,
-                                                       const FreezeOptions& options, FrozenFacts facts) {
-  std::shared_ptr<Program> program(
-      new Program(std::move(image), std::move(suspended), pool, options, std::move(facts)));
-  program->entry_ = SPORE_TRY(pool->entry(program->image_, options.domain));
-  return std::shared_ptr<const Program>(std::move(program));
+Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents& contents,
+                                                        const cell::Blueprint& blueprint,
+                                                        const std::shared_ptr<cell::Pool>& pool,
+                                                        const RestoreOptions& options) {
+  if (!contents.frames.has_value() || contents.manifest.framing == Framing::kNone) {
+    return Status::invalid_argument("{}: this image is of a library, not of a program at its read",
+                                    contents.manifest.name);
+  }
+  SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
+  Parts parts{.image = nullptr,
+              .suspended = {},
+              .framing = contents.manifest.framing,
+              .domain = contents.manifest.domain,
+              .facts = {}};
+  const std::span<const uint8_t> borrowed = contents.frames->borrowed;
+  const std::span<const std::byte> lent = std::as_bytes(borrowed);
+  parts.suspended = SPORE_TRY(Suspension::names(*blueprint.prepared));
+  parts.suspended.frames_at = static_cast<uint32_t>(contents.frames->address);
+  parts.suspended.lent.assign(lent.begin(), lent.end());
+  parts.facts.memory_bytes = contents.image.memories.front()->bytes();
+  parts.facts.frames_bytes = lent.size();
+  cell::Image::Restored restored = SPORE_TRY(snapshot::restore(
+      contents, for_requests(blueprint, parts.facts.memory_bytes, options.memory_growth_bytes_max),
+      for_programs(pool->options().reset)));
+  parts.image = std::move(restored.image);
+  return create(std::move(parts), pool);
 }
+
+Result<Digest> Program::save(const std::filesystem::path& path, const Source& source) const {
+  const std::span<const std::byte> lent = parts_.suspended.lent;
+  snapshot::Frames frames{.address = parts_.suspended.frames_at,
+                          .borrowed = std::vector<uint8_t>(lent.size())};
+  std::ranges::copy(lent, std::as_writable_bytes(std::span(frames.borrowed)).begin());
+  return save_image(*parts_.image, source,
+                    {.domain = parts_.domain,
+                     .entry = std::string(kStart),
+                     .framing = parts_.framing,
+                     .frames = std::move(frames)},
+                    path);
+}
+
+// --- requests -------------------------------------------------------------------------------------------
 
 Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
-  auto input =
-      std::make_shared<FixedInput>(SPORE_TRY(framed(text, framing_)), framing_ == Framing::kEndOfInput);
+  auto input = std::make_shared<FixedInput>(SPORE_TRY(framed(text, parts_.framing)),
+                                            parts_.framing == Framing::kEndOfInput);
   const cell::Lease lease = SPORE_TRY(entry_->acquire());
   if (options.deadline_ms.has_value()) SPORE_TRY(lease->set_deadline_ms(*options.deadline_ms));
   host::Wasi& wasi = *lease->wasi();
   wasi.set_input(std::move(input));
   if (options.output_bytes_max.has_value()) wasi.set_output_bytes_max(*options.output_bytes_max);
-  Suspension suspension = Suspension::from(suspended_);
+  Suspension suspension = Suspension::from(parts_.suspended);
   wasi.set_suspension(&suspension);
   const auto start = SPORE_TRY(lease->function<void()>(kStart));
   Status status = start();
@@ -292,28 +291,10 @@ Result<Answer> Program::request(std::string_view text, const RequestOptions& opt
       return Status::internal("{}: the program did not come back to where it was frozen", entry_->module());
     }
     if (!waits) answer.exit_code = wasi.exit_code().value_or(0);
-    status = unframe(answer.output, framing_, !waits);
+    status = unframe(answer.output, parts_.framing, !waits);
   }
   if (status.ok()) return answer;
   return with_words(std::move(status).with_context(entry_->module()), answer.error);
-}
-
-Result<std::shared_ptr<cell::PoolEntry>> freeze_library(const cell::Blueprint& blueprint,
-                                                        const std::shared_ptr<cell::Pool>& pool,
-                                                        const LibraryOptions& options) {
-  SPORE_TRY(check_holdable(blueprint).with_context(blueprint.name));
-  engine::Limits limits = blueprint.limits;
-  limits.deadline_ms = options.deadline_ms;
-  Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
-  const auto init = SPORE_TRY(instance.function<void()>(options.init));
-  if (Status status = init(); !status.ok()) {
-    const std::string error = instance.wasi() == nullptr ? "" : instance.wasi()->take_error();
-    return with_words(std::move(status).with_context(fmt::format("{}: '{}'", blueprint.name, options.init)),
-                      error);
-  }
-  const std::shared_ptr<const cell::Image> image = SPORE_TRY(cell::Image::capture(
-      std::make_shared<const cell::Blueprint>(blueprint), instance, pool->options().reset));
-  return pool->entry(image, options.domain);
 }
 
 }  // namespace spore::program

@@ -3,7 +3,9 @@
 // Programs that answer requests: started once, frozen where they first wait for input, and each request given
 // a clean copy of that moment.
 //
-//   auto program = SPORE_TRY(runtime.freeze("calculator", asyncified_bytes, {.args = {"calc", "-i"}}));
+//   auto rewritten = SPORE_TRY(runtime.rewrite_program(bytes));
+//   auto module = SPORE_TRY(runtime.load_module("calculator", *rewritten.wasm));
+//   auto program = SPORE_TRY(runtime.freeze(*module));
 //   program::Answer answer = SPORE_TRY(program->request("1 + 1"));
 //   // answer.output == "2\n"
 //
@@ -11,30 +13,26 @@
 // and has answered when it waits for input again, or ends.  What it changed is gone then.
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "spore/base/hash.h"
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
 #include "spore/cell/image.h"
 #include "spore/cell/pool.h"
 #include "spore/host/suspension.h"
+#include "spore/program/source.h"
+#include "spore/snapshot/contents.h"
 
 namespace spore::program {
 
-// How a request is told to a program, and where its answer ends.
-enum class Framing : uint8_t {
-  // One line in.  The answer is what was written when the next line is waited for.
-  kLines,
-  // Its length as four bytes, little-endian, and so many bytes.  The answer likewise, once.
-  kLengths,
-  // The request is all of standard input.  The answer is what was written when the program ends.
-  kEndOfInput,
-};
-std::string_view framing_name(Framing framing);  // "lines", "length", "eof": as flags have it
-// kInvalidArgument: none of these.
+// How a request is told to a program, and where its answer ends: README.md has the table.
+using snapshot::Framing;
+// "lines", "length", "eof".  kInvalidArgument: none of these.
 Result<Framing> parse_framing(std::string_view name);
 
 struct FreezeOptions {
@@ -44,6 +42,10 @@ struct FreezeOptions {
   std::string domain;  // the trust domain that it belongs to
   // What a request may make its memory grow by, within Limits::memory_bytes_max.
   uint64_t memory_growth_bytes_max = 64 * engine::kMebibyte;
+};
+
+struct RestoreOptions {
+  uint64_t memory_growth_bytes_max = FreezeOptions().memory_growth_bytes_max;
 };
 
 struct RequestOptions {
@@ -80,11 +82,12 @@ class Program {
   static Result<std::shared_ptr<const Program>> freeze(const cell::Blueprint& blueprint,
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const FreezeOptions& options);
-  // Of an image that was made so.  What Pool::entry says.
-  static Result<std::shared_ptr<const Program>> create(std::shared_ptr<const cell::Image> image,
-                                                       host::Suspended suspended,
-                                                       const std::shared_ptr<cell::Pool>& pool,
-                                                       const FreezeOptions& options, FrozenFacts facts = {});
+  // Of what a file holds, for instances of `blueprint`, whose module was prepared to the same bytes.
+  // kInvalidArgument: it holds no program, or another; what snapshot::restore() and Pool::entry say.
+  static Result<std::shared_ptr<const Program>> restore(const snapshot::Contents& contents,
+                                                        const cell::Blueprint& blueprint,
+                                                        const std::shared_ptr<cell::Pool>& pool,
+                                                        const RestoreOptions& options = {});
   // No instance is used again; requests that run end as they would.
   ~Program();
   Program(const Program&) = delete;
@@ -98,38 +101,33 @@ class Program {
   // What PoolEntry::acquire says.
   Result<Answer> request(std::string_view text, const RequestOptions& options = {}) const;
 
+  // Writes it to a file; what snapshot::contents_of() and snapshot::write() say.
+  Result<Digest> save(const std::filesystem::path& path, const Source& source) const;
+
   // Makes instances ahead.  What PoolEntry::warm_up says.
   Status warm_up(uint32_t instances) const { return entry_->warm_up(instances); }
 
-  Framing framing() const { return framing_; }
-  const FrozenFacts& facts() const { return facts_; }
-  const cell::Image& image() const { return *image_; }
-  const host::Suspended& suspended() const { return suspended_; }
+  Framing framing() const { return parts_.framing; }
+  const FrozenFacts& facts() const { return parts_.facts; }
+  const cell::Image& image() const { return *parts_.image; }
   const cell::PoolEntry& pool_entry() const { return *entry_; }
 
  private:
-  Program(std::shared_ptr<const cell::Image> image, host::Suspended suspended,
-          std::shared_ptr<cell::Pool> pool, const FreezeOptions& options, FrozenFacts facts);
+  struct Parts {
+    std::shared_ptr<const cell::Image> image;
+    host::Suspended suspended;
+    Framing framing = Framing::kLines;
+    std::string domain;
+    FrozenFacts facts;
+  };
+  static Result<std::shared_ptr<const Program>> create(Parts parts, const std::shared_ptr<cell::Pool>& pool);
+  static Result<Parts> boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
+                            const FreezeOptions& options);
+  Program(Parts parts, std::shared_ptr<cell::Pool> pool);
 
-  std::shared_ptr<const cell::Image> image_;
-  host::Suspended suspended_;
-  Framing framing_;
-  FrozenFacts facts_;
+  const Parts parts_;
   std::shared_ptr<cell::Pool> pool_;
   std::shared_ptr<cell::PoolEntry> entry_;
 };
-
-struct LibraryOptions {
-  std::string init;               // the export that initialises it, of no parameters and no results
-  uint64_t deadline_ms = 60'000;  // of that
-  std::string domain;
-};
-
-// A library, initialised once by an export of its own; each call of its exports begins there.  The image is
-// that after `_initialize` and `init`. kNotFound: no such export; kInvalidArgument: it takes or gives
-// something; kUnsupported: not all of its state can be held; how it failed; what Pool::entry says.
-Result<std::shared_ptr<cell::PoolEntry>> freeze_library(const cell::Blueprint& blueprint,
-                                                        const std::shared_ptr<cell::Pool>& pool,
-                                                        const LibraryOptions& options);
 
 }  // namespace spore::program

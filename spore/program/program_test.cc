@@ -10,6 +10,7 @@
 
 #include "spore/cell/pool.h"
 #include "spore/engine/ticker.h"
+#include "spore/program/library.h"
 #include "tests/asyncify.h"
 
 namespace spore::program {
@@ -317,7 +318,7 @@ TEST_P(ProgramTest, LengthsAreCompared) {
         (i32.sub (i32.load8_u (i32.add (i32.const 1022) (local.get $n))) (i32.const 48))))
       (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
       (br_if $next (i32.ne (i32.load8_u (i32.add (i32.const 1023) (local.get $n))) (i32.const 0x58)))))))",
-                              {.framing = Framing::kLengths})
+                              {.framing = Framing::kLength})
                            .value();
   EXPECT_EQ(output_of(*program, "two\nlines0."), "two\nlines0.");
   EXPECT_EQ(output_of(*program, "ends0X"), "ends0X");
@@ -422,11 +423,11 @@ TEST_P(ProgramTest, ALibraryIsFrozenAfterItsInitialiser) {
     (func (export "bump") (result i32) (global.set $g (i32.add (global.get $g) (i32.const 1))) (global.get $g))))")
                                         .value();
   const cell::Blueprint made = blueprint(wasm);
-  const auto entry = freeze_library(made, pool_, {.init = "prepare"}).value();
-  for (int i = 0; i < 3; i++) EXPECT_EQ(entry->call("bump", {})->at(0).as_i32().value(), 13);
-  EXPECT_EQ(freeze_library(made, pool_, {.init = "none"}).code(), Code::kNotFound);
-  EXPECT_EQ(freeze_library(made, pool_, {.init = "takes"}).code(), Code::kInvalidArgument);
-  EXPECT_EQ(freeze_library(made, pool_, {.init = "fails"}).code(), Code::kTrap);
+  const auto library = Library::freeze(made, pool_, {.init = "prepare"}).value();
+  for (int i = 0; i < 3; i++) EXPECT_EQ(library->call("bump", {})->at(0).as_i32().value(), 13);
+  EXPECT_EQ(Library::freeze(made, pool_, {.init = "none"}).code(), Code::kNotFound);
+  EXPECT_EQ(Library::freeze(made, pool_, {.init = "takes"}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(Library::freeze(made, pool_, {.init = "fails"}).code(), Code::kTrap);
 }
 
 }  // namespace

@@ -305,6 +305,16 @@ void Runtime::keep_facts(const Module& module, std::span<const uint8_t> bytes) {
   if (name) cache_->store_facts(*name, module.facts_.hash, wasm::encode_prepared(*module.prepared_));
 }
 
+std::shared_ptr<Module> Runtime::name_module(std::string_view name, const engine::Limits& limits,
+                                             const ModuleOptions& options) {
+  std::shared_ptr<Module> module(new Module);
+  module->name_ = name;
+  module->version_ = options.version;
+  module->description_ = options.description;
+  module->limits_ = options.limits.value_or(limits);
+  return module;
+}
+
 Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name,
                                                            std::span<const uint8_t> bytes,
                                                            const ModuleOptions& options) {
@@ -312,11 +322,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   if (name.empty()) return Status::invalid_argument("a module needs a name");
   SPORE_TRY(check_room(name));  // before the compile, and again after it
   const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
-  std::shared_ptr<Module> module(new Module);
-  module->name_ = name;
-  module->version_ = options.version;
-  module->description_ = options.description;
-  module->limits_ = options.limits.value_or(options_.limits);
+  std::shared_ptr<Module> module = name_module(name, options_.limits, options);
   std::vector<uint8_t> prepared;
   code::Made made;
   const std::span<const uint8_t> original = bytes;
@@ -334,6 +340,54 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     source.hash = module->facts_.hash;
     module->compile_ns_ = timing.elapsed_ns();
   }
+  code::OwnedSource owned{.wasm = nullptr, .hash = source.hash, .preparer = source.preparer};
+  if (can_climb(made, options)) {
+    if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
+    owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
+  }
+  return add_module(std::move(module), made, std::move(owned), options);
+}
+
+Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
+                                                          const snapshot::Contents& contents,
+                                                          const ModuleOptions& options) {
+  SPORE_TRY(check_open());
+  if (name.empty()) return Status::invalid_argument("a module needs a name");
+  SPORE_TRY(check_room(name));
+  std::shared_ptr<Module> module = name_module(name, options_.limits, options);
+  wasm::PreparedModule prepared = *contents.prepared;
+  const auto wasm = std::make_shared<const std::vector<uint8_t>>(std::exchange(prepared.wasm, {}));
+  if (wasm->size() > options_.module_bytes_max) {
+    return Status::limit_exceeded("the module of this image has {} bytes (module_bytes_max={})", wasm->size(),
+                                  options_.module_bytes_max);
+  }
+  module->facts_ = prepared.facts;
+  module->prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(prepared));
+  code::OwnedSource source{.wasm = wasm, .hash = module->facts_.hash, .preparer = wasm::kPreparerVersion};
+  ModuleOptions with_world = options;
+  if (with_world.wasi == nullptr && contents.manifest.wasi.has_value()) {
+    with_world.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));
+  }
+  SPORE_TRY(check_tier(module->facts_, options.tier ? options.tier : options_.tier));
+  code::Made made;
+  {
+    const Timing timing(options_.metrics, compile_ns_);
+    made = SPORE_TRY(make_code(module->facts_, source.view(), with_world));
+    module->compile_ns_ = timing.elapsed_ns();
+  }
+  if (!can_climb(made, with_world)) source.wasm = nullptr;
+  return add_module(std::move(module), made, std::move(source), with_world);
+}
+
+// If not, the bytes are not needed any more.
+bool Runtime::can_climb(const code::Made& made, const ModuleOptions& options) const {
+  const bool fixed = options.tier.has_value() || options_.tier.has_value() || !options.trusted_code.empty();
+  return !fixed && made.code->engine().options().tier != Tier::kOptimised;
+}
+
+Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module> module,
+                                                          const code::Made& made, code::OwnedSource source,
+                                                          const ModuleOptions& options) {
   module->code_ = made.code;
   module->functions_ = merge(host_, options.host);
   if (host::needs_wasi(*module->code_)) module->wasi_ = options.wasi != nullptr ? options.wasi : empty_wasi_;
@@ -349,19 +403,13 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
 
   {
     const MutexLock lock(modules_mutex_);
-    SPORE_TRY(check_room_locked(name));
+    SPORE_TRY(check_room_locked(module->name_));
     modules_.emplace(module->name_, module);
   }
   if (module->blueprint_ == nullptr) return std::shared_ptr<const Module>(std::move(module));
-  // The bytes are needed until there is no better code to be made of them.
-  const bool fixed = tier.has_value() || !options.trusted_code.empty();
-  code::OwnedSource owned{.wasm = nullptr, .hash = source.hash, .preparer = source.preparer};
-  if (!fixed && made.code->engine().options().tier != Tier::kOptimised) {
-    if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
-    owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
-  }
+  const bool fixed = options.tier.has_value() || options_.tier.has_value() || !options.trusted_code.empty();
   ladder_->add({.name = module->name_,
-                .source = std::move(owned),
+                .source = std::move(source),
                 .code = module->blueprint_->code,
                 .functions = module->functions_,
                 .fixed = fixed,
@@ -518,11 +566,26 @@ Result<std::shared_ptr<const program::Program>> Runtime::freeze(const Module& mo
   return program::Program::freeze(*module.blueprint_, pool_, options);
 }
 
-Result<std::shared_ptr<cell::PoolEntry>> Runtime::freeze_library(const Module& module,
-                                                                 const program::LibraryOptions& options) {
+Result<std::shared_ptr<const program::Library>> Runtime::freeze_library(
+    const Module& module, const program::LibraryOptions& options) {
   SPORE_TRY(check_open());
   SPORE_TRY(check_bound(module));
-  return program::freeze_library(*module.blueprint_, pool_, options);
+  return program::Library::freeze(*module.blueprint_, pool_, options);
+}
+
+Result<std::shared_ptr<const program::Program>> Runtime::restore(const Module& module,
+                                                                 const snapshot::Contents& contents,
+                                                                 const program::RestoreOptions& options) {
+  SPORE_TRY(check_open());
+  SPORE_TRY(check_bound(module));
+  return program::Program::restore(contents, *module.blueprint_, pool_, options);
+}
+
+Result<std::shared_ptr<const program::Library>> Runtime::restore_library(const Module& module,
+                                                                         const snapshot::Contents& contents) {
+  SPORE_TRY(check_open());
+  SPORE_TRY(check_bound(module));
+  return program::Library::restore(contents, *module.blueprint_, pool_);
 }
 
 Result<cell::Lease> Runtime::acquire(const Module& module, const cell::AcquireOptions& options) {

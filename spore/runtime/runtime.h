@@ -24,6 +24,7 @@
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/host/instance.h"
+#include "spore/program/library.h"
 #include "spore/program/program.h"
 #include "spore/runtime/options.h"
 #include "spore/wasm/inspect.h"
@@ -133,6 +134,10 @@ class Runtime {
   // Imports that nobody provides are told by instantiate().
   Result<std::shared_ptr<const Module>> load_module(std::string_view name, std::span<const uint8_t> bytes,
                                                     const ModuleOptions& options = {});
+  // The module that an image in a file is of: it is not prepared again.  Its world is as in the file, unless
+  // the options have one; directories are opened here.  As above, and what WasiConfig::create says.
+  Result<std::shared_ptr<const Module>> load_image(std::string_view name, const snapshot::Contents& contents,
+                                                   const ModuleOptions& options = {});
   // kNotFound.
   Result<std::shared_ptr<const Module>> module(std::string_view name) const;
   std::vector<std::shared_ptr<const Module>> list_modules() const;
@@ -172,9 +177,15 @@ class Runtime {
   // code climbs like that of its module, while that is loaded; requests go on after it was unloaded.
   Result<std::shared_ptr<const program::Program>> freeze(const Module& module,
                                                          const program::FreezeOptions& options = {});
-  // A library that begins each call behind its initialiser: program::freeze_library.
-  Result<std::shared_ptr<cell::PoolEntry>> freeze_library(const Module& module,
-                                                          const program::LibraryOptions& options);
+  // A library that begins each call behind its initialiser: program::Library::freeze.
+  Result<std::shared_ptr<const program::Library>> freeze_library(const Module& module,
+                                                                 const program::LibraryOptions& options = {});
+  // The same of what a file holds, whose module was loaded: program::Program::restore, Library::restore.
+  Result<std::shared_ptr<const program::Program>> restore(const Module& module,
+                                                          const snapshot::Contents& contents,
+                                                          const program::RestoreOptions& options = {});
+  Result<std::shared_ptr<const program::Library>> restore_library(const Module& module,
+                                                                  const snapshot::Contents& contents);
 
   // Has the module reach that tier now, on this thread, with all its instances.  kInvalidArgument: it was
   // loaded for another tier alone, or lacks imports; kNotFound: it was unloaded; what CodeMaker::make says.
@@ -195,6 +206,12 @@ class Runtime {
                                const ModuleOptions& options);
   // Facts and code of a module that was seen before, both from the cache: then nothing is read, prepared or
   // compiled.  False: they are not there.
+  static std::shared_ptr<Module> name_module(std::string_view name, const engine::Limits& limits,
+                                             const ModuleOptions& options);
+  // What of a module does not depend on where its code came from.
+  Result<std::shared_ptr<const Module>> add_module(std::shared_ptr<Module> module, const code::Made& made,
+                                                   code::OwnedSource source, const ModuleOptions& options);
+  bool can_climb(const code::Made& made, const ModuleOptions& options) const;
   bool load_known(Module& module, std::span<const uint8_t> bytes, const ModuleOptions& options,
                   code::Made& made);
   void keep_facts(const Module& module, std::span<const uint8_t> bytes);

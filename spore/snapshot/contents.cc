@@ -26,6 +26,11 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
     return Status::invalid_argument("an image of module {} with the source of {}",
                                     blueprint.prepared->facts.hash.hex(), module.hex());
   }
+  std::shared_ptr<const wasm::PreparedModule> prepared = blueprint.prepared;
+  if (prepared->wasm.empty()) {
+    prepared =
+        std::make_shared<const wasm::PreparedModule>(SPORE_TRY(wasm::prepare(*source, source->size())));
+  }
   Contents contents;
   contents.image = SPORE_TRY(image.parts());
   contents.manifest = {.name = blueprint.name,
@@ -37,14 +42,14 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
                        .rewriter = std::move(origin.rewriter),
                        .rewriter_arguments = std::move(origin.rewriter_arguments),
                        .module = module,
-                       .prepared = sha256(blueprint.prepared->wasm),
+                       .prepared = sha256(prepared->wasm),
                        .preparer = wasm::kPreparerVersion,
                        .entry = std::move(origin.entry),
                        .framing = origin.framing,
                        .wasi = {}};
   if (blueprint.wasi != nullptr) contents.manifest.wasi = blueprint.wasi->options();
   contents.frames = std::move(origin.frames);
-  contents.prepared = blueprint.prepared;
+  contents.prepared = std::move(prepared);
   contents.source = std::move(source);
   return contents;
 }
@@ -53,9 +58,10 @@ Result<cell::Image::Restored> restore(const Contents& contents,
                                       std::shared_ptr<const cell::Blueprint> blueprint,
                                       const memory::ResetOptions& options) {
   const wasm::PreparedModule* prepared = blueprint->prepared.get();
-  const bool same = prepared == contents.prepared.get() ||
-                    (prepared != nullptr && prepared->wasm == contents.prepared->wasm &&
-                     wasm::encode_prepared(*prepared) == wasm::encode_prepared(*contents.prepared));
+  const bool same =
+      prepared == contents.prepared.get() ||
+      (prepared != nullptr && (prepared->wasm.empty() || prepared->wasm == contents.prepared->wasm) &&
+       wasm::encode_prepared(*prepared) == wasm::encode_prepared(*contents.prepared));
   if (!same) {
     return Status::invalid_argument("'{}' is not the module of this image, which is '{}' ({})",
                                     blueprint->name, contents.manifest.name, contents.manifest.module.hex());

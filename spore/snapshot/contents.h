@@ -72,13 +72,14 @@ struct Origin {
   std::optional<Frames> frames;
 };
 
-// An image as what can be written.  `source`: the module that its blueprint's was prepared of.
-// kInvalidArgument: another module; how saving the state of WASI failed.
+// An image as what can be written.  `source`: the module that its blueprint's was prepared of; it is prepared
+// again where the blueprint does not keep the bytes.  kInvalidArgument: another module; how saving the state
+// of WASI failed; what wasm::prepare() says.
 Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std::vector<uint8_t>> source,
                              Origin origin);
 
-// And back, for instances of a blueprint whose module was prepared to the same bytes.  kInvalidArgument: it
-// was not; what cell::Image::restore() says.
+// And back, for instances of a blueprint whose module was prepared to the same bytes, whether it keeps them
+// or not.  kInvalidArgument: it was not; what cell::Image::restore() says.
 Result<cell::Image::Restored> restore(const Contents& contents,
                                       std::shared_ptr<const cell::Blueprint> blueprint,
                                       const memory::ResetOptions& options);

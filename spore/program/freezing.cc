@@ -1,0 +1,51 @@
+#include "spore/program/freezing.h"
+
+#include <chrono>
+#include <utility>
+
+#include "spore/base/utf8.h"
+#include "spore/snapshot/writer.h"
+
+namespace spore::program {
+
+Status check_holdable(const cell::Blueprint& blueprint) {
+  if (blueprint.prepared == nullptr) {
+    return Status::unsupported("a module that is loaded without being prepared cannot be frozen");
+  }
+  if (blueprint.reset_mode() == wasm::ResetMode::kInPlace) return {};
+  std::string why;
+  for (const std::string& reason : blueprint.prepared->reset_reasons)
+    why += fmt::format("{}{}", why.empty() ? "" : ", ", reason);
+  return Status::unsupported(
+      "not all of its state can be held from outside, so it cannot be frozen: it {}{}", why,
+      why.find("shared memory") == std::string::npos ? "" : " (build it without threads)");
+}
+
+std::string last_words(std::string_view text) {
+  constexpr size_t kBytesMax = 300;
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  const size_t line = text.rfind('\n');
+  if (line != std::string_view::npos) text.remove_prefix(line + 1);
+  return text.empty() ? std::string() : fmt::format("; its last words: {}", printable(text, kBytesMax));
+}
+
+Status with_words(Status status, std::string_view error) {
+  std::string words = last_words(error);
+  if (words.empty()) return status;
+  std::string detail(status.detail());
+  if (!detail.empty() && detail.back() != '\n') detail += '\n';
+  return std::move(status).with_detail(detail + "standard error" + words);
+}
+
+Result<Digest> save_image(const cell::Image& image, const Source& source, snapshot::Origin origin,
+                          const std::filesystem::path& path) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  origin.created_s = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count());
+  origin.original = source.original;
+  origin.rewriter = source.rewriter;
+  origin.rewriter_arguments = source.rewriter_arguments;
+  const snapshot::Contents contents = SPORE_TRY(snapshot::contents_of(image, source.wasm, std::move(origin)));
+  return snapshot::write(contents, path);
+}
+
+}  // namespace spore::program

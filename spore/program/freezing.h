@@ -1,0 +1,30 @@
+#pragma once
+
+// What freezing programs and libraries has in common.  Internal to program/.
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "spore/base/hash.h"
+#include "spore/base/status.h"
+#include "spore/cell/blueprint.h"
+#include "spore/cell/image.h"
+#include "spore/program/source.h"
+#include "spore/snapshot/contents.h"
+
+namespace spore::program {
+
+// kUnsupported: not all of its state can be held, with the reasons.
+Status check_holdable(const cell::Blueprint& blueprint);
+
+// For the end of a message: "; its last words: ...", or nothing.
+std::string last_words(std::string_view standard_error);
+// The same status, its detail with the last words.
+Status with_words(Status status, std::string_view standard_error);
+
+// Writes an image.  `origin` is completed from the source and the time.
+Result<Digest> save_image(const cell::Image& image, const Source& source, snapshot::Origin origin,
+                          const std::filesystem::path& path);
+
+}  // namespace spore::program

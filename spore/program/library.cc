@@ -1,0 +1,57 @@
+#include "spore/program/library.h"
+
+#include <utility>
+
+#include "spore/program/freezing.h"
+
+namespace spore::program {
+
+Library::~Library() {
+  if (entry_ == nullptr) return;
+  entry_ = nullptr;  // so that the pool lets it go
+  pool_->forget(image_->blueprint());
+}
+
+Result<std::shared_ptr<const Library>> Library::create(std::shared_ptr<const cell::Image> image,
+                                                       const std::shared_ptr<cell::Pool>& pool,
+                                                       std::string_view domain) {
+  std::shared_ptr<Library> library(new Library(std::move(image), pool));
+  library->entry_ = SPORE_TRY(pool->entry(library->image_, domain));
+  return std::shared_ptr<const Library>(std::move(library));
+}
+
+Result<std::shared_ptr<const Library>> Library::freeze(const cell::Blueprint& blueprint,
+                                                       const std::shared_ptr<cell::Pool>& pool,
+                                                       const LibraryOptions& options) {
+  SPORE_TRY(check_holdable(blueprint).with_context(blueprint.name));
+  engine::Limits limits = blueprint.limits;
+  limits.deadline_ms = options.deadline_ms;
+  host::Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
+  const auto init = SPORE_TRY(instance.function<void()>(options.init));
+  if (Status status = init(); !status.ok()) {
+    const std::string error = instance.wasi() == nullptr ? "" : instance.wasi()->take_error();
+    const std::string context = fmt::format("{}: '{}'", blueprint.name, options.init);
+    return with_words(std::move(status).with_context(context), error);
+  }
+  auto image = SPORE_TRY(cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance,
+                                              pool->options().reset));
+  return create(std::move(image), pool, options.domain);
+}
+
+Result<std::shared_ptr<const Library>> Library::restore(const snapshot::Contents& contents,
+                                                        const cell::Blueprint& blueprint,
+                                                        const std::shared_ptr<cell::Pool>& pool) {
+  if (contents.frames.has_value()) {
+    return Status::invalid_argument("{}: this image is of a program at its read, not of a library",
+                                    contents.manifest.name);
+  }
+  cell::Image::Restored restored = SPORE_TRY(
+      snapshot::restore(contents, std::make_shared<const cell::Blueprint>(blueprint), pool->options().reset));
+  return create(std::move(restored.image), pool, contents.manifest.domain);
+}
+
+Result<Digest> Library::save(const std::filesystem::path& path, const Source& source) const {
+  return save_image(*image_, source, {.domain = entry_->domain()}, path);
+}
+
+}  // namespace spore::program
