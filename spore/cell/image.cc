@@ -14,7 +14,7 @@ Result<std::shared_ptr<const Image>> Image::create(std::shared_ptr<const Bluepri
 
 Result<std::shared_ptr<const Image>> Image::capture(std::shared_ptr<const Blueprint> blueprint,
                                                     host::Instance& instance,
-                                                    const memory::ResetOptions& options) {
+                                                    const memory::ResetOptions& options, const Image* base) {
   SPORE_ASSERT(blueprint->reset_mode() == wasm::ResetMode::kInPlace, "an image holds all of the state");
   const auto state =
       SPORE_TRY(engine::InstanceState::create(instance.store(), instance.handle(), *blueprint->prepared));
@@ -22,8 +22,10 @@ Result<std::shared_ptr<const Image>> Image::capture(std::shared_ptr<const Bluepr
   image->values_ = SPORE_TRY(state.read());
   image->memories_.reset = options;
   for (const memory::Slot* slot : state.slots()) {
-    image->memories_.images.push_back(
-        SPORE_TRY(memory::PageImage::create(std::span<const std::byte>(slot->base(), slot->bytes()))));
+    std::shared_ptr<const memory::PageImage> below;
+    if (base != nullptr) below = base->memories_.images.at(image->memories_.images.size());
+    image->memories_.images.push_back(SPORE_TRY(memory::PageImage::create(
+        std::span<const std::byte>(slot->base(), slot->bytes()), std::move(below))));
   }
   if (instance.wasi() != nullptr) image->wasi_ = instance.wasi()->state();
   return std::shared_ptr<const Image>(std::move(image));

@@ -27,11 +27,13 @@ class Image {
   // memory left.  Only for modules whose reset mode is in_place.
   static Result<std::shared_ptr<const Image>> create(std::shared_ptr<const Blueprint> blueprint,
                                                      const memory::ResetOptions& options);
-  // Of an instance of the blueprint's code as it is now, between two calls: whatever was done to it.
+  // Of an instance of the blueprint's code as it is now, between two calls: whatever was done to it.  `base`:
+  // an image of the same module, or null; pages that are as there are held once.
   // kUnsupported: a table holds a function that has no number; kLimitExceeded, kIo: no memory left.
   static Result<std::shared_ptr<const Image>> capture(std::shared_ptr<const Blueprint> blueprint,
                                                       host::Instance& instance,
-                                                      const memory::ResetOptions& options);
+                                                      const memory::ResetOptions& options,
+                                                      const Image* base = nullptr);
 
   // What an image is, without how its instances are made: to be kept, and made an image of again, perhaps in
   // another process.

@@ -72,7 +72,7 @@ Status Suspension::wait(engine::Caller& caller) {
         "saved: "
         "it may read its standard input only where nothing but the guest is between _start and the read");
   }
-  if (from_ == nullptr) return unwind(caller);
+  if (unwinds_) return unwind(caller);
   phase_ = Phase::kWaiting;
   return Status::exited("the program waits for its next request");
 }

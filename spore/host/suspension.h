@@ -51,7 +51,9 @@ class Suspension {
   // What of Suspended follows from the module.  kUnsupported, as above.
   static Result<Suspended> names(const wasm::PreparedModule& prepared);
   // Lets an instance that is at its read go on, and ends its call with kExited at the next wait.
-  static Suspension from(const Suspended& suspended) { return Suspension(&suspended); }
+  static Suspension from(const Suspended& suspended) { return Suspension(&suspended, false); }
+  // The same, but stops it at the next wait such that it can go on.
+  static Suspension to_next_wait(const Suspended& suspended) { return Suspension(&suspended, true); }
 
   Phase phase() const { return phase_; }
 
@@ -73,14 +75,19 @@ class Suspension {
   Status wait(engine::Caller& caller);
 
  private:
-  explicit Suspension(const Suspended* suspended) : from_(suspended), phase_(Phase::kRewinding) {}
-  explicit Suspension(Suspended names) : made_(std::move(names)) {}
+  Suspension(const Suspended* suspended, bool unwinds)
+      : from_(suspended), unwinds_(unwinds), phase_(Phase::kRewinding) {
+    made_.state_global = suspended->state_global;
+    made_.data_global = suspended->data_global;
+  }
+  explicit Suspension(Suspended names) : unwinds_(true), made_(std::move(names)) {}
 
   Status resume(engine::Caller& caller, bool waits);
   Status unwind(engine::Caller& caller);
 
-  const Suspended* from_ = nullptr;  // null: it is to be stopped for the first time
-  Suspended made_;                   // then; where its frames are at first
+  const Suspended* from_ = nullptr;  // null: it begins
+  bool unwinds_;                     // at its next wait; else its call ends there
+  Suspended made_;                   // then: where its frames are at first
   Phase phase_ = Phase::kRunning;
 };
 

@@ -92,11 +92,11 @@ Status never_read(const Suspension& suspension, const Status& status, const host
 
 // What instances for requests are made of.
 std::shared_ptr<const cell::Blueprint> for_requests(const cell::Blueprint& blueprint, uint64_t memory_bytes,
-                                                    uint64_t growth_max) {
+                                                    uint64_t growth_max, uint64_t memory_bytes_max) {
   auto made = std::make_shared<cell::Blueprint>(blueprint);
-  uint64_t& limit = made->limits.memory_bytes_max;
-  limit = std::min(limit,
-                   memory_bytes + std::min(growth_max, std::numeric_limits<uint64_t>::max() - memory_bytes));
+  made->limits.memory_bytes_max =
+      std::min(memory_bytes_max,
+               memory_bytes + std::min(growth_max, std::numeric_limits<uint64_t>::max() - memory_bytes));
   return made;
 }
 
@@ -201,8 +201,12 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
   wasi.set_suspension(&suspension);
   const auto start = SPORE_TRY(instance.function<void()>(kStart));
   const Status status = start();
-  Parts parts{
-      .image = nullptr, .suspended = {}, .framing = options.framing, .domain = options.domain, .facts = {}};
+  Parts parts{.image = nullptr,
+              .suspended = {},
+              .framing = options.framing,
+              .domain = options.domain,
+              .memory_bytes_max = blueprint.limits.memory_bytes_max,
+              .facts = {}};
   parts.facts.output = wasi.take_output();
   parts.facts.error = wasi.take_error();
   if (!status.ok() || suspension.phase() != Phase::kUnwinding) {
@@ -211,9 +215,10 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
   parts.suspended = SPORE_TRY(suspension.freeze(instance));
   parts.facts.memory_bytes = instance.memory_bytes();
   parts.facts.frames_bytes = parts.suspended.lent.size();
-  parts.image = SPORE_TRY(
-      cell::Image::capture(for_requests(blueprint, parts.facts.memory_bytes, options.memory_growth_bytes_max),
-                           instance, for_programs(reset)));
+  parts.image =
+      SPORE_TRY(cell::Image::capture(for_requests(blueprint, parts.facts.memory_bytes,
+                                                  options.memory_growth_bytes_max, parts.memory_bytes_max),
+                                     instance, for_programs(reset)));
   parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return parts;
 }
@@ -241,6 +246,7 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
               .suspended = {},
               .framing = contents.manifest.framing,
               .domain = contents.manifest.domain,
+              .memory_bytes_max = blueprint.limits.memory_bytes_max,
               .facts = {}};
   const std::span<const uint8_t> borrowed = contents.frames->borrowed;
   const std::span<const std::byte> lent = std::as_bytes(borrowed);
@@ -249,9 +255,11 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
   parts.suspended.lent.assign(lent.begin(), lent.end());
   parts.facts.memory_bytes = contents.image.memories.front()->bytes();
   parts.facts.frames_bytes = lent.size();
-  cell::Image::Restored restored = SPORE_TRY(snapshot::restore(
-      contents, for_requests(blueprint, parts.facts.memory_bytes, options.memory_growth_bytes_max),
-      for_programs(pool->options().reset)));
+  cell::Image::Restored restored =
+      SPORE_TRY(snapshot::restore(contents,
+                                  for_requests(blueprint, parts.facts.memory_bytes,
+                                               options.memory_growth_bytes_max, parts.memory_bytes_max),
+                                  for_programs(pool->options().reset)));
   parts.image = std::move(restored.image);
   return create(std::move(parts), pool);
 }
@@ -271,30 +279,76 @@ Result<Digest> Program::save(const std::filesystem::path& path, const Source& so
 
 // --- requests -------------------------------------------------------------------------------------------
 
-Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
+struct Program::Run {
+  cell::Lease lease;
+  Suspension suspension;
+  Status status;  // of the call
+  Answer answer;
+};
+
+// From the read on, with `text` as its request.
+Result<Program::Run> Program::run(std::string_view text, Suspension suspension,
+                                  const RequestOptions& options) const {
   auto input = std::make_shared<FixedInput>(SPORE_TRY(framed(text, parts_.framing)),
                                             parts_.framing == Framing::kEndOfInput);
-  const cell::Lease lease = SPORE_TRY(entry_->acquire());
-  if (options.deadline_ms.has_value()) SPORE_TRY(lease->set_deadline_ms(*options.deadline_ms));
-  host::Wasi& wasi = *lease->wasi();
+  Run run{
+      .lease = SPORE_TRY(entry_->acquire()), .suspension = std::move(suspension), .status = {}, .answer = {}};
+  if (options.deadline_ms.has_value()) SPORE_TRY(run.lease->set_deadline_ms(*options.deadline_ms));
+  host::Wasi& wasi = *run.lease->wasi();
   wasi.set_input(std::move(input));
   if (options.output_bytes_max.has_value()) wasi.set_output_bytes_max(*options.output_bytes_max);
-  Suspension suspension = Suspension::from(parts_.suspended);
-  wasi.set_suspension(&suspension);
-  const auto start = SPORE_TRY(lease->function<void()>(kStart));
-  Status status = start();
-
-  Answer answer{.output = wasi.take_output(), .error = wasi.take_error(), .exit_code = {}};
-  const bool waits = suspension.phase() == Phase::kWaiting;
-  if (waits || status.ok() || status.code() == Code::kExited) {
-    if (suspension.phase() == Phase::kRewinding) {
+  wasi.set_suspension(&run.suspension);
+  const auto start = SPORE_TRY(run.lease->function<void()>(kStart));
+  run.status = start();
+  wasi.set_suspension(nullptr);
+  run.answer.output = wasi.take_output();
+  run.answer.error = wasi.take_error();
+  const Phase phase = run.suspension.phase();
+  const bool waits = phase == Phase::kWaiting || (phase == Phase::kUnwinding && run.status.ok());
+  if (waits || run.status.ok() || run.status.code() == Code::kExited) {
+    if (phase == Phase::kRewinding) {
       return Status::internal("{}: the program did not come back to where it was frozen", entry_->module());
     }
-    if (!waits) answer.exit_code = wasi.exit_code().value_or(0);
-    status = unframe(answer.output, parts_.framing, !waits);
+    if (!waits) run.answer.exit_code = wasi.exit_code().value_or(0);
+    run.status = unframe(run.answer.output, parts_.framing, !waits);
   }
-  if (status.ok()) return answer;
-  return with_words(std::move(status).with_context(entry_->module()), answer.error);
+  if (run.status.ok()) return run;
+  return with_words(std::move(run.status).with_context(entry_->module()), run.answer.error);
+}
+
+Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
+  Run run = SPORE_TRY(this->run(text, Suspension::from(parts_.suspended), options));
+  return std::move(run.answer);
+}
+
+Result<Program::Extended> Program::extend(std::string_view text, const FreezeOptions& options) const {
+  const auto begin = std::chrono::steady_clock::now();
+  Run run = SPORE_TRY(this->run(text, Suspension::to_next_wait(parts_.suspended),
+                                {.deadline_ms = options.deadline_ms, .output_bytes_max = {}}));
+  if (run.suspension.phase() != Phase::kUnwinding) {
+    return with_words(Status::exited("{}: it ended with exit code {} instead of waiting for another request",
+                                     entry_->module(), run.answer.exit_code.value_or(0)),
+                      run.answer.error);
+  }
+  Instance& instance = *run.lease;
+  Parts parts{.image = nullptr,
+              .suspended = SPORE_TRY(run.suspension.freeze(instance)),
+              .framing = parts_.framing,
+              .domain = parts_.domain,
+              .memory_bytes_max = parts_.memory_bytes_max,
+              .facts = {.output = run.answer.output,
+                        .error = run.answer.error,
+                        .boot_ns = 0,
+                        .memory_bytes = instance.memory_bytes(),
+                        .frames_bytes = 0}};
+  parts.facts.frames_bytes = parts.suspended.lent.size();
+  const cell::Image& base = *parts_.image;
+  parts.image =
+      SPORE_TRY(cell::Image::capture(for_requests(base.blueprint(), parts.facts.memory_bytes,
+                                                  options.memory_growth_bytes_max, parts_.memory_bytes_max),
+                                     instance, base.memories().reset, &base));
+  parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+  return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(run.answer)};
 }
 
 }  // namespace spore::program

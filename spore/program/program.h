@@ -101,6 +101,12 @@ class Program {
   // What PoolEntry::acquire says.
   Result<Answer> request(std::string_view text, const RequestOptions& options = {}) const;
 
+  // What it is after one request: frozen again where it waits for the next one, on this one's image: what
+  // both have alike is held once.  Of the options, framing and domain are this one's. kExited: it ended, and
+  // waits for nothing; what request() and freeze() say.
+  struct Extended;
+  Result<Extended> extend(std::string_view text, const FreezeOptions& options = {}) const;
+
   // Writes it to a file; what snapshot::contents_of() and snapshot::write() say.
   Result<Digest> save(const std::filesystem::path& path, const Source& source) const;
 
@@ -118,9 +124,12 @@ class Program {
     host::Suspended suspended;
     Framing framing = Framing::kLines;
     std::string domain;
+    uint64_t memory_bytes_max = 0;  // the module's, of which requests get a part
     FrozenFacts facts;
   };
   static Result<std::shared_ptr<const Program>> create(Parts parts, const std::shared_ptr<cell::Pool>& pool);
+  struct Run;
+  Result<Run> run(std::string_view text, host::Suspension suspension, const RequestOptions& options) const;
   static Result<Parts> boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
                             const FreezeOptions& options);
   Program(Parts parts, std::shared_ptr<cell::Pool> pool);
@@ -128,6 +137,11 @@ class Program {
   const Parts parts_;
   std::shared_ptr<cell::Pool> pool_;
   std::shared_ptr<cell::PoolEntry> entry_;
+};
+
+struct Program::Extended {
+  std::shared_ptr<const Program> program;
+  Answer answer;  // to that request
 };
 
 }  // namespace spore::program

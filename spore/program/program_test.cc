@@ -221,6 +221,75 @@ TEST_P(ProgramTest, ErrorsSayWhatTheProgramSaidLast) {
             "guest: the program ended in the middle of a line of its answer, after 4 bytes");
 }
 
+TEST_P(ProgramTest, ItCanBeFrozenAgainAfterARequest) {
+  const auto program = freeze(kGuest).value();
+  const auto once = program->extend("c").value();
+  EXPECT_EQ(once.answer.output, "11\n");
+  EXPECT_FALSE(once.answer.exit_code.has_value());
+  const auto twice = once.program->extend("c").value();
+  EXPECT_EQ(twice.answer.output, "22\n");
+  for (int i = 0; i < 3; i++) {
+    EXPECT_EQ(output_of(*program, "c"), "11\n");
+    EXPECT_EQ(output_of(*once.program, "c"), "22\n");
+    EXPECT_EQ(output_of(*twice.program, "c"), "33\n");
+    EXPECT_EQ(output_of(*twice.program, "echo"), "echo\n");
+  }
+  // A memory that grew is longer from then on, and each request may have it grow as far again.
+  const auto grown = once.program->extend("g", {.memory_growth_bytes_max = 16 * 65536}).value();
+  EXPECT_EQ(output_of(*grown.program, "c"), "33\n");
+  EXPECT_EQ(output_of(*grown.program, "g"), "02\n");
+  EXPECT_EQ(output_of(*once.program, "g"), "01\n");
+  // Frozen while it polls, and on.
+  const auto polled = program->extend("p").value();
+  EXPECT_EQ(output_of(*polled.program, "c"), "half22\n");
+}
+
+TEST_P(ProgramTest, ItIsFrozenAgainOnlyWhereItWaits) {
+  const auto program = freeze(kGuest).value();
+  const Status exited = program->extend("x").status();
+  EXPECT_EQ(exited.code(), Code::kExited);
+  EXPECT_EQ(exited.message(), "guest: it ended with exit code 3 instead of waiting for another request");
+  EXPECT_EQ(program->extend("t").status().code(), Code::kTrap);
+  EXPECT_EQ(program->extend("s", {.deadline_ms = 50}).status().code(), Code::kDeadlineExceeded);
+  EXPECT_EQ(program->extend("two\nlines").status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(program->extend("n").status().code(), Code::kHostError);
+  EXPECT_EQ(output_of(*program, "c"), "11\n");
+}
+
+// Goal: what stands on another program holds the pages that it changed, and outlives it.
+TEST_P(ProgramTest, OnAnotherItHoldsItsOwnPagesAlone) {
+  auto program = freeze(R"((module
+    (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 64)
+    (func (export "_start") (local $at i32)
+      ;; 4 MiB, of which each page is another, before the first read.
+      (loop $fill
+        (i32.store (local.get $at) (i32.add (local.get $at) (i32.const 1)))
+        (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+        (br_if $fill (i32.lt_u (local.get $at) (i32.const 4194304))))
+      (loop $next
+        (i32.store (i32.const 16) (i32.const 1024))
+        (i32.store (i32.const 20) (i32.const 2048))
+        (drop (call $fd_read (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 24)))
+        (i32.store8 (i32.const 2000000) (i32.add (i32.load8_u (i32.const 2000000)) (i32.load8_u (i32.const 1024))))
+        (i32.store (i32.const 0) (i32.const 2000000))
+        (i32.store (i32.const 4) (i32.const 1))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (br $next))))
+)")
+                     .value();
+  std::vector<std::shared_ptr<const Program>> on_it;
+  for (char c = 'A'; c < 'K'; c++) on_it.push_back(program->extend(std::string(1, c)).value().program);
+  EXPECT_GE(program->image().bytes(), size_t{4} << 20);
+  for (const auto& one : on_it) EXPECT_LE(one->image().bytes(), 16 * memory::kPageBytes);
+  program.reset();
+  for (size_t i = 0; i < on_it.size(); i++) {
+    const std::string expected(1, static_cast<char>('A' + i + ' '));  // and a space is added
+    for (int again = 0; again < 2; again++) EXPECT_EQ(output_of(*on_it[i], " "), expected);
+  }
+}
+
 TEST_P(ProgramTest, WaitingByPollIsWaiting) {
   const auto program = freeze(kGuest).value();
   // It waits in poll_oneoff: the line was read, and no other is there; what it would write after is not
