@@ -35,8 +35,9 @@ constexpr std::string_view kWasi = "wasi_snapshot_preview1";
 constexpr const char* kPassArgument =
     "--pass-arg=asyncify-imports@wasi_snapshot_preview1.fd_read,wasi_snapshot_preview1.poll_oneoff,spore."
     "receive";
-// Without it the result is twice as long, and Binaryen takes longer; -O2 takes longer for nothing.
-constexpr const char* kOptimise = "-O1";
+// Of asyncify's own passes over what it rewrites: without them the result is twice as long.  Not -O1, which
+// goes over the whole module once more: that takes a third longer and gains nothing.
+constexpr const char* kOptimise = "--optimize-level=1";
 
 milliseconds elapsed_since(Clock::time_point begin) {
   return std::chrono::duration_cast<milliseconds>(Clock::now() - begin);
@@ -117,7 +118,8 @@ Status check_exports(const wasm::ModuleFacts& facts) {
 }
 
 std::vector<std::string> arguments_for(const wasm::ModuleFacts& facts) {
-  std::vector<std::string> arguments;
+  // Whatever the toolchain wrote down that it might have used: what is not used is not to be needed after.
+  std::vector<std::string> arguments{"--mvp-features"};
   for (const Feature& feature : kFeatures) {
     if ((facts.proposals & feature.proposal) != 0) arguments.emplace_back(feature.argument);
   }
