@@ -553,9 +553,8 @@ Result<Rewritten> Rewriter::lead(const Job& job) {
       return job.stop.stop_requested();
     }));
     if (job.stop.stop_requested()) return Status::cancelled("rewriting was cancelled");
-    if (among_processes->waited()) {
-      if (std::optional<Rewritten> kept = load(job)) return *std::move(kept);
-    }
+    // Once more, even if nobody was waited for: who had it may have landed since we looked.
+    if (std::optional<Rewritten> kept = load(job)) return *std::move(kept);
   }
   std::vector<uint8_t> bytes = SPORE_TRY(rewrite(job));
   const uint64_t ns = job.ns();
