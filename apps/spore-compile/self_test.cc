@@ -102,6 +102,7 @@ const Attempt kAttemptsOfProgram[] = {
     {"make a process", "EPERM", new_process},
     {"clone3", "ENOSYS", [] { return error_of(::syscall(SYS_clone3, nullptr, 0)); }},
     {"signal the parent", "EPERM", [] { return error_of(::kill(::getppid(), 0)); }},
+    {"have the parent signalled", "EPERM", [] { return error_of(::fcntl(0, F_SETOWN, ::getppid())); }},
     {"read another process", "EPERM",
      [] { return error_of(::syscall(SYS_process_vm_readv, 1, nullptr, 0, nullptr, 0, 0)); }},
     {"raise a limit", "EPERM", set_limit},
