@@ -92,18 +92,21 @@ constexpr int kRefused[] = {
 #endif
 };
 
-// A program that starts: the dynamic linker, the C library, reading standard input.
+// A program that starts: the dynamic linker, the C library, reading standard input.  Not fcntl(), which can
+// have the kernel send signals to others.
 constexpr int kAllowedToPrograms[] = {
-    SYS_execve,          SYS_read,         SYS_readv,   SYS_pread64,    SYS_writev,     SYS_lseek,
-    SYS_getdents64,      SYS_fcntl,        SYS_uname,   SYS_sysinfo,    SYS_getuid,     SYS_geteuid,
-    SYS_getgid,          SYS_getegid,      SYS_getppid, SYS_times,      SYS_getrlimit,  SYS_clock_getres,
-    SYS_set_tid_address, SYS_gettimeofday, SYS_getcwd,  SYS_readlinkat, SYS_newfstatat, SYS_statx,
-    SYS_faccessat,       SYS_faccessat2,
+    SYS_execve,     SYS_read,       SYS_readv,      SYS_pread64,      SYS_writev,          SYS_lseek,
+    SYS_uname,      SYS_sysinfo,    SYS_getuid,     SYS_geteuid,      SYS_getgid,          SYS_getegid,
+    SYS_getppid,    SYS_times,      SYS_getrlimit,  SYS_clock_getres, SYS_set_tid_address, SYS_gettimeofday,
+    SYS_getcwd,     SYS_readlinkat, SYS_newfstatat, SYS_statx,        SYS_faccessat,       SYS_faccessat2,
 #ifdef SYS_arch_prctl
     SYS_arch_prctl,
 #endif
 #ifdef SYS_open
-    SYS_readlink,        SYS_access,       SYS_stat,    SYS_lstat,      SYS_time,
+    SYS_readlink,   SYS_access,     SYS_stat,       SYS_lstat,
+#endif
+#ifdef SYS_time
+    SYS_time,
 #endif
 };
 

@@ -1,5 +1,6 @@
 #include "apps/spore-compile/run_program.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -38,7 +39,14 @@ Status lower_priority(int niceness) {
   return Status::unavailable("it cannot lower its priority: {}", std::strerror(errno));
 }
 
-// All but the last step, which nobody comes back from.
+// Whether who started this has gone before it could be tied to this one's end: then nobody has the other end
+// of standard error any more.
+bool is_alone() {
+  pollfd error{.fd = STDERR_FILENO, .events = 0, .revents = 0};
+  return ::poll(&error, 1, 0) > 0 && (error.revents & POLLERR) != 0;
+}
+
+// Returns only if that fails.
 Status run(std::span<char*> words) {
   if (words.size() <= kWordsBeforeProgram) return Status::invalid_argument("--run lacks words");
   std::array<uint64_t, kWordsBeforeProgram - 1> numbers{};
@@ -56,6 +64,7 @@ Status run(std::span<char*> words) {
   arguments.push_back(nullptr);
 
   SPORE_TRY(stand_alone(STDERR_FILENO));
+  if (is_alone()) return Status::cancelled("nobody waits for it");
   SPORE_TRY(lower_priority(static_cast<int>(numbers[3])));
   if (landlock == "landlock") SPORE_TRY(hide_files(program));
   SPORE_TRY(confine_program(

@@ -89,6 +89,26 @@ const Attempt kAttempts[] = {
     {"take another filter", "EPERM", [] { return error_of(::syscall(SYS_seccomp, 1, 0, nullptr)); }},
 };
 
+// What a program would try that this process becomes.
+const Attempt kAttemptsOfProgram[] = {
+    {"memory", "works", [] { return maps(kMib) ? 0 : ENOMEM; }},
+    {"memory beyond the limit", "ENOMEM", [] { return maps(kMemoryMax) ? 0 : ENOMEM; }},
+    {"a shared library", "works", [] { return error_of(::open("/etc/ld.so.cache", O_RDONLY)); }},
+    {"open a file to read", "EACCES", [] { return error_of(::open("/etc/passwd", O_RDONLY)); }},
+    {"open a file to write", "EPERM", [] { return error_of(::open("/tmp/x", O_WRONLY | O_CREAT, 0600)); }},
+    {"unlink", "EPERM", [] { return error_of(::unlink("/tmp/nothing-of-this-name")); }},
+    {"socket", "EPERM", [] { return error_of(::socket(AF_INET, SOCK_STREAM, 0)); }},
+    {"run a program", "EACCES", run_program},
+    {"make a process", "EPERM", new_process},
+    {"clone3", "ENOSYS", [] { return error_of(::syscall(SYS_clone3, nullptr, 0)); }},
+    {"signal the parent", "EPERM", [] { return error_of(::kill(::getppid(), 0)); }},
+    {"have the parent signalled", "EPERM", [] { return error_of(::fcntl(0, F_SETOWN, ::getppid())); }},
+    {"read another process", "EPERM",
+     [] { return error_of(::syscall(SYS_process_vm_readv, 1, nullptr, 0, nullptr, 0, 0)); }},
+    {"raise a limit", "EPERM", set_limit},
+    {"take another filter", "EPERM", [] { return error_of(::syscall(SYS_seccomp, 1, 0, nullptr)); }},
+};
+
 std::string outcome(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGSYS ? "killed" : fmt::format("signal {}", WTERMSIG(status));
@@ -96,6 +116,7 @@ std::string outcome(int status) {
   switch (WEXITSTATUS(status)) {
     case 0: return "works";
     case EPERM: return "EPERM";
+    case EACCES: return "EACCES";
     case ENOMEM: return "ENOMEM";
     case ENOSYS: return "ENOSYS";
     case kNotConfined: return "not confined";
@@ -103,14 +124,27 @@ std::string outcome(int status) {
   }
 }
 
-bool confined() {
-  const Status status = [] {
-    SPORE_TRY(stand_alone(kDescriptorMax));
-    SPORE_TRY(confine({.memory_bytes_max = kMemoryMax, .cpu_s_max = 10, .file_bytes_max = kMib}));
-    return confine_more(5);
-  }();
+constexpr Confinement kConfinement{.memory_bytes_max = kMemoryMax, .cpu_s_max = 10, .file_bytes_max = kMib};
+
+bool is_ok(const Status& status) {
   if (!status.ok()) std::fputs(fmt::format("{}\n", status.message()).c_str(), stderr);
   return status.ok();
+}
+
+bool confined() {
+  return is_ok([] {
+    SPORE_TRY(stand_alone(kDescriptorMax));
+    SPORE_TRY(confine(kConfinement));
+    return confine_more(5);
+  }());
+}
+
+bool confined_as_program() {
+  return is_ok([] {
+    SPORE_TRY(stand_alone(kDescriptorMax));
+    SPORE_TRY(hide_files("/nowhere/bin/program"));
+    return confine_program(kConfinement);
+  }());
 }
 
 // `body` gives the child's exit code.
@@ -151,6 +185,11 @@ int self_test() {
   for (const Attempt& attempt : kAttempts) {
     const std::string found = in_child([&] { return confined() ? attempt.attempt() : kNotConfined; });
     right = tell(attempt.name, found, attempt.expected) && right;
+  }
+  for (const Attempt& attempt : kAttemptsOfProgram) {
+    const std::string found =
+        in_child([&] { return confined_as_program() ? attempt.attempt() : kNotConfined; });
+    right = tell(fmt::format("of a program: {}", attempt.name).c_str(), found, attempt.expected) && right;
   }
   right = tell("socket on an older thread", in_child(socket_on_an_older_thread), "killed") && right;
   return right ? 0 : 1;

@@ -81,6 +81,37 @@ TEST_F(FactsTest, CodeIsNoFactsAndFactsAreNoCode) {
   EXPECT_FALSE(cache->load(*engine_, made.source));
 }
 
+// Modules that were made of others are kept alike, told apart by what made them.
+TEST_F(FactsTest, RewrittenModulesAreKeptUnderWhatMadeThem) {
+  const auto cache = open();
+  const Digest name = sha256(facts_);
+  constexpr uint64_t kNs = 1000;
+  EXPECT_FALSE(cache->load_module(name, "a tool 1").has_value());
+  EXPECT_TRUE(cache->store_module(name, sha256(wasm_), "a tool 1", wasm_, kNs));
+  EXPECT_EQ(cache->load_module(name, "a tool 1"), wasm_);
+  EXPECT_TRUE(lines().empty());
+  const CacheDirectory files = CacheDirectory::open(directory(), false).value();
+  const std::vector<CacheEntry> entries = files.entries().value();
+  ASSERT_EQ(entries.size(), 1u);
+  EXPECT_EQ(entries[0].header->kind(), "rewritten");
+  EXPECT_EQ(entries[0].header->compile_ns, kNs);
+  EXPECT_EQ(entries[0].header->module_hash, sha256(wasm_));
+  // Another tool's is refused, and so is one that is taken for facts; what is refused is removed.
+  EXPECT_FALSE(cache->load_module(name, "a tool 2").has_value());
+  EXPECT_FALSE(cache->load_module(name, "a tool 1").has_value());
+  EXPECT_TRUE(cache->store_module(name, sha256(wasm_), "a tool 1", wasm_, kNs));
+  EXPECT_FALSE(cache->load_facts(name).has_value());
+  EXPECT_EQ(cache->statistics().faults_of(CacheFault::kEngine), 2u);
+}
+
+TEST_F(FactsTest, TooLargeAModuleIsNotKept) {
+  CodeCacheOptions small = options();
+  small.bytes_max = 100;
+  const auto cache = CodeCache::open(small);
+  EXPECT_FALSE(cache->store_module(sha256(facts_), sha256(wasm_), "a tool", std::vector<uint8_t>(100), 1));
+  expect_fault(*cache, CacheFault::kTooLarge);
+}
+
 TEST_F(FactsTest, WithoutAKeyThereAreNone) {
   fs::create_directories(home());
   fs::permissions(home(), fs::perms::owner_all);

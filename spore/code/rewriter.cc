@@ -35,8 +35,9 @@ constexpr std::string_view kWasi = "wasi_snapshot_preview1";
 constexpr const char* kPassArgument =
     "--pass-arg=asyncify-imports@wasi_snapshot_preview1.fd_read,wasi_snapshot_preview1.poll_oneoff,spore."
     "receive";
-// Without it the result is twice as long, and Binaryen takes longer; -O2 takes longer for nothing.
-constexpr const char* kOptimise = "-O1";
+// Of asyncify's own passes over what it rewrites: without them the result is twice as long.  Not -O1, which
+// goes over the whole module once more: that takes a third longer and gains nothing.
+constexpr const char* kOptimise = "--optimize-level=1";
 
 milliseconds elapsed_since(Clock::time_point begin) {
   return std::chrono::duration_cast<milliseconds>(Clock::now() - begin);
@@ -117,7 +118,8 @@ Status check_exports(const wasm::ModuleFacts& facts) {
 }
 
 std::vector<std::string> arguments_for(const wasm::ModuleFacts& facts) {
-  std::vector<std::string> arguments;
+  // Whatever the toolchain wrote down that it might have used: what is not used is not to be needed after.
+  std::vector<std::string> arguments{"--mvp-features"};
   for (const Feature& feature : kFeatures) {
     if ((facts.proposals & feature.proposal) != 0) arguments.emplace_back(feature.argument);
   }
@@ -551,9 +553,8 @@ Result<Rewritten> Rewriter::lead(const Job& job) {
       return job.stop.stop_requested();
     }));
     if (job.stop.stop_requested()) return Status::cancelled("rewriting was cancelled");
-    if (among_processes->waited()) {
-      if (std::optional<Rewritten> kept = load(job)) return *std::move(kept);
-    }
+    // Once more, even if nobody was waited for: who had it may have landed since we looked.
+    if (std::optional<Rewritten> kept = load(job)) return *std::move(kept);
   }
   std::vector<uint8_t> bytes = SPORE_TRY(rewrite(job));
   const uint64_t ns = job.ns();

@@ -43,7 +43,7 @@ struct RewriterOptions {
   std::filesystem::path wasm_opt;    // empty: /usr/bin/wasm-opt
   std::filesystem::path helper;      // that confines it; empty: as HelperOptions::helper
   std::shared_ptr<CodeCache> cache;  // null: none
-  // CPython, 26 MB, takes 200 s of processor time and 1.0 GB.
+  // CPython takes 150 s of processor time and 0.9 GB.
   uint64_t cpu_s = 1800;
   uint64_t memory_bytes_max = uint64_t{4} << 30;  // address space
   uint64_t module_bytes_max = uint64_t{128} << 20;

@@ -2,12 +2,14 @@
 
 #include "spore/code/rewriter.h"
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -16,8 +18,11 @@
 
 #include <gtest/gtest.h>
 
+#include "spore/engine/binding.h"
+#include "spore/engine/store.h"
 #include "spore/wasm/prepare.h"
 #include "tests/cache_fixture.h"
+#include "tests/child.h"
 #include "tests/guest_file.h"
 #include "tests/sanitizers.h"
 
@@ -58,6 +63,86 @@ Wasm reader() { return test::wasm(reader_text()); }
 bool exports(const wasm::ModuleFacts& facts, std::string_view name) {
   return std::ranges::any_of(facts.exports, [&](const auto& entry) { return entry.name == name; });
 }
+
+// An instance of reader(), asyncified, whose reads wait until there is something to read.  It goes on by the
+// functions that asyncify exports.
+class FrozenReader {
+ public:
+  static constexpr int32_t kNormal = 0;
+  static constexpr int32_t kUnwinding = 1;
+  static constexpr int32_t kRewinding = 2;
+
+  FrozenReader(const std::shared_ptr<const engine::Engine>& engine, const Wasm& wasm) {
+    using engine::ValType;
+    const engine::FuncType type{{ValType::kI32, ValType::kI32, ValType::kI32, ValType::kI32},
+                                {ValType::kI32}};
+    auto functions = std::make_shared<engine::HostFunctions>();
+    functions->push_back({"wasi_snapshot_preview1", "fd_read", type,
+                          [this](engine::Caller&, engine::RawValue* values) { return read(values); }});
+    functions->push_back({"wasi_snapshot_preview1", "fd_write", type,
+                          [this](engine::Caller&, engine::RawValue* values) { return write(values); }});
+    auto binding = engine::Binding::create(engine->compile(wasm).value(), functions).value();
+    store_ = engine::Store::create(engine, {}).value();
+    instance_ = store_->instantiate(binding).value();
+  }
+
+  int32_t call(std::string_view name, int32_t argument = 0) {
+    engine::RawValue value[1] = {{.i32 = argument}};
+    EXPECT_TRUE(store_->function(instance_, name).value().call_unchecked(value, 1).ok());
+    return value[0].i32;
+  }
+  int32_t state() { return call("asyncify_get_state"); }
+  void run() { call("_start"); }
+  std::string answer(std::string_view request) {
+    call("asyncify_stop_unwind");
+    input_ = request;
+    output_.clear();
+    call("asyncify_start_rewind", kFrames);
+    run();
+    return output_;
+  }
+
+ private:
+  static constexpr int32_t kFrames = 4096;  // where the guest has nothing
+  static constexpr int32_t kFramesBytes = 4096;
+
+  int32_t& word(int32_t address) {
+    const auto bytes =
+        store_->memory(instance_).span({static_cast<uint32_t>(address)}, sizeof(int32_t)).value();
+    return *reinterpret_cast<int32_t*>(bytes.data());
+  }
+  std::span<std::byte> buffer(const engine::RawValue* values, size_t bytes_max) {
+    const int32_t vector = values[1].i32;
+    const size_t bytes = std::min<size_t>(static_cast<size_t>(word(vector + 4)), bytes_max);
+    return store_->memory(instance_).span({static_cast<uint32_t>(word(vector))}, bytes).value();
+  }
+  Status read(engine::RawValue* values) {
+    const engine::RawValue arguments[4] = {values[0], values[1], values[2], values[3]};
+    values[0].i32 = 0;
+    if (state() == kRewinding) {
+      call("asyncify_stop_rewind");
+      const std::span<std::byte> to = buffer(arguments, input_.size());
+      std::memcpy(to.data(), input_.data(), to.size());
+      word(arguments[3].i32) = static_cast<int32_t>(to.size());
+      return {};
+    }
+    word(kFrames) = kFrames + 8;
+    word(kFrames + 4) = kFrames + kFramesBytes;
+    call("asyncify_start_unwind", kFrames);
+    return {};
+  }
+  Status write(engine::RawValue* values) {
+    const std::span<std::byte> from = buffer(values, SIZE_MAX);
+    output_.append(reinterpret_cast<const char*>(from.data()), from.size());
+    values[0].i32 = 0;
+    return {};
+  }
+
+  std::unique_ptr<engine::Store> store_;
+  engine::InstanceHandle instance_;
+  std::string input_;
+  std::string output_;
+};
 
 class RewriterTest : public CacheFixture {
  protected:
@@ -121,9 +206,17 @@ TEST_F(RewriterTest, TheSameBytesComeOutEachTime) {
   EXPECT_EQ(*first.wasm, *make_rewriter(four)->asyncify(reader()).value().wasm);
 }
 
-TEST_F(RewriterTest, TheResultCompiles) {
+// What it is all for: a call that would wait returns instead, and goes on where it was.
+TEST_F(RewriterTest, ACallThatWouldWaitIsGoneOnWithLater) {
   const Rewritten rewritten = make_rewriter()->asyncify(reader()).value();
-  EXPECT_TRUE(engine_->compile(*rewritten.wasm).ok());
+  FrozenReader frozen(engine_, *rewritten.wasm);
+  frozen.run();
+  for (const std::string_view line : {"one", "another", "the last one"}) {
+    EXPECT_EQ(frozen.state(), FrozenReader::kUnwinding);
+    EXPECT_EQ(frozen.answer(line), line);
+  }
+  EXPECT_EQ(frozen.answer(""), "");  // the end of input: it returns
+  EXPECT_EQ(frozen.state(), FrozenReader::kNormal);
 }
 
 // Backtraces show them.
@@ -221,6 +314,20 @@ TEST_F(RewriterTest, WhatCannotBeFrozenIsRefusedWithTheWayOut) {
   EXPECT_EQ(rewriter->asyncify(Wasm{1, 2, 3}).code(), Code::kInvalidModule);
   expect_says(rewriter->asyncify(reader()).status(), Code::kUnavailable,
               {"/nowhere/wasm-opt", "108", "binaryen", "rewrite_wasm_opt"});
+}
+
+// What only shows inside its functions, wasm-opt says.
+TEST_F(RewriterTest, WhatWasmOptCannotCarryItSays) {
+  const Wasm wasm = test::wasm(R"((module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (memory 1)
+    (table 1 1 funcref)
+    (func (export "_start") (local $kept funcref)
+      (local.set $kept (table.get 0 (i32.const 0)))
+      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+      (table.set 0 (i32.const 0) (local.get $kept)))))");
+  expect_says(make_rewriter()->asyncify(wasm).status(), Code::kUnsupported,
+              {"wasm-opt cannot rewrite this module", "Asyncify does not yet support", "references"});
 }
 
 TEST_F(RewriterTest, AnAsyncifiedModuleIsRefused) {
@@ -331,13 +438,12 @@ TEST_F(RewriterTest, AnEndlessOneIsEndedByWhoAsked) {
 
 // Confinement: all that a program taken over by a module would try.
 TEST_F(RewriterTest, ItCanDoNothingButCompute) {
-  if (test::kSanitized) GTEST_SKIP() << "a sanitized helper is less confined";
   ::setenv("SECRET", "yes", 1);
-  expect_says(
-      fails(stub("spy")), Code::kUnsupported,
-      {"read: Permission denied", "write: Operation not permitted", "remove: Operation not permitted",
-       "list: Permission denied", "socket: Operation not permitted", "fork: Operation not permitted",
-       "signal: Operation not permitted", "descriptor 3: Bad file descriptor", "environment: nothing of it"});
+  expect_says(fails(stub("spy")), Code::kUnsupported,
+              {"read: Permission denied", "write: Operation not permitted", "remove: Operation not permitted",
+               "list: Permission denied", "socket: Operation not permitted", "fork: Operation not permitted",
+               "signal: Operation not permitted", "signal by the kernel: Operation not permitted",
+               "descriptor 3: Bad file descriptor", "environment: nothing of it"});
   expect_says(fails(stub("spawner")), Code::kUnsupported, {"run: Permission denied"});
   ::unsetenv("SECRET");
   // Where there is no Landlock, it may read, and no more.
@@ -347,6 +453,27 @@ TEST_F(RewriterTest, ItCanDoNothingButCompute) {
   expect_says(status, Code::kUnsupported,
               {"read: works", "write: Operation not permitted", "remove: Operation not permitted",
                "socket: Operation not permitted", "fork: Operation not permitted"});
+}
+
+// Where the kernel lacks what confines it, it is not run; but what hides files one may do without.
+TEST_F(RewriterTest, WithoutConfinementItIsNotRun) {
+  const auto without = [&](int system_call, bool landlock) {
+    return test::in_child([&] {
+      RewriterOptions options = rewriter_options();
+      options.landlock = landlock;
+      if (!test::refuse({.system_call = system_call, .error = ENOSYS})) return std::string("no filter");
+      const Result<Rewritten> rewritten = make_rewriter(options)->asyncify(reader());
+      if (rewritten.ok()) return std::string("rewritten");
+      return fmt::format("{}: {}", code_name(rewritten.code()), rewritten.status().message());
+    });
+  };
+  const std::string hidden = without(SYS_landlock_create_ruleset, true);
+  EXPECT_TRUE(hidden.starts_with("unavailable: ")) << hidden;
+  EXPECT_NE(hidden.find("rewrite_landlock=false"), std::string::npos) << hidden;
+  EXPECT_EQ(without(SYS_landlock_create_ruleset, false), "rewritten");
+  const std::string filtered = without(SYS_seccomp, true);
+  EXPECT_TRUE(filtered.starts_with("unavailable: ")) << filtered;
+  EXPECT_NE(filtered.find("seccomp"), std::string::npos) << filtered;
 }
 
 // --- never twice ------------------------------------------------------------------------------------------
@@ -479,6 +606,21 @@ TEST_F(RewriterTest, WhoWaitsGoesOnWhenTheOtherIsCancelled) {
   EXPECT_EQ(one.rewrote + two.rewrote, 2);
   EXPECT_EQ(one.result->ok() + two.result->ok(), 1);
   EXPECT_EQ((one.result->ok() ? two : one).result->code(), Code::kCancelled);
+}
+
+// A child has none of its parent's flights, and waits for none.
+TEST_F(RewriterTest, AForkedChildMakesItsOwn) {
+  const auto rewriter = make_rewriter();
+  std::optional<std::string> wrong;
+  const Result<Rewritten> rewritten = rewriter->asyncify(reader(), {}, [&](const RewriteProgress& progress) {
+    if (progress.phase != RewritePhase::kRewriting || wrong) return;
+    wrong = test::in_child([&] {
+      const Result<Rewritten> own = rewriter->asyncify(reader());
+      return std::string(own.status().message());
+    });
+  });
+  EXPECT_TRUE(rewritten.ok());
+  EXPECT_EQ(wrong, "");
 }
 
 TEST_F(RewriterTest, ProgressSaysWhatAndForHowLong) {

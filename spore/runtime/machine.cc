@@ -932,12 +932,13 @@ MachineCheck check_landlock() {
                                  LANDLOCK_CREATE_RULESET_VERSION);  // since 5.13, makes nothing
   if (version > 0) return good(kName, fmt::format("yes (ABI {})", version));
   const int error = errno;
-  return missing(kName, fmt::format("no: {}", error_text(error)),
-                 "A worker process that a guest broke out into could open any file of its user: seccomp "
-                 "alone is behind the sandbox. Nothing is slower.",
-                 error == EOPNOTSUPP ? "Boot with landlock in the lsm= list."
-                                     : "A kernel with CONFIG_SECURITY_LANDLOCK (5.13); an outer seccomp "
-                                       "filter that allows it.");
+  return missing(
+      kName, fmt::format("no: {}", error_text(error)),
+      "Programs are not asyncified, so not frozen. A worker process that a guest broke out into could "
+      "open any file of its user: seccomp alone is behind the sandbox. Nothing is slower.",
+      error == EOPNOTSUPP ? "Boot with landlock in the lsm= list."
+                          : "A kernel with CONFIG_SECURITY_LANDLOCK (5.13); an outer seccomp "
+                            "filter that allows it.");
 }
 
 MachineCheck check_descriptors() {
