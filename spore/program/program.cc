@@ -34,6 +34,7 @@ class FixedInput final : public Input {
     return {Outcome::kData, n};
   }
   bool wait(uint64_t /*at_most_ms*/) override { return ends_ || at_ < bytes_.size(); }
+  bool copies() const override { return true; }
 
  private:
   std::string bytes_;
