@@ -177,14 +177,9 @@ TEST(ClimbTest, ALaterProcessFindsWhatThisOneCompiled) {
   EXPECT_EQ(runtime->statistics().code.found_in_cache, 1u);
 }
 
-// The second time neither code nor module is read: facts and code are in the cache, and all works as before.
-TEST(ClimbTest, AModuleThatIsKnownIsNotPreparedAgain) {
-  const test::TemporaryFolder home;
-  RuntimeOptions options;
-  options.tier = Tier::kOptimised;
-  options.code_cache.directory = home.path() / "code";
-  // Long enough that looking is worth it; its data, start function and table must be there each time.
-  const std::vector<uint8_t> wasm = test::wasm(fmt::format(
+// Long enough that looking is worth it; its data, start function and table must be there each time.
+std::vector<uint8_t> worth_knowing() {
+  return test::wasm(fmt::format(
       R"((module (memory (export "memory") 1) (table 2 funcref) (global $s (mut i32) (i32.const 0))
         (data (i32.const 100) "known") (data (i32.const 1000) "{}")
         (elem declare func $f)
@@ -193,6 +188,15 @@ TEST(ClimbTest, AModuleThatIsKnownIsNotPreparedAgain) {
         (func $f (result i32) (i32.add (global.get $s) (i32.load8_u (i32.const 100))))
         (func (export "f") (result i32) (call_indirect (result i32) (i32.const 1)))))",
       std::string(8000, 'x')));
+}
+
+// The second time neither code nor module is read: facts and code are in the cache, and all works as before.
+TEST(ClimbTest, AModuleThatIsKnownIsNotPreparedAgain) {
+  const test::TemporaryFolder home;
+  RuntimeOptions options;
+  options.tier = Tier::kOptimised;
+  options.code_cache.directory = home.path() / "code";
+  const std::vector<uint8_t> wasm = worth_knowing();
   for (int round = 0; round < 3; round++) {
     const auto runtime = Runtime::create(options).value();
     const auto module = runtime->load_module("known", wasm).value();
@@ -204,6 +208,29 @@ TEST(ClimbTest, AModuleThatIsKnownIsNotPreparedAgain) {
     for (int call = 0; call < 3; call++) EXPECT_EQ(clean().value(), 7 + 'k');
     EXPECT_EQ(runtime->explain(*module).value().steps[0].origin,
               round == 0 ? code::Origin::kCompiler : code::Origin::kCache);
+  }
+}
+
+// Only baseline code was kept: the next process begins with that, and prepares the module when it climbs.
+TEST(ClimbTest, AModuleThatIsKnownClimbs) {
+  const test::TemporaryFolder home;
+  RuntimeOptions options;
+  options.code_cache.directory = home.path() / "code";
+  const std::vector<uint8_t> wasm = worth_knowing();
+  for (int round = 0; round < 3; round++) {
+    const auto runtime = Runtime::create(options).value();
+    const auto module = runtime->load_module("known", wasm).value();
+    EXPECT_EQ(module->tier(), round < 2 ? Tier::kBaseline : Tier::kOptimised);
+    EXPECT_EQ(runtime->statistics().code.compiled, round == 0 ? 1u : 0u);
+    const Instance instance = runtime->instantiate(*module).value();
+    const auto f = instance.function<int32_t()>("f").value();
+    EXPECT_EQ(f().value(), 7 + 'k');
+    if (round == 0) continue;
+    const Status status = runtime->warm_up(*module, Tier::kOptimised);
+    EXPECT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(runtime->statistics().code.compiled, round == 1 ? 1u : 0u);
+    EXPECT_EQ(f().value(), 7 + 'k');
+    EXPECT_EQ(instance.code().engine().options().tier, Tier::kOptimised);
   }
 }
 

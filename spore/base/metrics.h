@@ -12,6 +12,12 @@
 
 namespace spore {
 
+// Time is measured in nanoseconds and told in seconds, as Prometheus has it.
+constexpr double seconds_of_ns(uint64_t ns) {
+  constexpr double kNsInSecond = 1e9;
+  return static_cast<double>(ns) / kNsInSecond;
+}
+
 // Writes metrics, family by family, into a string.  Not thread-safe.
 //
 //   MetricsWriter metrics;

@@ -70,11 +70,8 @@ Status CleanInstance::hold_state() {
 [[gnu::cold]] void CleanInstance::follow() {
   step_ = steps_->load(std::memory_order_acquire);
   if (!state_) return;  // it is made anew for each use, of the best code that there is
-  const std::shared_ptr<const engine::Binding> best = blueprint_->code->best();
-  if (best->code() == instance_->store().code(instance_->handle())) return;
-  Status status = instance_->hand_over(best, *blueprint_->prepared);
-  if (!status.ok()) return blueprint_->code->count_refusal(status.message());
-  status = hold_state();
+  if (!instance_->store().catch_up(*blueprint_->prepared)) return;
+  const Status status = hold_state();
   SPORE_ASSERT(status.ok(), "an instance holds in other code what it held before");
 }
 

@@ -204,7 +204,7 @@ TEST_F(HandOverTest, WhatIsRetiredStaysWhereItIs) {
   EXPECT_EQ(instance.function<void()>("spin").value()().code(), Code::kDeadlineExceeded);
   improve(1);
   EXPECT_EQ(instance.function<int32_t()>("check").value()().code(), Code::kUnavailable);
-  EXPECT_EQ(instance.hand_over(bindings_[1], *prepared_).message(), "the instance is retired");
+  EXPECT_EQ(instance.store().hand_over(bindings_[1], *prepared_).message(), "the instance is retired");
 }
 
 TEST_F(HandOverTest, CallsAreCountedByFunctionAcrossHandOvers) {

@@ -101,7 +101,6 @@ void PoolStatistics::write_metrics(MetricsWriter& metrics) const {
   const auto count = [&](std::string_view name, std::string_view help, uint64_t PoolCounts::* field) {
     family(name, help, true, [&](const Entry& entry) { return entry.counts.*field; });
   };
-  const auto seconds = [](uint64_t ns) { return static_cast<double>(ns) / 1e9; };
 
   count("spore_pool_acquired_total", "Instances handed out.", &PoolCounts::acquired);
   family("spore_pool_hits_total", "Instances handed out that were there already.", true,
@@ -130,10 +129,10 @@ void PoolStatistics::write_metrics(MetricsWriter& metrics) const {
   count("spore_pool_reset_pages_total", "Pages put back by resets.", &PoolCounts::pages_refilled);
   count("spore_pool_resets_timed_total", "Resets that were timed, one in 64.", &PoolCounts::resets_timed);
   family("spore_pool_reset_seconds_total", "Time of the resets that were timed.", true,
-         [&](const Entry& entry) { return seconds(entry.counts.reset_ns); });
+         [](const Entry& entry) { return seconds_of_ns(entry.counts.reset_ns); });
   count("spore_pool_waits_total", "Waits for an instance to come free.", &PoolCounts::waits);
   family("spore_pool_wait_seconds_total", "Time of those waits.", true,
-         [&](const Entry& entry) { return seconds(entry.counts.wait_ns); });
+         [](const Entry& entry) { return seconds_of_ns(entry.counts.wait_ns); });
   count("spore_pool_timeouts_total", "Waits in vain.", &PoolCounts::timeouts);
   family("spore_pool_instances", "Instances, in use or idle.", false,
          [](const Entry& entry) { return entry.live; });

@@ -28,17 +28,6 @@ uint64_t ns_since(std::chrono::steady_clock::time_point begin) {
       std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
 }
 
-// From its beginning.
-Result<std::vector<uint8_t>> read_whole(int fd, uint64_t bytes) {
-  std::vector<uint8_t> result(bytes);
-  for (size_t done = 0; done < result.size();) {
-    const ssize_t n = ::pread(fd, result.data() + done, result.size() - done, static_cast<off_t>(done));
-    if (n <= 0) return Status::from_errno(n == 0 ? EIO : errno, "reading a file in memory");
-    done += static_cast<size_t>(n);
-  }
-  return result;
-}
-
 // Another file in its place, written anew, is all that helps.
 bool is_of_the_file(CacheFault fault) { return fault <= CacheFault::kRead; }
 
@@ -286,10 +275,14 @@ std::optional<std::vector<uint8_t>> CodeCache::load_bytes(const Digest& name, st
     }
     return std::nullopt;
   }
-  Result<std::vector<uint8_t>> bytes = read_whole(checked->memory.get(), checked->header.payload_bytes);
-  if (!bytes.ok()) return std::nullopt;
+  std::vector<uint8_t> facts(checked->header.payload_bytes);
+  const Status read = read_at(checked->memory.get(), facts, 0);
+  if (!read.ok()) {
+    count_fault(read, "facts of a module are not read", CacheFault::kRead);
+    return std::nullopt;
+  }
   directory_->note_use(name, checked->file);
-  return std::move(bytes).value();
+  return facts;
 }
 
 bool CodeCache::store_bytes(const CacheHeader& header, std::span<const uint8_t> bytes,

@@ -24,7 +24,6 @@ constexpr std::array kFields{
 static_assert(sizeof(CodeCacheCounts) == kFields.size() * sizeof(uint64_t),
               "a count that is not in the list");
 
-constexpr double kNsPerSecond = 1e9;
 constexpr std::array<std::string_view, 3> kStateNames{"on", "read_only", "off"};
 
 }  // namespace
@@ -53,7 +52,6 @@ void CodeCacheStatistics::write_json(JsonWriter& json) const {
 }
 
 void CodeCacheStatistics::write_metrics(MetricsWriter& metrics) const {
-  const auto seconds = [](uint64_t ns) { return static_cast<double>(ns) / kNsPerSecond; };
   metrics.gauge("spore_code_cache_on", "1: on; 0.5: nothing can be stored; 0: off.")
       .sample(state == CodeCacheState::kOn         ? 1.0
               : state == CodeCacheState::kReadOnly ? 0.5
@@ -64,9 +62,9 @@ void CodeCacheStatistics::write_metrics(MetricsWriter& metrics) const {
   metrics.counter("spore_code_cache_read_bytes_total", "Bytes of code that was loaded.")
       .sample(counts.bytes_read);
   metrics.counter("spore_code_cache_load_seconds_total", "Time of loading it.")
-      .sample(seconds(counts.load_ns));
+      .sample(seconds_of_ns(counts.load_ns));
   metrics.counter("spore_code_cache_compile_saved_seconds_total", "Time that compiling it had taken.")
-      .sample(seconds(counts.compile_saved_ns));
+      .sample(seconds_of_ns(counts.compile_saved_ns));
   metrics.counter("spore_code_cache_stored_total", "Files written.").sample(counts.stored);
   metrics.counter("spore_code_cache_stored_bytes_total", "Bytes of these.").sample(counts.bytes_stored);
   metrics.counter("spore_code_cache_evicted_total", "Files removed to make room, or as too old.")
@@ -76,7 +74,7 @@ void CodeCacheStatistics::write_metrics(MetricsWriter& metrics) const {
       .sample(counts.removed);
   metrics.counter("spore_code_cache_waits_total", "Waits for another process that compiled the same.")
       .sample(counts.waits);
-  metrics.counter("spore_code_cache_wait_seconds_total", "Time of these.").sample(seconds(counts.wait_ns));
+  metrics.counter("spore_code_cache_wait_seconds_total", "Time of these.").sample(seconds_of_ns(counts.wait_ns));
   metrics.counter("spore_code_cache_faults_total", "What went wrong, by cause.");
   for (size_t i = 0; i < faults.size(); i++) {
     metrics.sample({{"cause", cache_fault_name(static_cast<CacheFault>(i))}}, faults[i]);

@@ -90,7 +90,7 @@ TEST_F(CodeCacheTest, TheKeyIsOfModulePreparerTierAndOptions) {
   for (const engine::EngineOptions& options :
        {engine::EngineOptions{.tier = engine::Tier::kBaseline}, engine::EngineOptions{.fuel = true},
         engine::EngineOptions{.wasm_stack_bytes = 256 * 1024},
-        engine::EngineOptions{.compact_memories = true}}) {
+        engine::EngineOptions{.compact_memories = true}, engine::EngineOptions{.compact_code = true}}) {
     keys.push_back(cache_key(*make_engine(options), {.wasm = one, .hash = sha256(one)}));
   }
   std::ranges::sort(keys);

@@ -13,8 +13,10 @@
 #include <thread>
 #include <utility>
 
+#include "spore/base/assert.h"
 #include "spore/base/fork.h"
 #include "spore/base/mutex.h"
+#include "spore/wasm/prepare.h"
 
 namespace spore::code {
 
@@ -177,6 +179,21 @@ std::shared_ptr<const CompiledCode> CodeMaker::find(const Engine& engine, const 
   return std::move(cached.code);
 }
 
+namespace {
+
+// Of a module whose facts are known, and its code not, or not that of this tier.
+Result<Compiled> prepare_and_compile(Compiler& compiler, const Engine& engine, const Source& source,
+                                     const std::stop_token& stop) {
+  if (!source.to_prepare) return compiler.compile(engine, source, stop);
+  const wasm::PreparedModule prepared = SPORE_TRY(wasm::prepare(source.wasm, source.wasm.size()));
+  SPORE_ASSERT(source.preparer == wasm::kPreparerVersion && prepared.facts.hash == source.hash,
+               "what is to be prepared is the module that was named");
+  return compiler.compile(
+      engine, {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer}, stop);
+}
+
+}  // namespace
+
 // The flight is in the list, and nobody else's.
 Result<Made> CodeMaker::fly(State& state, Flight& flight, const Source& source, bool background) {
   const Clock::time_point begin = Clock::now();
@@ -202,7 +219,7 @@ Result<Made> CodeMaker::fly(State& state, Flight& flight, const Source& source, 
   }
   const Clock::time_point compile_begin = Clock::now();
   Result<Compiled> compiled =
-      state.options.compiler->compile(*flight.engine, source, flight.stop.get_token());
+      prepare_and_compile(*state.options.compiler, *flight.engine, source, flight.stop.get_token());
   const uint64_t compile_ns = ns_since(compile_begin);
   const MutexLock lock(state.mutex);
   State::Work& work = state.now();
@@ -439,10 +456,9 @@ void CodeMakerStatistics::write_json(JsonWriter& json) const {
 }
 
 void CodeMakerStatistics::write_metrics(MetricsWriter& metrics) const {
-  constexpr double kNsInSecond = 1e9;
   metrics.counter("spore_code_compiled_total", "Modules compiled, once for each tier.").sample(compiled);
   metrics.counter("spore_code_compile_seconds_total", "Time of compiling.")
-      .sample(static_cast<double>(compile_ns) / kNsInSecond);
+      .sample(seconds_of_ns(compile_ns));
   metrics.counter("spore_code_failed_total", "Modules that could not be compiled.").sample(failed);
   metrics.counter("spore_code_found_total", "Code that was there already, by where.")
       .sample({{"where", "memory"}}, found_in_memory)

@@ -59,9 +59,11 @@ std::vector<uint8_t> encode(const HelperRequest& request) {
   ByteWriter out;
   out.u64(kRequestMagic).u32(kHelperProtocol);
   // All of them: a new option does not compile here until it travels, too.
-  const auto& [tier, fuel, wasm_stack_bytes, parallel_compile, compact_memories] = request.engine;
+  const auto& [tier, fuel, wasm_stack_bytes, parallel_compile, compact_memories, compact_code] =
+      request.engine;
   static_cast<void>(parallel_compile);
-  out.u8(static_cast<uint8_t>(tier)).u8(fuel ? 1 : 0).u8(compact_memories ? 1 : 0).u64(wasm_stack_bytes);
+  out.u8(static_cast<uint8_t>(tier)).u8(fuel ? 1 : 0).u8(compact_memories ? 1 : 0).u8(compact_code ? 1 : 0);
+  out.u64(wasm_stack_bytes);
   out.text(request.engine_version);
   put(out, request.compatibility);
   out.u32(request.threads).u32(request.niceness).u64(request.module_bytes);
@@ -97,6 +99,7 @@ Result<HelperRequest> decode_request(std::span<const uint8_t> bytes) {
   }
   request.engine.fuel = in.u8() != 0;
   request.engine.compact_memories = in.u8() != 0;
+  request.engine.compact_code = in.u8() != 0;
   request.engine.wasm_stack_bytes = in.u64();
   request.engine_version = in.text(kVersionBytesMax);
   request.compatibility = get_digest(in);

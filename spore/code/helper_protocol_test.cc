@@ -8,7 +8,8 @@ namespace {
 HelperRequest a_request() {
   HelperRequest request;
   request.engine = {
-      .tier = engine::Tier::kBaseline, .fuel = true, .wasm_stack_bytes = 123'456, .compact_memories = true};
+      .tier = engine::Tier::kBaseline, .fuel = true, .wasm_stack_bytes = 123'456, .compact_memories = true,
+      .compact_code = true};
   request.engine_version = "1.2.3";
   request.compatibility.bytes.fill(7);
   request.threads = 3;
@@ -37,6 +38,7 @@ TEST(HelperProtocolTest, ARequestArrivesAsItWasSent) {
   EXPECT_EQ(request.engine.tier, engine::Tier::kBaseline);
   EXPECT_TRUE(request.engine.fuel);
   EXPECT_TRUE(request.engine.compact_memories);
+  EXPECT_TRUE(request.engine.compact_code);
   EXPECT_EQ(request.engine.wasm_stack_bytes, 123'456u);
   EXPECT_EQ(request.budget.cpu_s_per_mib, 3u);
   EXPECT_EQ(request.limits.locals_max, 99u);

@@ -79,7 +79,9 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
   bool can_climb(const Place& place) const {
     return !place.rung.fixed && place.gave_up.empty() && engine_above(tier_of(*place.rung.code)) != nullptr;
   }
+  StepDecision decide(const Place& place) const;
   ModuleSteps steps_of(const Place& place) const;
+  void cancel(const Rung& rung) SPORE_EXCLUDES(mutex);
   bool look() SPORE_EXCLUDES(mutex);
   void start_thread() SPORE_REQUIRES(mutex);
   void run(Thread& own) SPORE_EXCLUDES(mutex);
@@ -122,10 +124,7 @@ Ladder::~Ladder() {
     state_->places.clear();
   }
   thread.reset();  // joins
-  for (const Rung& rung : rungs) {
-    if (rung.source.wasm == nullptr) continue;
-    for (const auto& engine : state_->engines) state_->maker->cancel(*engine, rung.source.view());
-  }
+  for (const Rung& rung : rungs) state_->cancel(rung);
 }
 
 void Ladder::add(Rung rung) {
@@ -150,11 +149,23 @@ void Ladder::remove(const LiveBinding& code) {
     rung = std::move(found->second.rung);
     state_->places.erase(found);
   }
+  state_->cancel(rung);
+}
+
+// Nobody needs what is being made for it.
+void Ladder::State::cancel(const Rung& rung) {
   if (rung.source.wasm == nullptr) return;
-  for (const auto& engine : state_->engines) state_->maker->cancel(*engine, rung.source.view());
+  for (const auto& engine : engines) maker->cancel(*engine, rung.source.view());
 }
 
 // --- deciding ------------------------------------------------------------------------------------------
+
+StepDecision Ladder::State::decide(const Place& place) const {
+  const LiveBinding& code = *place.rung.code;
+  const Use total = code.total();
+  const Use since{.calls = total.calls - place.used.calls, .ms = total.ms - place.used.ms};
+  return code::decide(options.rules[static_cast<size_t>(tier_of(code))], since, ms_since(place.stepped));
+}
 
 bool Ladder::look() { return state_->look(); }
 
@@ -170,13 +181,9 @@ bool Ladder::State::look() {
     const MutexLock lock(mutex);
     for (auto& [code, place] : places) {
       if (place.making || !can_climb(place)) continue;
-      const Tier tier = tier_of(*code);
-      const Use total = code->total();
-      const Use since{.calls = total.calls - place.used.calls, .ms = total.ms - place.used.ms};
-      StepDecision decision =
-          decide(options.rules[static_cast<size_t>(tier)], since, ms_since(place.stepped));
+      StepDecision decision = decide(place);
       if (!decision.due) continue;
-      std::shared_ptr<const Engine> engine = engine_above(tier);
+      std::shared_ptr<const Engine> engine = engine_above(tier_of(*code));
       place.making = engine->options().tier;
       due.push_back({code, std::move(engine), place.rung.source, std::move(decision.why)});
     }
@@ -347,11 +354,8 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
   } else if (steps.climbing) {
     steps.next = fmt::format("{} code is being made", engine::tier_name(*place.making));
   } else {
-    const Use total = code.total();
-    const Use since{.calls = total.calls - place.used.calls, .ms = total.ms - place.used.ms};
-    steps.next = fmt::format(
-        "{} after {}", engine::tier_name(above->options().tier),
-        decide(options.rules[static_cast<size_t>(steps.tier)], since, ms_since(place.stepped)).why);
+    steps.next =
+        fmt::format("{} after {}", engine::tier_name(above->options().tier), decide(place).why);
   }
   for (const auto& [name, use] : code.functions()) {
     constexpr double kUsInMs = 1000;

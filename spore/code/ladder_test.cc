@@ -88,7 +88,7 @@ class CodeTest : public testing::Test {
   static OwnedSource source(int answer) {
     auto bytes = std::make_shared<const std::vector<uint8_t>>(
         test::wasm(fmt::format("(module (func (export \"f\") (result i32) (i32.const {})))", answer)));
-    return {.wasm = bytes, .hash = sha256(*bytes), .preparer = 0};
+    return {.wasm = bytes, .hash = sha256(*bytes), .preparer = 0, .to_prepare = false};
   }
   static int32_t run(const std::shared_ptr<const engine::Binding>& binding) {
     auto store = engine::Store::create(binding->code()->engine().shared_from_this(), {}).value();

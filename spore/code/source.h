@@ -15,8 +15,9 @@ namespace spore::code {
 // A valid module, rewritten or not.  A view.
 struct Source {
   std::span<const uint8_t> wasm;
-  Digest hash;            // of the module as it was
-  uint32_t preparer = 0;  // the version of the preparer that made `wasm` of it; 0: it is the module itself
+  Digest hash;              // of the module as it was
+  uint32_t preparer = 0;    // the version of the preparer that made `wasm` of it; 0: it is the module itself
+  bool to_prepare = false;  // that preparer has not seen `wasm` yet: whoever compiles it prepares it first
 };
 
 // The same for those who need it later.
@@ -24,8 +25,11 @@ struct OwnedSource {
   std::shared_ptr<const std::vector<uint8_t>> wasm;
   Digest hash;
   uint32_t preparer = 0;
+  bool to_prepare = false;
 
-  Source view() const { return {.wasm = *wasm, .hash = hash, .preparer = preparer}; }
+  Source view() const {
+    return {.wasm = *wasm, .hash = hash, .preparer = preparer, .to_prepare = to_prepare};
+  }
 };
 
 }  // namespace spore::code

@@ -60,12 +60,18 @@ void set_proposals(wasm_config_t* config, Tier tier) {
   wasmtime_config_gc_support_set(config, false);
 }
 
+bool optimises_size(const EngineOptions& options) {
+  return options.compact_code && options.tier == Tier::kOptimised;
+}
+
 ConfigHandle make_config(const EngineOptions& options) {
   ConfigHandle config(wasm_config_new());
   set_proposals(config.get(), options.tier);
   wasmtime_config_strategy_set(
       config.get(), options.tier == Tier::kBaseline ? WASMTIME_STRATEGY_WINCH : WASMTIME_STRATEGY_CRANELIFT);
-  wasmtime_config_cranelift_opt_level_set(config.get(), WASMTIME_OPT_LEVEL_SPEED);
+  wasmtime_config_cranelift_opt_level_set(
+      config.get(),
+      optimises_size(options) ? WASMTIME_OPT_LEVEL_SPEED_AND_SIZE : WASMTIME_OPT_LEVEL_SPEED);
   // One answer in all tiers and on all machines.
   wasmtime_config_cranelift_nan_canonicalization_set(config.get(), true);
   wasmtime_config_epoch_interruption_set(config.get(), true);
@@ -285,8 +291,9 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_native(int fd, const Di
 
 // CPU features are checked by Wasmtime itself.
 std::string Engine::description(uint32_t preparer) const {
-  return fmt::format("wasmtime {}; {}; fuel {}; stack {}; memories {}; preparer {}", engine_version(),
-                     tier_name(options_.tier), options_.fuel ? "on" : "off", options_.wasm_stack_bytes,
+  return fmt::format("wasmtime {}; {}{}; fuel {}; stack {}; memories {}; preparer {}", engine_version(),
+                     tier_name(options_.tier), optimises_size(options_) ? " for size" : "",
+                     options_.fuel ? "on" : "off", options_.wasm_stack_bytes,
                      options_.compact_memories ? "compact" : "wide", preparer);
 }
 

@@ -42,6 +42,8 @@ struct EngineOptions {
   // Memories reserve what they may grow to, not 4 GiB each, and code checks bounds: for hosts that are short
   // of address space.
   bool compact_memories = false;
+  // The optimised tier weighs the size of code, too, and not its speed alone (Cranelift: speed_and_size).
+  bool compact_code = false;
 };
 
 // Compiled code of one module for one engine.  Immutable; may be shared by threads; keeps its engine alive.

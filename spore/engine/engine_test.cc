@@ -25,10 +25,27 @@ TEST(EngineTest, EveryConfigurationCanBeMadeAndCompiles) {
           const auto engine =
               make({.tier = tier, .fuel = fuel, .wasm_stack_bytes = stack, .parallel_compile = parallel});
           EXPECT_TRUE(engine->compile(answer_module()).ok());
+          const auto compact = make({.tier = tier,
+                                     .fuel = fuel,
+                                     .wasm_stack_bytes = stack,
+                                     .parallel_compile = parallel,
+                                     .compact_memories = true,
+                                     .compact_code = true});
+          EXPECT_TRUE(compact->compile(answer_module()).ok());
         }
       }
     }
   }
+}
+
+TEST(EngineTest, CompactCodeIsOfTheOptimisedTierAlone) {
+  const auto description = [](Tier tier, bool compact) {
+    return make({.tier = tier, .compact_code = compact})->description(0);
+  };
+  EXPECT_EQ(description(Tier::kBaseline, true), description(Tier::kBaseline, false));
+  EXPECT_NE(description(Tier::kOptimised, true), description(Tier::kOptimised, false));
+  EXPECT_EQ(make({.tier = Tier::kBaseline, .compact_code = true})->compatibility(),
+            make({.tier = Tier::kBaseline})->compatibility());
 }
 
 TEST(EngineTest, AStackOutOfRangeIsRefusedWithTheRange) {

@@ -685,10 +685,15 @@ void Store::go_along(std::shared_ptr<const wasm::PreparedModule> prepared) {
 [[gnu::cold]] void Store::follow() {
   if (retired_ || parked_) return;
   step_ = steps_->load(std::memory_order_acquire);
+  catch_up(*prepared_);
+}
+
+bool Store::catch_up(const wasm::PreparedModule& prepared) {
   const std::shared_ptr<const Binding> best = uses_->live().best();
-  if (best->code() == members_.front().code) return;
-  const Status status = hand_over(best, *prepared_);
+  if (best->code() == members_.front().code) return false;
+  const Status status = hand_over(best, prepared);
   if (!status.ok()) uses_->live().count_refusal(status.message());
+  return status.ok();
 }
 
 namespace {

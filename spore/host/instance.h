@@ -73,11 +73,6 @@ class Instance {
   const engine::Limits& limits() const { return store_->limits(); }
   Status set_deadline_ms(uint64_t deadline_ms) { return store_->set_deadline_ms(deadline_ms); }
   engine::Canceller canceller() const { return store_->canceller(); }
-  // See engine::Store::hand_over.
-  Status hand_over(const std::shared_ptr<const engine::Binding>& binding,
-                   const wasm::PreparedModule& prepared) {
-    return store_->hand_over(binding, prepared);
-  }
   bool retired() const { return store_->retired(); }
   uint64_t fuel_left() const { return store_->fuel_left(); }
   engine::Store& store() const { return *store_; }

@@ -41,6 +41,7 @@ struct RuntimeOptions {
   size_t wasm_stack_bytes = 512 * 1024;
   bool parallel_compile = false;
   bool compact_memories = false;
+  bool compact_code = false;
 
   // Who compiles.  kHelper: foreign modules can hurt this process with nothing that compiling takes.
   CompileIn compile_in = CompileIn::kProcess;

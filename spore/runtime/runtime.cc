@@ -88,39 +88,32 @@ std::shared_ptr<code::CodeCache> open_code_cache(const RuntimeOptions& options) 
 }
 
 void write_tier_metrics(const std::vector<code::ModuleSteps>& tiers, MetricsWriter& metrics) {
-  constexpr double kNsInSecond = 1e9;
+  const auto samples = [&](const auto& value) {
+    for (const code::ModuleSteps& module : tiers) metrics.sample({{"module", module.module}}, value(module));
+  };
   metrics.gauge("spore_module_tier", "Tier of a module's code.");
-  for (const code::ModuleSteps& module : tiers) {
-    metrics.sample({{"module", module.module}}, static_cast<int>(module.tier));
-  }
+  samples([](const auto& module) { return static_cast<int>(module.tier); });
   metrics.counter("spore_hand_overs_total", "Instances that went over to better code.");
-  for (const code::ModuleSteps& module : tiers) {
-    metrics.sample({{"module", module.module}}, module.hand_overs.done);
-  }
+  samples([](const auto& module) { return module.hand_overs.done; });
   metrics.counter("spore_hand_over_seconds_total", "Time of going over.");
-  for (const code::ModuleSteps& module : tiers) {
-    metrics.sample({{"module", module.module}}, static_cast<double>(module.hand_overs.ns) / kNsInSecond);
-  }
+  samples([](const auto& module) { return seconds_of_ns(module.hand_overs.ns); });
   metrics.counter("spore_hand_overs_refused_total", "Instances that could not go over.");
-  for (const code::ModuleSteps& module : tiers) {
-    metrics.sample({{"module", module.module}}, module.hand_overs.refused);
-  }
+  samples([](const auto& module) { return module.hand_overs.refused; });
 }
 
 }  // namespace
 
 std::string RuntimeStatistics::metrics_text() const {
-  const auto seconds = [](uint64_t ns) { return static_cast<double>(ns) / 1e9; };
   MetricsWriter metrics;
   metrics.gauge("spore_modules_loaded", "Modules loaded.").sample(modules_loaded);
   metrics.counter("spore_modules_compiled_total", "Modules compiled.").sample(modules_compiled);
-  metrics.counter("spore_compile_seconds_total", "Time of compiling.").sample(seconds(compile_ns));
+  metrics.counter("spore_compile_seconds_total", "Time of compiling.").sample(seconds_of_ns(compile_ns));
   metrics.counter("spore_instances_created_total", "Instances made outside of the pool.")
       .sample(instances_created);
   metrics.counter("spore_instances_failed_total", "Instances that could not be made outside of the pool.")
       .sample(instances_failed);
   metrics.counter("spore_instantiate_seconds_total", "Time of making those instances.")
-      .sample(seconds(instantiate_ns));
+      .sample(seconds_of_ns(instantiate_ns));
   code.write_metrics(metrics);
   write_tier_metrics(tiers, metrics);
   pool.write_metrics(metrics);
@@ -178,7 +171,8 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
                                        .fuel = used.fuel,
                                        .wasm_stack_bytes = used.wasm_stack_bytes,
                                        .parallel_compile = used.parallel_compile,
-                                       .compact_memories = used.compact_memories};
+                                       .compact_memories = used.compact_memories,
+                                       .compact_code = used.compact_code};
   runtime->baseline_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
   engine_options.tier = Tier::kOptimised;
   runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
@@ -234,10 +228,18 @@ Status Runtime::check_open() const {
   return {};
 }
 
+std::optional<Tier> Runtime::tier_of(const ModuleOptions& options) const {
+  return options.tier ? options.tier : options_.tier;
+}
+
+const engine::Engine& Runtime::engine_of(Tier tier) const {
+  return tier == Tier::kBaseline ? *baseline_ : *optimised_;
+}
+
 // Saved code says itself which tier it is of.
 Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
                                               const ModuleOptions& options) const {
-  const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
+  const std::optional<Tier> tier = tier_of(options);
   const auto load = [&](const engine::Engine& engine) {
     return engine.load_trusted_code(options.trusted_code, source.hash, source.preparer);
   };
@@ -245,7 +247,7 @@ Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
     return code::Made{.code = std::move(code), .origin = code::Origin::kCache, .ns = 0};
   };
   Result<std::shared_ptr<const engine::CompiledCode>> code =
-      load(tier == Tier::kBaseline ? *baseline_ : *optimised_);
+      load(engine_of(tier.value_or(Tier::kOptimised)));
   if (!tier && code.code() == Code::kUnsupported) {
     Result<std::shared_ptr<const engine::CompiledCode>> other = load(*baseline_);
     if (other.ok()) return made(std::move(other).value());
@@ -257,8 +259,8 @@ Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
 Result<code::Made> Runtime::make_code(const wasm::ModuleFacts& facts, const code::Source& source,
                                       const ModuleOptions& options) {
   if (!options.trusted_code.empty()) return load_trusted_code(source, options);
-  const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
-  if (tier) return maker_->make(*tier == Tier::kBaseline ? *baseline_ : *optimised_, source);
+  const std::optional<Tier> tier = tier_of(options);
+  if (tier) return maker_->make(engine_of(*tier), source);
   if (std::shared_ptr<const engine::CompiledCode> found = maker_->find(*optimised_, source)) {
     return code::Made{.code = std::move(found), .origin = code::Origin::kCache, .ns = 0};
   }
@@ -272,14 +274,16 @@ Result<code::Made> Runtime::make_code(const wasm::ModuleFacts& facts, const code
 // Of a small module all is found out anew in less time than it takes to look.
 constexpr size_t kKnownBytesMin = 4 * 1024;
 
-bool Runtime::load_known(Module& module, std::span<const uint8_t> bytes, const ModuleOptions& options,
-                         code::Made& made) {
-  const bool worth_it = bytes.size() >= kKnownBytesMin && bytes.size() <= options_.module_bytes_max;
-  if (cache_ == nullptr || !options.prepare || !options.trusted_code.empty() || !worth_it) return false;
-  const auto begin = std::chrono::steady_clock::now();
-  const std::optional<Digest> name = cache_->name_of(bytes);
-  if (!name) return false;
-  const std::optional<std::vector<uint8_t>> facts = cache_->load_facts(*name);
+// The name of what is known of a module in the code cache; nothing: it is not kept there.
+std::optional<Digest> Runtime::facts_name(std::span<const uint8_t> bytes,
+                                          const ModuleOptions& options) const {
+  const bool worth_it = cache_ != nullptr && options.prepare && options.trusted_code.empty() &&
+                        bytes.size() >= kKnownBytesMin && bytes.size() <= options_.module_bytes_max;
+  return worth_it ? cache_->name_of(bytes) : std::nullopt;
+}
+
+bool Runtime::find_facts(Module& module, const Digest& name, std::span<const uint8_t> bytes) {
+  const std::optional<std::vector<uint8_t>> facts = cache_->load_facts(name);
   if (!facts) return false;
   Result<wasm::PreparedModule> known = wasm::decode_prepared(*facts, bytes);
   if (!known.ok()) {
@@ -287,22 +291,9 @@ bool Runtime::load_known(Module& module, std::span<const uint8_t> bytes, const M
                        known.status().message());
     return false;
   }
-  // Of a module that may climb only the top will do: what is below is compiled from again.
-  const Tier tier = (options.tier ? options.tier : options_.tier).value_or(Tier::kOptimised);
-  const code::Source source{.wasm = {}, .hash = known->facts.hash, .preparer = wasm::kPreparerVersion};
-  made.code = maker_->find(tier == Tier::kBaseline ? *baseline_ : *optimised_, source);
-  if (made.code == nullptr) return false;
-  made.origin = code::Origin::kCache;
-  made.ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   module.facts_ = known->facts;
   module.prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(known).value());
   return true;
-}
-
-void Runtime::keep_facts(const Module& module, std::span<const uint8_t> bytes) {
-  if (cache_ == nullptr || module.prepared_ == nullptr || bytes.size() < kKnownBytesMin) return;
-  const std::optional<Digest> name = cache_->name_of(bytes);
-  if (name) cache_->store_facts(*name, module.facts_.hash, wasm::encode_prepared(*module.prepared_));
 }
 
 std::shared_ptr<Module> Runtime::name_module(std::string_view name, const engine::Limits& limits,
@@ -321,26 +312,31 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   SPORE_TRY(check_open());
   if (name.empty()) return Status::invalid_argument("a module needs a name");
   SPORE_TRY(check_room(name));  // before the compile, and again after it
-  const std::optional<Tier> tier = options.tier ? options.tier : options_.tier;
   std::shared_ptr<Module> module = name_module(name, options_.limits, options);
-  std::vector<uint8_t> prepared;
+  code::Source source{.wasm = bytes, .hash = {}, .preparer = options.prepare ? wasm::kPreparerVersion : 0};
+  std::vector<uint8_t> prepared;  // where `source` lies, if it is not what was given
   code::Made made;
-  const std::span<const uint8_t> original = bytes;
-  code::Source source{.wasm = {}, .hash = {}, .preparer = options.prepare ? wasm::kPreparerVersion : 0};
   {
     const Timing timing(options_.metrics, compile_ns_);
-    if (!load_known(*module, original, options, made)) {
-      SPORE_TRY(prepare_module(*module, bytes, prepared, options));
-      SPORE_TRY(check_tier(module->facts_, tier));
-      source.wasm = bytes;
-      source.hash = module->facts_.hash;
-      made = SPORE_TRY(make_code(module->facts_, source, options));
-      if (made.origin == code::Origin::kCompiler) keep_facts(*module, original);
+    const std::optional<Digest> known = facts_name(bytes, options);
+    if (known && find_facts(*module, *known, bytes)) {
+      source.to_prepare = true;  // only if there is no code of it
+    } else {
+      prepared = SPORE_TRY(prepare_module(*module, bytes, options));
+      if (!prepared.empty()) source.wasm = prepared;
     }
     source.hash = module->facts_.hash;
+    SPORE_TRY(check_tier(module->facts_, tier_of(options)));
+    made = SPORE_TRY(make_code(module->facts_, source, options));
+    if (known && !source.to_prepare && made.origin == code::Origin::kCompiler) {
+      cache_->store_facts(*known, source.hash, wasm::encode_prepared(*module->prepared_));
+    }
     module->compile_ns_ = timing.elapsed_ns();
   }
-  code::OwnedSource owned{.wasm = nullptr, .hash = source.hash, .preparer = source.preparer};
+  code::OwnedSource owned{.wasm = nullptr,
+                          .hash = source.hash,
+                          .preparer = source.preparer,
+                          .to_prepare = source.to_prepare};
   if (can_climb(made, options)) {
     if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
     owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
@@ -363,12 +359,15 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
   }
   module->facts_ = prepared.facts;
   module->prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(prepared));
-  code::OwnedSource source{.wasm = wasm, .hash = module->facts_.hash, .preparer = wasm::kPreparerVersion};
+  code::OwnedSource source{.wasm = wasm,
+                           .hash = module->facts_.hash,
+                           .preparer = wasm::kPreparerVersion,
+                           .to_prepare = false};
   ModuleOptions with_world = options;
   if (with_world.wasi == nullptr && contents.manifest.wasi.has_value()) {
     with_world.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));
   }
-  SPORE_TRY(check_tier(module->facts_, options.tier ? options.tier : options_.tier));
+  SPORE_TRY(check_tier(module->facts_, tier_of(options)));
   code::Made made;
   {
     const Timing timing(options_.metrics, compile_ns_);
@@ -379,10 +378,13 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
   return add_module(std::move(module), made, std::move(source), with_world);
 }
 
+bool Runtime::is_fixed(const ModuleOptions& options) const {
+  return tier_of(options).has_value() || !options.trusted_code.empty();
+}
+
 // If not, the bytes are not needed any more.
 bool Runtime::can_climb(const code::Made& made, const ModuleOptions& options) const {
-  const bool fixed = options.tier.has_value() || options_.tier.has_value() || !options.trusted_code.empty();
-  return !fixed && made.code->engine().options().tier != Tier::kOptimised;
+  return !is_fixed(options) && made.code->engine().options().tier != Tier::kOptimised;
 }
 
 Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module> module,
@@ -407,7 +409,7 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
     modules_.emplace(module->name_, module);
   }
   if (module->blueprint_ == nullptr) return std::shared_ptr<const Module>(std::move(module));
-  const bool fixed = options.tier.has_value() || options_.tier.has_value() || !options.trusted_code.empty();
+  const bool fixed = is_fixed(options);
   ladder_->add({.name = module->name_,
                 .source = std::move(source),
                 .code = module->blueprint_->code,
@@ -421,9 +423,9 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
   return std::shared_ptr<const Module>(std::move(module));
 }
 
-// Leaves in `bytes` what is to be compiled; `prepared` holds it, if it is not what was given.
-Status Runtime::prepare_module(Module& module, std::span<const uint8_t>& bytes,
-                               std::vector<uint8_t>& prepared, const ModuleOptions& options) const {
+// What is to be compiled; nothing: the module as it is.
+Result<std::vector<uint8_t>> Runtime::prepare_module(Module& module, std::span<const uint8_t> bytes,
+                                                     const ModuleOptions& options) const {
   if (!options.prepare) {
     module.facts_ = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
     // The names of what prepared modules keep for their host: linked to one, it must not ask for them.
@@ -431,16 +433,14 @@ Status Runtime::prepare_module(Module& module, std::span<const uint8_t>& bytes,
         std::ranges::find_if(module.facts_.imports, [](const wasm::ModuleFacts::Import& import) {
           return import.name.starts_with(wasm::kReservedPrefix);
         });
-    if (reserved == module.facts_.imports.end()) return {};
+    if (reserved == module.facts_.imports.end()) return std::vector<uint8_t>();
     return Status::invalid_module("an import has the reserved name '{}'", printable(reserved->name));
   }
   wasm::PreparedModule made = SPORE_TRY(wasm::prepare(bytes, options_.module_bytes_max));
   module.facts_ = made.facts;
-  prepared = std::move(made.wasm);
-  made.wasm = {};
-  bytes = prepared;
+  std::vector<uint8_t> prepared = std::exchange(made.wasm, {});
   module.prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(made));
-  return {};
+  return prepared;
 }
 
 Status Runtime::check_room(std::string_view name) const {

@@ -204,20 +204,21 @@ class Runtime {
   explicit Runtime(RuntimeOptions options);
   Result<code::Made> make_code(const wasm::ModuleFacts& facts, const code::Source& source,
                                const ModuleOptions& options);
-  // Facts and code of a module that was seen before, both from the cache: then nothing is read, prepared or
-  // compiled.  False: they are not there.
   static std::shared_ptr<Module> name_module(std::string_view name, const engine::Limits& limits,
                                              const ModuleOptions& options);
   // What of a module does not depend on where its code came from.
   Result<std::shared_ptr<const Module>> add_module(std::shared_ptr<Module> module, const code::Made& made,
                                                    code::OwnedSource source, const ModuleOptions& options);
+  bool is_fixed(const ModuleOptions& options) const;
   bool can_climb(const code::Made& made, const ModuleOptions& options) const;
-  bool load_known(Module& module, std::span<const uint8_t> bytes, const ModuleOptions& options,
-                  code::Made& made);
-  void keep_facts(const Module& module, std::span<const uint8_t> bytes);
   Result<code::Made> load_trusted_code(const code::Source& source, const ModuleOptions& options) const;
-  Status prepare_module(Module& module, std::span<const uint8_t>& bytes, std::vector<uint8_t>& prepared,
-                        const ModuleOptions& options) const;
+  std::optional<Digest> facts_name(std::span<const uint8_t> bytes, const ModuleOptions& options) const;
+  // Facts of a module that was seen before: then it is neither read nor prepared.  False: they are not there.
+  bool find_facts(Module& module, const Digest& name, std::span<const uint8_t> bytes);
+  Result<std::vector<uint8_t>> prepare_module(Module& module, std::span<const uint8_t> bytes,
+                                              const ModuleOptions& options) const;
+  std::optional<engine::Tier> tier_of(const ModuleOptions& options) const;
+  const engine::Engine& engine_of(engine::Tier tier) const;
   Status check_open() const;
   Status check_room(std::string_view name) const SPORE_EXCLUDES(modules_mutex_);
   Status check_room_locked(std::string_view name) const SPORE_REQUIRES(modules_mutex_);

@@ -19,13 +19,14 @@ constexpr uint64_t kDeadlineMs = 1000;
 
 }  // namespace
 
-Engines::Engines(bool compact_memories) {
+Engines::Engines(bool compact) {
   host::HostFunctions host = differential::host_functions(logged);
   host::define_wasi(host);
   functions = host.freeze();
   const auto ticker = std::make_shared<engine::Ticker>();
   const auto slots = memory::SlotPool::create(Engine::kSlotsKept);
-  engine::EngineOptions options{.tier = Tier::kBaseline, .compact_memories = compact_memories};
+  engine::EngineOptions options{
+      .tier = Tier::kBaseline, .compact_memories = compact, .compact_code = compact};
   baseline = Engine::create(options, ticker, slots).value();
   options.tier = Tier::kOptimised;
   optimised = Engine::create(options, ticker, slots).value();

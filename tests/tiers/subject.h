@@ -19,8 +19,8 @@ namespace spore::tiers_test {
 
 // An engine for each tier, and what their guests tell the host.
 struct Engines {
-  // With compact memories code checks bounds itself.
-  explicit Engines(bool compact_memories);
+  // Compact: code checks bounds itself, and is optimised for size, too.
+  explicit Engines(bool compact);
   Engines(const Engines&) = delete;
   Engines& operator=(const Engines&) = delete;
 

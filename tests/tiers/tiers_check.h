@@ -73,7 +73,7 @@ class TiersCheck final : public differential::Check {
 
   Flaw flaw_;
   Statistics statistics_;
-  std::array<std::unique_ptr<Engines>, 2> engines_;  // the second with compact memories
+  std::array<std::unique_ptr<Engines>, 2> engines_;  // the second compact
 };
 
 }  // namespace spore::tiers_test
