@@ -1,5 +1,5 @@
-// What it costs to write and to read the image of a booted interpreter, by what is validated: python.wasm, and a
-// memory of 32 MiB, three quarters of it not zeros.
+// What it costs to write and to read the image of a booted interpreter, by what is validated: python.wasm,
+// and a memory of 32 MiB, three quarters of it not zeros.
 
 #include <benchmark/benchmark.h>
 
@@ -65,7 +65,7 @@ void describe_image(benchmark::State& state, const std::filesystem::path& module
   const auto module = std::filesystem::path(SPORE_SOURCE_DIR "/build/guests/python.wasm");
   if (!std::filesystem::exists(module)) return true;
   const auto add = [&](const char* name, auto&&... args) {
-    benchmark::RegisterBenchmark(name, args...)->UseRealTime()->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(name, args...)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
   };
   add("BM_ReadSnapshot/structure", read_image, module, Validation::kStructure);
   add("BM_ReadSnapshot/checksum", read_image, module, Validation::kChecksum);

@@ -27,7 +27,8 @@ struct Fuzzer {
   Fuzzer() {
     std::vector<std::byte> memory(65536);
     memory[5] = memory[40'000] = std::byte{1};
-    base = test::written_bytes(test::contents_without_engine(engine::text_to_wasm(kGuest).value(), {memory}), folder / "base")
+    base = test::written_bytes(test::contents_without_engine(engine::text_to_wasm(kGuest).value(), {memory}),
+                               folder / "base")
                .value();
   }
   ~Fuzzer() { std::filesystem::remove_all(folder); }
