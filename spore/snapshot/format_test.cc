@@ -100,12 +100,15 @@ TEST_F(FormatTest, EveryTruncationIsRefused) {
   EXPECT_TRUE(says(refused(longer, Code::kCorruption), "something is left over"));
 }
 
-// Goal: there is no byte that nothing covers.  Each bit of the file, one at a time.
+// Goal: there is no byte that nothing covers.  Each bit of the file, one at a time; of pages and hashes,
+// which are one to a reader, one bit of each byte.
 TEST_F(FormatTest, EveryFlippedBitIsRefused) {
   const size_t step = test::kSanitized ? 7 : 1;
+  const size_t pages = test::extent_of(file_, Section::kPages).offset;
   const UniqueFd fd = test::file_of(file_);
   for (size_t at = 0; at < file_.size(); at += step) {
     for (int bit = 0; bit < 8; bit++) {
+      if (at >= pages && bit != static_cast<int>(at % 8)) continue;
       write_byte(fd, at, file_[at] ^ (1 << bit));
       const Result<Contents> result = test::read_fd(fd, Validation::kChecksum);
       ASSERT_FALSE(result.ok()) << at << "." << bit;
