@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -60,6 +60,16 @@ inline snapshot::Contents contents_without_engine(const std::vector<uint8_t>& so
   return contents;
 }
 
+// A new folder for files, in memory where that can be: each is synced, and a disk may take long for that.
+inline std::filesystem::path new_folder() {
+  const std::filesystem::path memory = "/dev/shm";
+  const std::filesystem::path parent =
+      ::access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
+  std::string name = parent / "spore_snapshot_XXXXXX";
+  SPORE_ASSERT(::mkdtemp(name.data()) != nullptr, "a temporary directory");
+  return name;
+}
+
 // A file without a name that holds these bytes.
 inline UniqueFd file_of(std::span<const uint8_t> bytes) {
   UniqueFd fd = make_memfd("snapshot").value();
@@ -71,10 +81,12 @@ inline UniqueFd file_of(std::span<const uint8_t> bytes) {
   return fd;
 }
 
+inline Result<snapshot::Contents> read_fd(const UniqueFd& fd, snapshot::Validation validation) {
+  return snapshot::read(fd.get(), {.validation = validation, .memory_bytes_max = uint64_t{1} << 24});
+}
 inline Result<snapshot::Contents> read_bytes(std::span<const uint8_t> bytes,
                                              snapshot::Validation validation = snapshot::Validation::kFull) {
-  const UniqueFd fd = file_of(bytes);
-  return snapshot::read(fd.get(), {.validation = validation, .memory_bytes_max = uint64_t{1} << 24});
+  return read_fd(file_of(bytes), validation);
 }
 
 // What writing makes of it.

@@ -184,6 +184,45 @@ TEST_F(FileTest, DescriptorsAreGivenBack) {
   EXPECT_EQ(after, before);
 }
 
+// --- NewFile ------------------------------------------------------------------------------------------
+
+std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
+
+// Nobody sees it before it is whole, and nothing is left of one that never was.
+TEST_F(FileTest, ANewFileAppearsWholeOrNotAtAll) {
+  EXPECT_TRUE(write_file(path("out"), bytes_of("before")).ok());
+  {
+    const NewFile given_up = NewFile::create(path("out")).value();
+    EXPECT_TRUE(given_up.write_at(bytes_of("half"), 0).ok());
+  }
+  EXPECT_EQ(text_of(read_file(path("out"), 100).value()), "before");
+  NewFile file = NewFile::create(path("out"), NewFile::kForOwner).value();
+  EXPECT_TRUE(file.write_at(bytes_of("def"), 3).ok());
+  EXPECT_TRUE(file.write_at(bytes_of("abc"), 0).ok());
+  NewFile moved = std::move(file);
+  EXPECT_EQ(text_of(read_file(path("out"), 100).value()), "before");
+  EXPECT_TRUE(moved.commit().ok());
+  EXPECT_EQ(text_of(read_file(path("out"), 100).value()), "abcdef");
+  struct stat info{};
+  ASSERT_EQ(::stat(path("out").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(path("out").parent_path()), {}), 1);
+}
+
+TEST_F(FileTest, ReadingBeyondTheEndIsToldFromAFailure) {
+  EXPECT_TRUE(write_file(path("out"), bytes_of("abcdef")).ok());
+  const RegularFile file = open_regular(path("out"), 6).value();
+  EXPECT_EQ(file.bytes, 6u);
+  std::vector<uint8_t> bytes(4);
+  EXPECT_TRUE(read_at(file.fd.get(), bytes, 2).ok());
+  EXPECT_EQ(text_of(bytes), "cdef");
+  const Status cut = read_at(file.fd.get(), bytes, 3);
+  EXPECT_EQ(cut.code(), Code::kCorruption);
+  EXPECT_EQ(cut.message(), "the file ends at byte 6, 1 bytes are missing");
+  EXPECT_EQ(read_at(-1, bytes, 0).code(), Code::kIo);
+  EXPECT_EQ(open_regular(path("out"), 5).code(), Code::kLimitExceeded);
+}
+
 // --- write_file ---------------------------------------------------------------------------------------
 
 TEST_F(FileTest, WritesAndReplacesAndLeavesNothingElse) {

@@ -73,7 +73,7 @@ Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::
   PageImageBuilder builder = SPORE_TRY(PageImageBuilder::create(bytes.size(), data, std::move(shared)));
   for (const PageRun& run : data) SPORE_TRY(builder.write(run.offset, bytes.subspan(run.offset, run.bytes)));
   return std::move(builder).finish();
-}
+}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): the analyser loses the image within Result
 
 PageImage::~PageImage() {
   if (view_ != nullptr) ::munmap(const_cast<std::byte*>(view_), mapped_bytes_);

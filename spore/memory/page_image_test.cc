@@ -237,6 +237,37 @@ TEST(PageImageTest, ItsBaseLivesAsLongAsIt) {
   EXPECT_LT(::fcntl(fd, F_GETFD), 0);
 }
 
+// In parts, out of order, and across the pages of a run: the same image as of the bytes at once.
+TEST(PageImageTest, ItCanBeBuiltInAnyOrder) {
+  const std::vector<std::byte> bytes = with_zeros(9, {0, 3, 4, 7, 8});
+  PageImageBuilder builder =
+      PageImageBuilder::create(9 * kPage, {{kPage, 2 * kPage}, {5 * kPage, 2 * kPage}}).value();
+  const std::span<const std::byte> all(bytes);
+  ASSERT_TRUE(builder.write(6 * kPage, all.subspan(6 * kPage, kPage)).ok());
+  ASSERT_TRUE(builder.write(kPage, all.subspan(kPage, kPage + 100)).ok());
+  ASSERT_TRUE(builder.write(5 * kPage, all.subspan(5 * kPage, kPage)).ok());
+  ASSERT_TRUE(builder.write(2 * kPage + 100, all.subspan(2 * kPage + 100, kPage - 100)).ok());
+  const auto built = std::move(builder).finish().value();
+  const auto at_once = image_of(bytes);
+  EXPECT_EQ(built->bytes(), at_once->bytes());
+  EXPECT_EQ(built->mapped_bytes(), at_once->mapped_bytes());
+  EXPECT_EQ(built->held_bytes(), at_once->held_bytes());
+  for (size_t page = 0; page < 9; page++) {
+    const std::byte* held = built->page(page * kPage);
+    ASSERT_EQ(held == nullptr, at_once->page(page * kPage) == nullptr) << page;
+    EXPECT_TRUE(held == nullptr || std::equal(held, held + kPage, &bytes[page * kPage])) << page;
+  }
+  EXPECT_LT(::pwrite(built->fd(), "x", 1, 0), 0);
+}
+
+TEST(PageImageTest, ABuiltImageOfZerosHoldsNothing) {
+  PageImageBuilder builder = PageImageBuilder::create(100 * kPage, {}).value();
+  const auto image = std::move(builder).finish().value();
+  EXPECT_EQ(image->bytes(), 100 * kPage);
+  EXPECT_EQ(image->held_bytes(), 0u);
+  EXPECT_LT(image->fd(), 0);
+}
+
 TEST(PageImageTest, ItsMemoryIsGoneWithIt) {
   auto image = image_of(pattern(2 * kPage));
   const int fd = image->fd();

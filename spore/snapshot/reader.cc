@@ -167,7 +167,7 @@ class Copier {
 
   // On each thread: takes pieces until none is left.
   void work() {
-    std::vector<uint8_t> buffer(kPieceBytes);
+    std::vector<uint8_t> buffer(std::min<uint64_t>(kPieceBytes, file_.superblock()[Section::kPages].bytes));
     // Relaxed: it gives out numbers, and nothing else is read by them; joining orders what was copied.
     for (uint64_t number = 0; (number = next_.fetch_add(1, std::memory_order_relaxed)) < pieces_;) {
       const Status status =

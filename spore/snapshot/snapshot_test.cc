@@ -141,11 +141,6 @@ std::string look(CleanInstance& clean) {
 
 class SnapshotTest : public testing::Test {
  protected:
-  SnapshotTest() {
-    std::string name = fs::temp_directory_path() / "spore_snapshot_XXXXXX";
-    SPORE_ASSERT(::mkdtemp(name.data()) != nullptr, "a temporary directory");
-    folder_ = name;
-  }
   ~SnapshotTest() override { fs::remove_all(folder_); }
 
   fs::path path(std::string_view name) const { return folder_ / name; }
@@ -156,7 +151,7 @@ class SnapshotTest : public testing::Test {
     return contents_of(*image, shared(source), std::move(origin)).value();
   }
 
-  fs::path folder_;
+  const fs::path folder_ = test::new_folder();
 };
 
 // --- the image -------------------------------------------------------------------------------------------

@@ -1,0 +1,525 @@
+// Files that were changed, by accident or by malice: refused, with a reason; never trusted, never a crash.
+
+#include "spore/snapshot/format.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "spore/base/bytes.h"
+#include "spore/host/wasi.h"
+#include "tests/guest_file.h"
+#include "tests/sanitizers.h"
+#include "tests/snapshot_file.h"
+
+namespace spore::snapshot {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kGuest = R"((module
+  (memory (export "memory") 2 3)
+  (table $t 2 4 funcref)
+  (global (mut i32) (i32.const 1))
+  (global (mut f64) (f64.const 2))
+  (data $passive "passive, and long enough to be a piece of its own, of which there is to be more than one")
+  (elem declare func $f)
+  (func $f (table.set $t (i32.const 0) (ref.func $f)) (data.drop $passive))
+  (func (export "grow") (drop (table.grow $t (ref.null func) (i32.const 1))))))";
+
+class FormatTest : public testing::Test {
+ protected:
+  ~FormatTest() override { fs::remove_all(folder_); }
+
+  // With all that the format can have.
+  static Contents contents() {
+    std::vector<std::byte> memory(size_t{2} * 65536);
+    memory[5] = memory[5000] = memory[100'000] = std::byte{1};
+    Contents contents = test::contents_without_engine(test::wasm(kGuest), {memory});
+    contents.image.values.tables[0][1] = contents.prepared->table_functions[0];
+    contents.manifest.wasi = host::WasiOptions{.args = {"a"}, .env = {"B=c"}, .clock = host::WasiClock{}};
+    contents.image.wasi =
+        host::Wasi(host::WasiConfig::create(*contents.manifest.wasi).value()).save().value();
+    contents.manifest.wasi->directories.push_back({.host = "/h", .guest = "/g", .writable = true});
+    contents.manifest.wasi->random_seed = 9;
+    contents.frames = Frames{.address = 4000, .borrowed = {1, 2, 3}};
+    return contents;
+  }
+  std::vector<uint8_t> bytes_of(const Contents& contents) const {
+    return test::written_bytes(contents, folder_ / "image").value();
+  }
+
+  static void write_byte(const UniqueFd& fd, size_t at, int value) {
+    const auto byte = static_cast<uint8_t>(value);
+    SPORE_ASSERT(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(at)) == 1, "a file in memory");
+  }
+  // Why these bytes are refused; "" if they are not.
+  static std::string refused(std::span<const uint8_t> bytes, Code code,
+                             Validation validation = Validation::kFull) {
+    const Result<Contents> result = test::read_bytes(bytes, validation);
+    if (result.ok()) return "";
+    EXPECT_EQ(code_name(result.code()), code_name(code)) << result.status().message();
+    return std::string(result.status().message());
+  }
+
+  std::vector<uint8_t> section(Section which) const {
+    const Extent extent = test::extent_of(file_, which);
+    const auto bytes = std::span(file_).subspan(extent.offset, extent.bytes);
+    return {bytes.begin(), bytes.end()};
+  }
+  // The file with another section: what read() says of it.
+  std::string with(Section which, std::span<const uint8_t> bytes, Code code = Code::kCorruption,
+                   Validation validation = Validation::kChecksum) const {
+    return refused(test::with_section(file_, which, bytes), code, validation);
+  }
+
+  const fs::path folder_ = test::new_folder();
+  const std::vector<uint8_t> file_ = bytes_of(contents());
+};
+
+testing::AssertionResult says(std::string_view text, std::string_view part) {
+  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "it says '" << text << "' and not '" << part << "'";
+}
+
+// --- accidents -------------------------------------------------------------------------------------------
+
+TEST_F(FormatTest, EveryTruncationIsRefused) {
+  for (size_t length = 0; length < file_.size(); length++) {
+    const auto cut = std::span(file_).first(length);
+    ASSERT_NE(refused(cut, Code::kCorruption, Validation::kStructure), "") << length;
+  }
+  std::vector<uint8_t> longer = file_;
+  longer.push_back(0);
+  EXPECT_TRUE(says(refused(longer, Code::kCorruption), "something is left over"));
+}
+
+// Goal: there is no byte that nothing covers.  Each bit of the file, one at a time; of pages and hashes,
+// which are one to a reader, one bit of each byte.
+TEST_F(FormatTest, EveryFlippedBitIsRefused) {
+  const size_t step = test::kSanitized ? 7 : 1;
+  const size_t pages = test::extent_of(file_, Section::kPages).offset;
+  const UniqueFd fd = test::file_of(file_);
+  for (size_t at = 0; at < file_.size(); at += step) {
+    for (int bit = 0; bit < 8; bit++) {
+      if (at >= pages && bit != static_cast<int>(at % 8)) continue;
+      write_byte(fd, at, file_[at] ^ (1 << bit));
+      const Result<Contents> result = test::read_fd(fd, Validation::kChecksum);
+      ASSERT_FALSE(result.ok()) << at << "." << bit;
+      ASSERT_TRUE(result.code() == Code::kCorruption || result.code() == Code::kUnsupported)
+          << at << ": " << result.status().message();
+    }
+    write_byte(fd, at, file_[at]);
+  }
+  EXPECT_TRUE(test::read_fd(fd, Validation::kFull).ok());
+}
+
+// What `structure` does not look at, and only that, are the bytes of pages and source, which must still fit.
+TEST_F(FormatTest, StructureLooksAtAllButPagesAndSource) {
+  const Extent source = test::extent_of(file_, Section::kSource);
+  const Extent pages = test::extent_of(file_, Section::kPages);
+  const UniqueFd fd = test::file_of(file_);
+  for (size_t at = 0; at < file_.size(); at++) {
+    write_byte(fd, at, file_[at] ^ 1);
+    const bool looks_not =
+        (at >= source.offset && at < source.end()) || (at >= pages.offset && at < pages.end());
+    ASSERT_EQ(test::read_fd(fd, Validation::kStructure).ok(), looks_not) << at;
+    write_byte(fd, at, file_[at]);
+  }
+}
+
+// --- malice: all hashes are right
+// ---------------------------------------------------------------------------
+
+// Goal: whatever a byte is changed to, with the hashes made to fit, there is an answer; and what is taken is
+// what would be written.  That a changed byte is taken is right: it is another image then.
+TEST_F(FormatTest, AnyByteMayBeAnyOther) {
+  const size_t step = test::kSanitized ? 13 : 1;
+  size_t taken = 0;
+  for (size_t at = 0; at < file_.size(); at += step) {
+    const bool reserved = at > test::table_entry(Section::kHashes) + 24 + 64 && at < kSuperblockBytes - 64;
+    const bool page = at > test::extent_of(file_, Section::kPages).offset + 64;
+    if ((reserved || page) && at % 61 != 0) continue;
+    for (const uint8_t flip : {uint8_t{0x01}, uint8_t{0x80}, uint8_t{0xFF}}) {
+      std::vector<uint8_t> bytes = file_;
+      bytes[at] ^= flip;
+      test::reseal(bytes);
+      const Result<Contents> result = test::read_bytes(bytes, Validation::kChecksum);
+      if (!result.ok()) continue;
+      taken++;
+      const Result<std::vector<uint8_t>> again = test::written_bytes(result.value(), folder_ / "again");
+      ASSERT_TRUE(again.ok()) << at << ": " << again.status().message();
+      const Result<Contents> twice = test::read_bytes(again.value(), Validation::kChecksum);
+      ASSERT_TRUE(twice.ok()) << at << ": " << twice.status().message();
+      ASSERT_EQ(twice->prepared->wasm, result->prepared->wasm) << at;
+      ASSERT_EQ(test::with_section(again.value(), Section::kModule, {}),
+                test::with_section(bytes, Section::kModule, {}))
+          << at;
+    }
+  }
+  EXPECT_GT(taken, 100u);  // names, values, bytes of pages
+}
+
+TEST_F(FormatTest, WhatThisVersionDoesNotKnowIsToldFromDamage) {
+  struct Change {
+    size_t at;
+    uint32_t to;
+    std::string_view says;
+    Code code = Code::kUnsupported;
+  };
+  const size_t table = test::table_entry(Section::kManifest);
+  for (const Change& change :
+       {Change{8, 2, "format version 2, made by a newer Spore; this build reads up to 1"},
+        Change{8, UINT32_MAX, "format version 4294967295, made by a newer Spore"},
+        Change{8, 0, "there is no format version 0", Code::kCorruption},
+        Change{0, 0, "wrong magic at byte 0", Code::kCorruption}, Change{12, 2, "a delta"},
+        Change{12, 3, "there is no kind 3", Code::kCorruption}, Change{24, 4, "flags 0x4"},
+        Change{28, 8, "8 sections"}, Change{28, UINT32_MAX, "4294967295 sections"},
+        Change{32, 1, "no sequence number", Code::kCorruption}, Change{72, 1, "no parent", Code::kCorruption},
+        Change{table, 2, "a section in the place of another", Code::kCorruption},
+        Change{table + 4, 1, "section MANIFEST has codec 1"},
+        Change{kSuperblockBytes - 4, 1, "what is reserved is not 0", Code::kCorruption}}) {
+    std::vector<uint8_t> bytes = file_;
+    test::put(bytes, change.at, change.to);
+    test::reseal(bytes);
+    EXPECT_TRUE(says(refused(bytes, change.code), change.says));
+  }
+}
+
+// The version is told before anything else is looked at, whatever the rest has become.
+TEST_F(FormatTest, ANewerFileIsToldByItsVersionAlone) {
+  std::vector<uint8_t> bytes(kSuperblockBytes, 0xEE);
+  std::copy_n(file_.begin(), 8, bytes.begin());
+  test::put(bytes, 8, uint32_t{7});
+  EXPECT_TRUE(says(refused(bytes, Code::kUnsupported), "format version 7"));
+}
+
+TEST_F(FormatTest, SectionsAreWhereTheyMustBe) {
+  const auto change = [&](Section which, size_t field, uint64_t to) {
+    std::vector<uint8_t> bytes = file_;
+    test::put(bytes, test::table_entry(which) + field, to);
+    test::reseal(bytes);
+    return refused(bytes, Code::kCorruption);
+  };
+  constexpr size_t kOffset = 8;
+  constexpr size_t kBytes = 16;
+  const Extent state = test::extent_of(file_, Section::kState);
+  EXPECT_TRUE(says(change(Section::kState, kOffset, state.offset - 1), "section STATE is"));  // they overlap
+  EXPECT_TRUE(says(change(Section::kState, kOffset, state.offset + 1), "section STATE is"));  // a gap
+  EXPECT_TRUE(says(change(Section::kState, kBytes, state.bytes - 1), "section PAGEINDEX is"));
+  EXPECT_TRUE(says(change(Section::kState, kBytes, file_.size()), "section PAGEINDEX is"));
+  for (const Section which : kSections) {
+    EXPECT_TRUE(says(change(which, kBytes, UINT64_MAX), "a section is longer than the file"));
+    EXPECT_TRUE(says(change(which, kOffset, UINT64_MAX), section_name(which)));
+    if (which == Section::kHashes) continue;  // resealing writes them over all else
+    EXPECT_TRUE(says(change(which, kOffset, 0), section_name(which)));
+  }
+  // Lengths that add up to the right end only if they overflow.
+  std::vector<uint8_t> bytes = file_;
+  test::put(bytes, 16, UINT64_MAX);
+  EXPECT_TRUE(says(refused(bytes, Code::kCorruption), "were written"));
+}
+
+TEST_F(FormatTest, ThePagesAreThoseOfTheIndex) {
+  struct Entry {
+    uint32_t kind;
+    uint32_t pages;
+    uint64_t at = 0;
+  };
+  const auto index = [](const std::vector<std::vector<Entry>>& memories) {
+    ByteWriter writer;
+    writer.u32(static_cast<uint32_t>(memories.size()));
+    for (const auto& runs : memories) {
+      writer.u32(static_cast<uint32_t>(runs.size()));
+      for (const Entry& run : runs) writer.u32(run.kind).u32(run.pages).u64(run.at);
+    }
+    return writer.take();
+  };
+  const auto said = [&](const std::vector<std::vector<Entry>>& memories, Code code = Code::kCorruption) {
+    return with(Section::kPageIndex, index(memories), code);
+  };
+  // What it is: three raw pages, 0, 1 and 24, of 32.
+  ASSERT_EQ(index({{{2, 2, 0}, {1, 22}, {2, 1, 2}, {1, 7}}}), section(Section::kPageIndex));
+  EXPECT_EQ(said({{{2, 1, 0}, {1, 23}, {2, 2, 1}, {1, 6}}}), "");  // another image
+  EXPECT_TRUE(says(said({{{2, 2, 0}, {1, 22}, {2, 1, 2}, {1, 8}}}), "memory 0 of 135168 bytes"));
+  EXPECT_TRUE(says(said({{{2, 2, 0}, {1, 6}, {2, 1, 2}, {1, 7}}}),
+                   "memory 0 of 65536 bytes"));                                         // below its minimum
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {1, 61}}}), "memory 0 of 262144 bytes"));          // above its maximum
+  EXPECT_TRUE(says(said({{{2, 2, 0}, {1, 23}, {2, 1, 1}, {1, 6}}}), "do not follow"));  // one page twice
+  EXPECT_TRUE(says(said({{{2, 2, 1}, {1, 22}, {2, 1, 0}, {1, 7}}}), "do not follow"));
+  EXPECT_TRUE(says(said({{{2, 2, 0}, {1, 22, 2}, {2, 1, 2}, {1, 7}}}), "do not follow"));
+  EXPECT_TRUE(says(said({{{2, 2, UINT64_MAX}, {1, 30}}}), "do not follow"));
+  EXPECT_TRUE(says(said({{{2, 2, 0}, {1, 30}}}), "2 pages, PAGES has 12288 bytes"));
+  EXPECT_TRUE(says(said({{{2, 4, 0}, {1, 28}}}), "4 pages, PAGES has 12288 bytes"));
+  EXPECT_TRUE(says(said({{{2, UINT32_MAX, 0}}}), "4294967295 pages, PAGES has"));
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {1, 0}, {1, 29}}}), "a run of no pages"));
+  EXPECT_TRUE(says(said({{{2, 2, 0}, {2, 1, 2}, {1, 29}}}), "one run that is told as two"));
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {0, 29}}}), "no such kind of page"));
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {6, 29}}}), "no such kind of page"));
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {3, 29}}}, Code::kUnsupported), "pages of kind 3"));
+  EXPECT_TRUE(says(said({}), "0 pages, PAGES has"));
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {1, 29}}, {{1, 32}}}), "2 memories, the module has 1"));
+  EXPECT_TRUE(says(said({{{2, 3, 0}, {1, UINT32_MAX}}}, Code::kLimitExceeded), "memory_bytes_max"));
+  EXPECT_TRUE(says(said({std::vector<std::vector<Entry>>(101)}), "a count is too large"));
+  // Counts without bytes for them.
+  EXPECT_TRUE(says(with(Section::kPageIndex, std::vector<uint8_t>{1, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0x00}),
+                   "fewer bytes"));
+  EXPECT_TRUE(
+      says(with(Section::kPageIndex, std::vector<uint8_t>{0xFF, 0xFF, 0xFF, 0xFF}), "a count is too large"));
+  // Pages that are cut.
+  std::vector<uint8_t> pages = section(Section::kPages);
+  pages.pop_back();
+  EXPECT_TRUE(says(with(Section::kPages, pages), "3 pages, PAGES has 12287 bytes"));
+}
+
+TEST_F(FormatTest, ValuesFitTheirModule) {
+  const auto said = [&](const std::function<void(State&)>& change) {
+    State state = decode_state(section(Section::kState)).value();
+    change(state);
+    return with(Section::kState, encode_state(state));
+  };
+  EXPECT_EQ(said([](State&) {}), "");
+  EXPECT_TRUE(says(said([](State& state) { state.values.globals[0].type = engine::ValType::kI64; }),
+                   "global 0 of 3 is i64, the module's is i32"));
+  EXPECT_TRUE(says(said([](State& state) { state.values.globals.pop_back(); }),
+                   "2 globals, the module has 2 and 1 flags"));
+  EXPECT_TRUE(
+      says(said([](State& state) { state.values.globals[2].value.i32 = 2; }), "the flag of a segment is 2"));
+  EXPECT_EQ(said([](State& state) { state.values.globals[2].value.i32 = 1; }), "");
+  EXPECT_TRUE(
+      says(said([](State& state) { state.values.tables.clear(); }), "0 tables, the module writes to 1"));
+  EXPECT_TRUE(
+      says(said([](State& state) { state.values.tables[0][0] = 1000; }), "table 0 has function 1000"));
+  EXPECT_TRUE(
+      says(said([](State& state) { state.values.tables[0][0] = UINT32_MAX - 1; }), "table 0 has function"));
+  EXPECT_TRUE(says(said([](State& state) { state.values.tables[0].pop_back(); }),
+                   "table 0 has 1 elements, possible are 2 to 4"));
+  EXPECT_EQ(said([](State& state) { state.values.tables[0].resize(4, UINT32_MAX); }), "");
+  EXPECT_TRUE(says(said([](State& state) { state.values.tables[0].resize(5, UINT32_MAX); }),
+                   "table 0 has 5 elements, possible are 2 to 4"));
+  EXPECT_TRUE(says(said([](State& state) { state.wasi.reset(); }), "a world without its state"));
+  EXPECT_TRUE(says(said([](State& state) { state.wasi->pop_back(); }), "state of WASI"));
+  EXPECT_TRUE(says(said([](State& state) { state.wasi->clear(); }), "state of WASI"));
+  EXPECT_TRUE(
+      says(said([](State& state) { state.frames->address = 2 * 65536; }), "3 bytes of frames at 131072"));
+  EXPECT_TRUE(says(said([](State& state) { state.frames->address = UINT64_MAX; }), "bytes of frames at"));
+  EXPECT_EQ(said([](State& state) { state.frames->address = 2 * 65536 - 3; }), "");
+  EXPECT_EQ(said([](State& state) { state.frames.reset(); }), "");
+}
+
+TEST_F(FormatTest, FieldsAreWhatTheyCanBe) {
+  const std::vector<uint8_t> state = section(Section::kState);
+  std::vector<uint8_t> bytes = state;
+  test::put(bytes, 0, UINT32_MAX);
+  EXPECT_TRUE(says(with(Section::kState, bytes), "section STATE: at byte 4: a count is too large"));
+  bytes = state;
+  test::put(bytes, 0, uint32_t{50'000'000});
+  EXPECT_TRUE(says(with(Section::kState, bytes), "fewer bytes than a count says"));
+  bytes = state;
+  bytes[4] = 5;  // a reference
+  EXPECT_TRUE(says(with(Section::kState, bytes), "no such type of a global"));
+  bytes = state;
+  bytes.push_back(0);
+  EXPECT_TRUE(says(with(Section::kState, bytes), "bytes are left over"));
+  EXPECT_TRUE(says(with(Section::kState, {}), "the bytes end too early"));
+
+  std::vector<uint8_t> manifest = section(Section::kManifest);
+  test::put(manifest, 0, UINT32_MAX);
+  EXPECT_TRUE(says(with(Section::kManifest, manifest), "section MANIFEST: at byte 4: a text is too long"));
+  EXPECT_TRUE(says(with(Section::kManifest, {}), "the bytes end too early"));
+  const auto said = [&](const std::function<void(Manifest&)>& change) {
+    Manifest changed = decode_manifest(section(Section::kManifest)).value();
+    change(changed);
+    return with(Section::kManifest, encode_manifest(changed));
+  };
+  EXPECT_EQ(said([](Manifest&) {}), "");
+  EXPECT_TRUE(says(said([](Manifest& it) { it.framing = static_cast<Framing>(4); }), "no such framing"));
+  EXPECT_TRUE(says(said([](Manifest& it) { it.original.bytes[3]++; }), "nothing rewrote the module"));
+  EXPECT_TRUE(says(said([](Manifest& it) { it.rewriter_arguments = "-O1"; }), "nothing rewrote the module"));
+  EXPECT_EQ(said([](Manifest& it) { it.rewriter = "x", it.original.bytes[3]++; }), "");
+  EXPECT_TRUE(says(said([](Manifest& it) { it.module.bytes[0]++, it.rewriter = "x"; }), "another module"));
+  EXPECT_TRUE(says(said([](Manifest& it) { it.preparer++; }), "the manifest says"));
+  EXPECT_TRUE(says(said([](Manifest& it) { it.wasi.reset(); }), "a state of WASI without its world"));
+}
+
+TEST_F(FormatTest, AModuleIsMadeOfPiecesThatAreThere) {
+  const uint64_t source = test::extent_of(file_, Section::kSource).bytes;
+  const ModuleParts right = decode_module(section(Section::kModule), source).value();
+  ASSERT_GE(right.pieces.size(), 2u);
+  const auto said = [&](const std::function<void(ModuleParts&)>& change) {
+    ModuleParts parts = right;
+    change(parts);
+    return with(Section::kModule, encode_module(parts));
+  };
+  EXPECT_EQ(said([](ModuleParts&) {}), "");
+  const auto set = [](std::vector<Piece> pieces, uint64_t prepared, size_t literals) {
+    return [=](ModuleParts& parts) {
+      parts.pieces = pieces;
+      parts.prepared_bytes = prepared;
+      parts.literals.assign(literals, 0);
+    };
+  };
+  EXPECT_TRUE(says(said(set({{source, 1}}, 1, 0)), "a piece that is not in SOURCE"));
+  EXPECT_TRUE(says(said(set({{0, source + 1}}, source + 1, 0)), "a piece that is not in SOURCE"));
+  EXPECT_TRUE(says(said(set({{UINT64_MAX - 1, 2}}, 2, 0)), "a piece that is not in SOURCE"));
+  EXPECT_TRUE(says(said(set({{1, UINT64_MAX}}, 0, 0)), "a piece that is not in SOURCE"));
+  EXPECT_TRUE(says(said(set({{0, 8}, {7, 8}}, 16, 0)),
+                   "before the one before it"));  // or it could be made of one byte
+  EXPECT_TRUE(says(said(set({{0, 0}}, 0, 0)), "an empty piece"));
+  EXPECT_TRUE(says(said(set({{Piece::kLiteral, 9}}, 9, 8)), "literals have another length"));
+  EXPECT_TRUE(says(said(set({{Piece::kLiteral, 7}}, 7, 8)), "literals have another length"));
+  EXPECT_TRUE(
+      says(said(set({{Piece::kLiteral, UINT64_MAX}}, UINT64_MAX, 8)), "a piece of more than there is"));
+  EXPECT_TRUE(says(said(set({{0, source}}, source - 1, 0)), "another length than the module"));
+  EXPECT_TRUE(says(said([](ModuleParts& parts) { parts.facts.clear(); }), "section MODULE: facts"));
+  EXPECT_TRUE(says(with(Section::kModule, {}), "section MODULE: at byte 0: the bytes end too early"));
+  EXPECT_TRUE(says(with(Section::kSource, {}), "a piece that is not in SOURCE"));
+}
+
+// Facts that lie undo isolation.  `full` finds every lie, as they follow from the source; `checksum` takes
+// its writer's word, which is why it is not the default.
+TEST_F(FormatTest, FactsThatLieAreFoundByProof) {
+  const std::vector<uint8_t> source = section(Section::kSource);
+  const ModuleParts right = decode_module(section(Section::kModule), source.size()).value();
+  const auto said = [&](const std::function<void(wasm::PreparedModule&)>& change, Validation validation) {
+    wasm::PreparedModule lie = wasm::decode_prepared(right.facts, source).value();
+    change(lie);
+    ModuleParts parts = right;
+    parts.facts = wasm::encode_prepared(lie);
+    return with(Section::kModule, encode_module(parts), Code::kCorruption, validation);
+  };
+  const auto grows_not = [](wasm::PreparedModule& it) { it.has_memory_grow = !it.has_memory_grow; };
+  EXPECT_EQ(said(grows_not, Validation::kChecksum), "");
+  EXPECT_TRUE(says(said(grows_not, Validation::kFull),
+                   "the facts of the module are not what preparing SOURCE finds"));
+  const auto no_start = [](wasm::PreparedModule& it) { it.facts.has_start = true; };
+  EXPECT_TRUE(says(said(no_start, Validation::kFull), "the facts of the module"));
+  const auto in_place = [](wasm::PreparedModule& it) { it.reset_reasons.emplace_back("a reason"); };
+  EXPECT_TRUE(says(said(in_place, Validation::kChecksum), "whose state cannot be held"));
+  const auto other = [](wasm::PreparedModule& it) { it.facts.hash.bytes[0]++; };
+  EXPECT_TRUE(says(said(other, Validation::kChecksum), "another module"));
+
+  // A module that is another than its source gives: one byte of a literal.
+  ModuleParts parts = right;
+  parts.literals.back()++;
+  EXPECT_EQ(with(Section::kModule, encode_module(parts)), "");
+  EXPECT_TRUE(says(with(Section::kModule, encode_module(parts), Code::kCorruption, Validation::kFull),
+                   "MODULE is not what preparing SOURCE gives"));
+  // And a name that is not the source's own: both say so, the source is another.
+  std::vector<uint8_t> other_source = source;
+  other_source.back() ^= 1;
+  EXPECT_NE(with(Section::kSource, other_source, Code::kCorruption, Validation::kFull), "");
+  // The hash of the prepared module is a claim like all others.
+  Manifest manifest = decode_manifest(section(Section::kManifest)).value();
+  manifest.prepared.bytes[0]++;
+  EXPECT_TRUE(says(with(Section::kManifest, encode_manifest(manifest), Code::kCorruption, Validation::kFull),
+                   "MODULE is not what preparing SOURCE gives"));
+}
+
+// --- files of old ----------------------------------------------------------------------------------------
+
+// tests/data/snapshot-v1-preparerN.spore, one for each version of the preparer that was released, made by
+// this test when SPORE_NEW_GOLDEN is set: they stay for ever.
+fs::path golden(std::string_view preparer) {
+  return fs::path(SPORE_SOURCE_DIR "/tests/data") / fmt::format("snapshot-v1-preparer{}.spore", preparer);
+}
+
+TEST_F(FormatTest, TheFormatIsAsItWas) {
+  const fs::path path = golden(std::to_string(wasm::kPreparerVersion));
+  if (std::getenv("SPORE_NEW_GOLDEN") != nullptr) {
+    ASSERT_TRUE(write_file(path, file_).ok());
+  }
+  ASSERT_TRUE(fs::exists(path)) << "there is none for this version of the preparer: see above";
+  const std::vector<uint8_t> bytes = read_file(path, size_t{1} << 20).value();
+  const Result<Contents> contents = snapshot::read(path);
+  ASSERT_TRUE(contents.ok()) << contents.status().message();
+  EXPECT_EQ(bytes_of(contents.value()), bytes) << "a file that was read is written otherwise";
+  EXPECT_EQ(file_, bytes) << "the same image is written otherwise";
+  EXPECT_EQ(contents->manifest.name, "guest");
+  EXPECT_EQ(contents->frames, (Frames{.address = 4000, .borrowed = {1, 2, 3}}));
+  EXPECT_EQ(contents->image.memories[0]->page(4096)[5000 - 4096], std::byte{1});
+  EXPECT_EQ(contents->image.values.tables[0][1], contents->prepared->table_functions[0]);
+}
+
+// What an older preparer made can be described, and says why it is not taken.
+TEST_F(FormatTest, FilesOfOlderPreparersAreToldAsSuch) {
+  size_t found = 0;
+  for (const auto& entry : fs::directory_iterator(SPORE_SOURCE_DIR "/tests/data")) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with("snapshot-v1-preparer")) continue;
+    found++;
+    const Result<Description> description = describe(entry.path());
+    ASSERT_TRUE(description.ok()) << name << ": " << description.status().message();
+    EXPECT_EQ(golden(std::to_string(description->manifest.preparer)), entry.path());
+    const Code code = snapshot::read(entry.path()).code();
+    const bool ours = description->manifest.preparer == wasm::kPreparerVersion;
+    EXPECT_EQ(code_name(code), code_name(ours ? Code::kOk : Code::kUnsupported)) << name;
+  }
+  EXPECT_GE(found, 1u);
+}
+
+// --- pieces of modules -----------------------------------------------------------------------------------
+
+std::vector<uint8_t> noise(size_t bytes, uint32_t seed) {
+  std::vector<uint8_t> result(bytes);
+  for (uint8_t& byte : result) {
+    seed = seed * 1'664'525 + 1'013'904'223;
+    byte = static_cast<uint8_t>(seed >> 24);
+  }
+  return result;
+}
+
+void expect_joins(const std::vector<uint8_t>& prepared, const std::vector<uint8_t>& source,
+                  size_t literals_max) {
+  const ModuleParts parts = split_module(prepared, source);
+  EXPECT_EQ(join_module(parts, source), prepared);
+  EXPECT_LE(parts.literals.size(), literals_max);
+  const Result<ModuleParts> decoded = decode_module(encode_module(parts), source.size());
+  ASSERT_TRUE(decoded.ok()) << decoded.status().message();
+  EXPECT_EQ(join_module(decoded.value(), source), prepared);
+}
+
+TEST(ModulePartsTest, WhatWasCopiedIsNotKeptTwice) {
+  const std::vector<uint8_t> source = noise(100'000, 1);
+  expect_joins({}, source, 0);
+  expect_joins({}, {}, 0);
+  expect_joins(source, {}, source.size());
+  expect_joins(source, source, 0);
+  expect_joins(noise(1000, 2), source, 1000);
+  // Something added, left out and changed, each in places that no window begins at.
+  std::vector<uint8_t> prepared = source;
+  prepared.insert(prepared.begin() + 777, 33, 0xAA);
+  prepared.erase(prepared.begin() + 20'001, prepared.begin() + 24'003);
+  for (const size_t at : {5'003, 50'111, 90'000}) prepared[at] ^= 1;
+  expect_joins(prepared, source, 33 + 3 + 2 * 64);
+  // The end left out; the front.
+  expect_joins({source.begin(), source.begin() + 60'123}, source, 0);
+  expect_joins({source.begin() + 13, source.end()}, source, 64);
+}
+
+// What repeats itself leads nowhere far: the whole stays small.
+TEST(ModulePartsTest, RepetitionDoesNotLeadAway) {
+  std::vector<uint8_t> source(300'000);
+  const std::vector<uint8_t> middle = noise(200'000, 3);
+  std::ranges::copy(middle, source.begin() + 50'000);
+  std::vector<uint8_t> prepared = source;
+  prepared.insert(prepared.begin() + 60'000, 200, 0);  // as the zeros behind are
+  expect_joins(prepared, source, 1000);
+}
+
+TEST(ModulePartsTest, APreparedModuleIsMostlyItsSource) {
+  const fs::path path = fs::path(SPORE_SOURCE_DIR) / "build/guests/rust_command.wasm";
+  if (!fs::exists(path)) GTEST_SKIP() << "no guests were built";
+  const std::vector<uint8_t> source = read_file(path, size_t{1} << 30).value();
+  const std::vector<uint8_t> prepared = wasm::prepare(source, source.size()).value().wasm;
+  expect_joins(prepared, source, prepared.size() / 100);
+}
+
+}  // namespace
+}  // namespace spore::snapshot
