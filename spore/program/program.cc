@@ -70,7 +70,7 @@ Status check_program(const cell::Blueprint& blueprint) {
 // Why a program did not come to its first read.
 Status never_read(const Suspension& suspension, const Status& status, const host::Wasi& wasi,
                   std::string_view error, const FreezeOptions& options) {
-  if (suspension.phase() == Phase::kUnwinding) {
+  if (suspension.phase() == Phase::kUnwinding && status.code() == Code::kTrap) {
     return Status::limit_exceeded(
         "its stack is too large to be saved where it waits for input: {} (read requests where less is "
         "called)",
@@ -91,21 +91,12 @@ Status never_read(const Suspension& suspension, const Status& status, const host
   return with_words(status.copy().with_context("before it read its standard input"), error);
 }
 
-// What instances for requests are made of.
-std::shared_ptr<const cell::Blueprint> for_requests(const cell::Blueprint& blueprint, uint64_t memory_bytes,
-                                                    uint64_t growth_max, uint64_t memory_bytes_max) {
-  auto made = std::make_shared<cell::Blueprint>(blueprint);
-  made->limits.memory_bytes_max =
-      std::min(memory_bytes_max,
-               memory_bytes + std::min(growth_max, std::numeric_limits<uint64_t>::max() - memory_bytes));
-  return made;
-}
-
 // Interpreters write to more pages in a request than other guests in a call.
-memory::ResetOptions for_programs(memory::ResetOptions reset) {
+memory::ResetOptions for_requests(memory::ResetOptions reset, uint64_t growth_bytes_max) {
   constexpr size_t kWriteSetPages = 1024;
   if (reset.write_set_pages_max > 0)
     reset.write_set_pages_max = std::max(reset.write_set_pages_max, kWriteSetPages);
+  reset.growth_bytes_max = growth_bytes_max;
   return reset;
 }
 
@@ -119,9 +110,8 @@ Result<std::string> framed(std::string_view text, Framing framing) {
       const size_t line = text.find('\n');
       if (line == std::string_view::npos) return std::string(text) + '\n';
       return Status::invalid_argument(
-          "a request is one line here, and this one has another at byte {} (freeze the program with length "
-          "or "
-          "eof framing to give it more)",
+          "a request is one line here, and this one has another at byte {} (other framings take more: "
+          "length, eof)",
           line + 1);
     }
     case Framing::kLength:
@@ -202,12 +192,8 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
   wasi.set_suspension(&suspension);
   const auto start = SPORE_TRY(instance.function<void()>(kStart));
   const Status status = start();
-  Parts parts{.image = nullptr,
-              .suspended = {},
-              .framing = options.framing,
-              .domain = options.domain,
-              .memory_bytes_max = blueprint.limits.memory_bytes_max,
-              .facts = {}};
+  Parts parts{
+      .image = nullptr, .suspended = {}, .framing = options.framing, .domain = options.domain, .facts = {}};
   parts.facts.output = wasi.take_output();
   parts.facts.error = wasi.take_error();
   if (!status.ok() || suspension.phase() != Phase::kUnwinding) {
@@ -216,10 +202,8 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
   parts.suspended = SPORE_TRY(suspension.freeze(instance));
   parts.facts.memory_bytes = instance.memory_bytes();
   parts.facts.frames_bytes = parts.suspended.lent.size();
-  parts.image =
-      SPORE_TRY(cell::Image::capture(for_requests(blueprint, parts.facts.memory_bytes,
-                                                  options.memory_growth_bytes_max, parts.memory_bytes_max),
-                                     instance, for_programs(reset)));
+  parts.image = SPORE_TRY(cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance,
+                                               for_requests(reset, options.memory_growth_bytes_max)));
   parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return parts;
 }
@@ -247,20 +231,22 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
               .suspended = {},
               .framing = contents.manifest.framing,
               .domain = contents.manifest.domain,
-              .memory_bytes_max = blueprint.limits.memory_bytes_max,
               .facts = {}};
   const std::span<const uint8_t> borrowed = contents.frames->borrowed;
   const std::span<const std::byte> lent = std::as_bytes(borrowed);
   parts.suspended = SPORE_TRY(Suspension::names(*blueprint.prepared));
+  if (contents.image.memories.size() != 1 ||
+      contents.frames->address > std::numeric_limits<uint32_t>::max()) {
+    return Status::invalid_argument("{}: this image is of another module", contents.manifest.name);
+  }
   parts.suspended.frames_at = static_cast<uint32_t>(contents.frames->address);
   parts.suspended.lent.assign(lent.begin(), lent.end());
   parts.facts.memory_bytes = contents.image.memories.front()->bytes();
   parts.facts.frames_bytes = lent.size();
   cell::Image::Restored restored =
-      SPORE_TRY(snapshot::restore(contents,
-                                  for_requests(blueprint, parts.facts.memory_bytes,
-                                               options.memory_growth_bytes_max, parts.memory_bytes_max),
-                                  for_programs(pool->options().reset)));
+      SPORE_TRY(snapshot::restore(contents, std::make_shared<const cell::Blueprint>(blueprint),
+                                  for_requests(pool->options().reset, options.memory_growth_bytes_max)));
+  SPORE_TRY(check_files(restored.lost).with_context(blueprint.name));
   parts.image = std::move(restored.image);
   return create(std::move(parts), pool);
 }
@@ -313,6 +299,13 @@ Result<Program::Run> Program::run(std::string_view text, Suspension suspension,
     if (!waits) run.answer.exit_code = wasi.exit_code().value_or(0);
     run.status = unframe(run.answer.output, parts_.framing, !waits);
   }
+  if (run.lease->store().refused_growth() && (!run.status.ok() || run.answer.exit_code.value_or(0) != 0)) {
+    const uint64_t growth_max = parts_.image->memories().reset.growth_bytes_max;
+    run.status = Status::limit_exceeded(
+        "the request needs more memory than it may add to the {} bytes of the program "
+        "(memory_growth_bytes_max={}), or than the program may have (memory_bytes_max): {}",
+        parts_.facts.memory_bytes, growth_max, run.status.message());
+  }
   if (run.status.ok()) return run;
   return with_words(std::move(run.status).with_context(entry_->module()), run.answer.error);
 }
@@ -336,7 +329,6 @@ Result<Program::Extended> Program::extend(std::string_view text, const FreezeOpt
               .suspended = SPORE_TRY(run.suspension.freeze(instance)),
               .framing = parts_.framing,
               .domain = parts_.domain,
-              .memory_bytes_max = parts_.memory_bytes_max,
               .facts = {.output = run.answer.output,
                         .error = run.answer.error,
                         .boot_ns = 0,
@@ -344,10 +336,9 @@ Result<Program::Extended> Program::extend(std::string_view text, const FreezeOpt
                         .frames_bytes = 0}};
   parts.facts.frames_bytes = parts.suspended.lent.size();
   const cell::Image& base = *parts_.image;
-  parts.image =
-      SPORE_TRY(cell::Image::capture(for_requests(base.blueprint(), parts.facts.memory_bytes,
-                                                  options.memory_growth_bytes_max, parts_.memory_bytes_max),
-                                     instance, base.memories().reset, &base));
+  parts.image = SPORE_TRY(
+      cell::Image::capture(base.shared_blueprint(), instance,
+                           for_requests(base.memories().reset, options.memory_growth_bytes_max), &base));
   parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(run.answer)};
 }
