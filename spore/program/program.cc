@@ -303,8 +303,8 @@ Result<Program::Run> Program::run(std::string_view text, Suspension suspension,
     const uint64_t growth_max = parts_.image->memories().reset.growth_bytes_max;
     run.status = Status::limit_exceeded(
         "the request needs more memory than it may add to the {} bytes of the program "
-        "(memory_growth_bytes_max={}), or than the program may have (memory_bytes_max): {}",
-        parts_.facts.memory_bytes, growth_max, run.status.message());
+        "(memory_growth_bytes_max={})",
+        parts_.facts.memory_bytes, growth_max);
   }
   if (run.status.ok()) return run;
   return with_words(std::move(run.status).with_context(entry_->module()), run.answer.error);
