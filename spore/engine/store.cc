@@ -359,6 +359,10 @@ Result<memory::Slot*> Store::add_slot(const memory::SlotShape& shape, size_t byt
   return slots_.back().get();
 }
 
+bool Store::refused_growth() const {
+  return std::ranges::any_of(slots_, [](const auto& slot) { return slot->refused_growth(); });
+}
+
 Result<memory::Slot*> Store::slot_again(const memory::SlotShape& shape, size_t index) const {
   // An access may reach as far as the code was compiled for.
   if (index >= slots_.size() || slots_[index]->capacity() < shape.capacity ||

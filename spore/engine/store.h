@@ -246,6 +246,9 @@ class Store {
   // Nothing was ever instantiated here beside the first instance.
   bool alone() const { return attempts_ == 1; }
 
+  // A memory was to grow by more than MemoryPlan::reset allows, since it was made as new.
+  bool refused_growth() const;
+
   // For the engine's own callback: a slot for the memory that comes next.
   Result<memory::Slot*> add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
                                  size_t index);

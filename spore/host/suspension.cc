@@ -16,6 +16,7 @@ namespace {
 
 // What is kept aside while the stack unwinds for the first time: frames of 300 functions take some 10 KiB.
 constexpr uint64_t kFramesBytesMax = uint64_t{1} << 20;
+constexpr uint64_t kDeeperBytes = 4096;
 constexpr uint64_t kAlignment = 16;
 
 // The state that asyncify's code looks at.
@@ -72,31 +73,33 @@ Status Suspension::wait(engine::Caller& caller) {
         "saved: "
         "it may read its standard input only where nothing but the guest is between _start and the read");
   }
-  if (from_ == nullptr) return unwind(caller);
-  phase_ = Phase::kWaiting;
-  return Status::exited("the program waits for its next request");
-}
-
-Status Suspension::unwind(engine::Caller& caller) {
+  if (from_ == nullptr) SPORE_TRY(borrow(caller));
+  const Suspended& names = from_ == nullptr ? made_ : *from_;
   const GuestMemory memory = caller.memory_of_this_thread();
-  const uint64_t bytes = std::min<uint64_t>(memory.size(), kFramesBytesMax);
-  const uint64_t address = memory.size() - bytes;
-  const std::span<std::byte> place = SPORE_TRY(rest_of(memory, address));
-  if (place.size() <= sizeof(FramesHeader)) return Status::unsupported("the program has no memory");
-  made_.lent.assign(place.begin(), place.end());
-  made_.frames_at = static_cast<uint32_t>(address);
+  const std::span<std::byte> place = SPORE_TRY(rest_of(memory, names.frames_at));
+  if (place.size() < sizeof(FramesHeader) + kAlignment)
+    return Status::unsupported("the program has no memory");
   // In 32 bits the end of a memory of 4 GiB is 0: one alignment less.
-  const auto end = static_cast<uint32_t>(address + bytes - kAlignment);
-  write_header(place, {.current = static_cast<uint32_t>(address + sizeof(FramesHeader)), .end = end});
+  const auto end = static_cast<uint32_t>(names.frames_at + place.size() - kAlignment);
+  write_header(place, {.current = static_cast<uint32_t>(names.frames_at + sizeof(FramesHeader)), .end = end});
   engine::Store& store = caller.store();
-  SPORE_TRY(store.set_global({}, made_.data_global, static_cast<int32_t>(made_.frames_at)));
-  SPORE_TRY(store.set_global({}, made_.state_global, kUnwind));
-  phase_ = Phase::kUnwinding;
+  SPORE_TRY(store.set_global({}, names.data_global, static_cast<int32_t>(names.frames_at)));
+  SPORE_TRY(store.set_global({}, names.state_global, kUnwind));
+  phase_ = from_ == nullptr ? Phase::kUnwinding : Phase::kWaiting;
   return {};
 }
 
-// Moves the frames, which mean the same anywhere, to the very end: of the pages that each run writes to, they
-// take as few as can be.
+Status Suspension::borrow(engine::Caller& caller) {
+  const GuestMemory memory = caller.memory_of_this_thread();
+  const uint64_t address = memory.size() - std::min<uint64_t>(memory.size(), kFramesBytesMax);
+  const std::span<const std::byte> place = SPORE_TRY(rest_of(memory, address));
+  made_.lent.assign(place.begin(), place.end());
+  made_.frames_at = static_cast<uint32_t>(address);
+  return {};
+}
+
+// Moves the frames, which mean the same anywhere, near the end: of the pages that each run writes to, they
+// take as few as can be.  Behind them is some room: the next wait may be deeper in the program.
 Result<Suspended> Suspension::freeze(Instance& instance) const {
   SPORE_ASSERT(phase_ == Phase::kUnwinding, "a program is frozen where it waits");
   engine::Store& store = instance.store();
@@ -112,9 +115,10 @@ Result<Suspended> Suspension::freeze(Instance& instance) const {
   std::ranges::copy(made_.lent, place.begin());
 
   Suspended suspended{.state_global = made_.state_global, .data_global = made_.data_global};
-  const uint64_t needed = sizeof header + frames.size() + kAlignment;
-  suspended.frames_at = static_cast<uint32_t>((memory.size() - needed) / kAlignment * kAlignment);
-  place = SPORE_TRY(rest_of(memory, suspended.frames_at));
+  const uint64_t needed = sizeof header + frames.size();
+  const uint64_t room = std::min<uint64_t>(needed + kDeeperBytes + kAlignment, memory.size());
+  suspended.frames_at = static_cast<uint32_t>((memory.size() - room) / kAlignment * kAlignment);
+  place = SPORE_TRY(memory.span(GuestPtr{suspended.frames_at}, needed));
   suspended.lent.assign(place.begin(), place.end());
   const auto current = static_cast<uint32_t>(suspended.frames_at + sizeof header + frames.size());
   write_header(place, {.current = current, .end = current});

@@ -9,9 +9,9 @@
 // the same call of the same host function (rewinding), which sets the state to 0 and does what it was asked
 // for.
 //
-// The place is borrowed: the last bytes of memory, kept aside while frames are there and put back before the
-// guest sees them.  Memory that it did not ask for would be seen by its allocator.  Frames that do not fit
-// run into the end of memory: a trap, and nothing overwritten.
+// The place is borrowed, at the end of memory: what frames overwrite is kept aside while they are there, and
+// put back before the guest sees it.  Memory that it did not ask for would be seen by its allocator.  Frames
+// that do not fit run into the end of memory: a trap, and nothing else overwritten.
 
 #include <cstddef>
 #include <cstdint>
@@ -30,8 +30,8 @@ class Instance;
 struct Suspended {
   std::string state_global;  // export names of the two globals
   std::string data_global;
-  uint32_t frames_at = 0;       // address of {u32 current, u32 end}, then frames to the end of memory
-  std::vector<std::byte> lent;  // what the guest has there
+  uint32_t frames_at = 0;       // address of {u32 current, u32 end}, then frames
+  std::vector<std::byte> lent;  // what the guest has in the place of all these
 };
 
 // One run of `_start`, from its beginning to its first wait, or from one wait to the next.  Bound to the
@@ -41,8 +41,10 @@ class Suspension {
   enum class Phase : uint8_t {
     kRewinding,  // it is on its way back to its read
     kRunning,
-    kUnwinding,  // it waits; freeze() takes it from here
-    kWaiting,    // it waits, and the call was ended: it cannot go on, only be made as new
+    kUnwinding,  // it waits; freeze() takes it from here once `_start` returned
+    kWaiting,    // it waits, and can only be made as new: its frames went over what is its own.  `_start`
+                 // returns, or traps
+    // if there was no room for them
   };
 
   // Stops the program at its first wait such that it can go on.  kUnsupported: asyncify did not rewrite it,
@@ -50,7 +52,7 @@ class Suspension {
   static Result<Suspension> at_first_wait(const wasm::PreparedModule& prepared);
   // What of Suspended follows from the module.  kUnsupported, as above.
   static Result<Suspended> names(const wasm::PreparedModule& prepared);
-  // Lets an instance that is at its read go on, and ends its call with kExited at the next wait.
+  // Lets an instance that is at its read go on, to its next wait.
   static Suspension from(const Suspended& suspended) { return Suspension(&suspended); }
 
   Phase phase() const { return phase_; }
@@ -68,8 +70,7 @@ class Suspension {
     return resume(caller, waits);
   }
   // There is no input yet.  Ok: the guest unwinds, and the host function returns at once, with whatever
-  // number and without another look at memory.  kUnsupported: a host function is on the stack between;
-  // kExited.
+  // number and without another look at memory.  kUnsupported: a host function is on the stack between.
   Status wait(engine::Caller& caller);
 
  private:
@@ -77,7 +78,7 @@ class Suspension {
   explicit Suspension(Suspended names) : made_(std::move(names)) {}
 
   Status resume(engine::Caller& caller, bool waits);
-  Status unwind(engine::Caller& caller);
+  Status borrow(engine::Caller& caller);
 
   const Suspended* from_ = nullptr;  // null: it is to be stopped for the first time
   Suspended made_;                   // then; where its frames are at first

@@ -55,6 +55,9 @@ struct WasiCall {
   Caller& caller;
   WasiState& state;
   Status ended;  // not ok: the guest's call ends with it
+  // Guest memory may be given to the system, or to host code that is not ours, to be written to.  Where it is
+  // certainly not, making the instance as new costs less: memory::Slot, clause 2.
+  bool system_writes = true;
 
   Errno end(Status status) {
     ended = std::move(status);
@@ -64,7 +67,8 @@ struct WasiCall {
   // --- guest memory -----------------------------------------------------------------------------------
 
   bool find(uint32_t address, uint64_t length, std::span<std::byte>& bytes) const {
-    if (!memory_) memory_ = caller.memory();  // once a call, and not for those that need none
+    // Once a call, and not for those that need none.
+    if (!memory_) memory_ = system_writes ? caller.memory() : caller.memory_of_this_thread();
     Result<std::span<std::byte>> found = memory_->span(GuestPtr{address}, length);
     if (!found.ok()) return false;
     bytes = found.value();

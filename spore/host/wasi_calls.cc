@@ -24,7 +24,8 @@ struct ProcessCalls : WasiCall {
 
   // --- arguments and environment ----------------------------------------------------------------------
 
-  Errno texts_sizes(const std::vector<std::string>& texts, uint32_t count_at, uint32_t bytes_at) const {
+  Errno texts_sizes(const std::vector<std::string>& texts, uint32_t count_at, uint32_t bytes_at) {
+    system_writes = false;
     Out<uint32_t> count;
     Out<uint32_t> bytes;
     if (!out(count_at, count) || !out(bytes_at, bytes)) return Errno::kFault;
@@ -36,7 +37,8 @@ struct ProcessCalls : WasiCall {
     return Errno::kSuccess;
   }
 
-  Errno texts_get(const std::vector<std::string>& texts, uint32_t pointers_at, uint32_t bytes_at) const {
+  Errno texts_get(const std::vector<std::string>& texts, uint32_t pointers_at, uint32_t bytes_at) {
+    system_writes = false;
     std::span<std::byte> pointers;
     if (!find(pointers_at, texts.size() * sizeof(uint32_t), pointers)) return Errno::kFault;
     uint64_t address = bytes_at;
@@ -68,6 +70,7 @@ struct ProcessCalls : WasiCall {
   }
 
   Errno clock_time_get(uint32_t id, uint64_t /*precision*/, uint32_t result) {
+    system_writes = false;
     Out<uint64_t> time;
     if (id > static_cast<uint32_t>(ClockId::kThreadCpu)) return Errno::kInval;
     if (!out(result, time)) return Errno::kFault;

@@ -194,6 +194,9 @@ struct FileCalls : WasiCall {
     Descriptor* file = nullptr;
     Buffers buffers;
     Out<uint32_t> bytes_read;
+    const Descriptor* const from = descriptor(fd);
+    const bool is_input = from != nullptr && from->kind == DescriptorKind::kInput;
+    system_writes = !is_input || (input() != nullptr && !input()->copies());
     Errno error =
         begin_transfer(Direction::kRead, fd, wasi::kFdRead, iovecs, count, result, file, buffers, bytes_read);
     if (error != Errno::kSuccess) return error;
@@ -226,6 +229,7 @@ struct FileCalls : WasiCall {
   }
 
   Errno fd_write(uint32_t fd, uint32_t iovecs, uint32_t count, uint32_t result) {
+    system_writes = false;
     Descriptor* file = nullptr;
     Buffers buffers;
     Out<uint32_t> bytes_written;

@@ -29,6 +29,9 @@ class Input {
   // when a signal came.
   virtual bool wait(uint64_t at_most_ms) = 0;
   virtual wasi::FileType type() const { return wasi::FileType::kUnknown; }
+  // True if read() copies on this thread, and has neither the system nor another thread write to guest
+  // memory.
+  virtual bool copies() const { return false; }
 };
 
 // Asks `read` again each millisecond while it says kWait; for poll_oneoff it may be asked ahead of a read.

@@ -86,6 +86,7 @@ Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const Re
   }
   SPORE_TRY(protect(base_ + image_bytes(), bytes - image_bytes(), PROT_READ | PROT_WRITE));
   bytes_ = start_bytes_ = bytes;
+  refused_growth_ = false;
   options_ = options;
   keep_pages_ = scanner_ != nullptr && options.write_set_pages_max > 0;
   must_scan_ = true;
@@ -110,6 +111,11 @@ Status Slot::grow(size_t bytes) {
     return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
   }
   SPORE_ASSERT(bytes >= bytes_ && bytes % kPageBytes == 0, "a memory grows by whole pages");
+  if (bytes > start_bytes_ && bytes - start_bytes_ > options_.growth_bytes_max) {
+    refused_growth_ = true;
+    return Status::limit_exceeded("a memory grows from {} bytes to {} (growth_bytes_max={})", start_bytes_,
+                                  bytes, options_.growth_bytes_max);
+  }
   used_bytes_ = std::max(used_bytes_, bytes);
   Status opened = protect(base_ + bytes_, bytes - bytes_, PROT_READ | PROT_WRITE);
   if (!opened.ok()) {
@@ -126,6 +132,7 @@ Result<bool> Slot::reset() {
   if (must_clear_) [[unlikely]]
     return Status::limit_exceeded("a memory that could not grow could not be closed again");
   counters_.resets.add();
+  refused_growth_ = false;
   const bool grown = bytes_ != start_bytes_;
   if (!keep_pages_) [[unlikely]] {
     SPORE_TRY(drop());

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -35,6 +36,8 @@ struct ResetOptions {
   // dropped.  0: always drop.
   size_t write_set_pages_max = 128;
   FaultCounterKind fault_counter = FaultCounterKind::kAuto;
+  // What it may grow by until it is reset.
+  size_t growth_bytes_max = std::numeric_limits<size_t>::max();
 };
 
 // What resets did.  Written by the slot's user, readable by all.
@@ -90,8 +93,10 @@ class Slot {
   size_t guard() const { return shape_.guard; }
   const SlotShape& shape() const { return shape_; }
 
-  // kLimitExceeded: beyond the capacity, or the system has no more.
+  // kLimitExceeded: beyond the capacity or growth_bytes_max, or the system has no more.
   Status grow(size_t bytes);
+  // A growth was refused for growth_bytes_max since it was opened or reset.
+  bool refused_growth() const { return refused_growth_; }
 
   // This thread will use it from now on.  Nobody wrote to it since it was opened or reset, but through an
   // earlier begin(): of several, the first counts.
@@ -157,6 +162,7 @@ class Slot {
   size_t start_bytes_ = 0;  // as opened
   size_t used_bytes_ = 0;   // the most it was since it was cleared
   bool must_scan_ = true;
+  bool refused_growth_ = false;
   bool begun_ = false;       // since it was opened or reset
   bool must_clear_ = false;  // something beyond bytes_ may be open
   bool keep_pages_ = false;  // there is a scanner, and room for a write set

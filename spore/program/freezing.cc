@@ -37,6 +37,13 @@ Status with_words(Status status, std::string_view error) {
   return std::move(status).with_detail(detail + "standard error" + words);
 }
 
+Status check_files(std::span<const host::Wasi::Lost> lost) {
+  if (lost.empty()) return {};
+  const host::Wasi::Lost& first = lost.front();
+  return Status::unavailable("it had '{}' open when it was frozen, and {}: freeze it again",
+                             printable(first.path), first.reason);
+}
+
 Result<Digest> save_image(const cell::Image& image, const Source& source, snapshot::Origin origin,
                           const std::filesystem::path& path) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();

@@ -3,6 +3,7 @@
 // What freezing programs and libraries has in common.  Internal to program/.
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,7 @@
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
 #include "spore/cell/image.h"
+#include "spore/host/wasi.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
 
@@ -22,6 +24,9 @@ Status check_holdable(const cell::Blueprint& blueprint);
 std::string last_words(std::string_view standard_error);
 // The same status, its detail with the last words.
 Status with_words(Status status, std::string_view standard_error);
+
+// kUnavailable: a file that a frozen module had open is not there as it was.
+Status check_files(std::span<const host::Wasi::Lost> lost);
 
 // Writes an image.  `origin` is completed from the source and the time.
 Result<Digest> save_image(const cell::Image& image, const Source& source, snapshot::Origin origin,

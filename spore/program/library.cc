@@ -47,6 +47,7 @@ Result<std::shared_ptr<const Library>> Library::restore(const snapshot::Contents
   }
   cell::Image::Restored restored = SPORE_TRY(
       snapshot::restore(contents, std::make_shared<const cell::Blueprint>(blueprint), pool->options().reset));
+  SPORE_TRY(check_files(restored.lost).with_context(blueprint.name));
   return create(std::move(restored.image), pool, contents.manifest.domain);
 }
 

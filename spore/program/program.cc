@@ -34,6 +34,7 @@ class FixedInput final : public Input {
     return {Outcome::kData, n};
   }
   bool wait(uint64_t /*at_most_ms*/) override { return ends_ || at_ < bytes_.size(); }
+  bool copies() const override { return true; }
 
  private:
   std::string bytes_;
@@ -69,7 +70,7 @@ Status check_program(const cell::Blueprint& blueprint) {
 // Why a program did not come to its first read.
 Status never_read(const Suspension& suspension, const Status& status, const host::Wasi& wasi,
                   std::string_view error, const FreezeOptions& options) {
-  if (suspension.phase() == Phase::kUnwinding) {
+  if (suspension.phase() == Phase::kUnwinding && status.code() == Code::kTrap) {
     return Status::limit_exceeded(
         "its stack is too large to be saved where it waits for input: {} (read requests where less is "
         "called)",
@@ -95,21 +96,12 @@ Status never_read(const Suspension& suspension, const Status& status, const host
   return with_words(status.copy().with_context("before it read its standard input"), error);
 }
 
-// What instances for requests are made of.
-std::shared_ptr<const cell::Blueprint> for_requests(const cell::Blueprint& blueprint, uint64_t memory_bytes,
-                                                    uint64_t growth_max) {
-  auto made = std::make_shared<cell::Blueprint>(blueprint);
-  uint64_t& limit = made->limits.memory_bytes_max;
-  limit = std::min(limit,
-                   memory_bytes + std::min(growth_max, std::numeric_limits<uint64_t>::max() - memory_bytes));
-  return made;
-}
-
 // Interpreters write to more pages in a request than other guests in a call.
-memory::ResetOptions for_programs(memory::ResetOptions reset) {
+memory::ResetOptions for_requests(memory::ResetOptions reset, uint64_t growth_bytes_max) {
   constexpr size_t kWriteSetPages = 1024;
   if (reset.write_set_pages_max > 0)
     reset.write_set_pages_max = std::max(reset.write_set_pages_max, kWriteSetPages);
+  reset.growth_bytes_max = growth_bytes_max;
   return reset;
 }
 
@@ -123,9 +115,8 @@ Result<std::string> framed(std::string_view text, Framing framing) {
       const size_t line = text.find('\n');
       if (line == std::string_view::npos) return std::string(text) + '\n';
       return Status::invalid_argument(
-          "a request is one line here, and this one has another at byte {} (freeze the program with length "
-          "or "
-          "eof framing to give it more)",
+          "a request is one line here, and this one has another at byte {} (other framings take more: "
+          "length, eof)",
           line + 1);
     }
     case Framing::kLength:
@@ -218,9 +209,8 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
   parts.suspended = SPORE_TRY(suspension.freeze(instance));
   parts.facts.memory_bytes = instance.memory_bytes();
   parts.facts.frames_bytes = parts.suspended.lent.size();
-  parts.image = SPORE_TRY(
-      cell::Image::capture(for_requests(blueprint, parts.facts.memory_bytes, options.memory_growth_bytes_max),
-                           instance, for_programs(reset)));
+  parts.image = SPORE_TRY(cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance,
+                                               for_requests(reset, options.memory_growth_bytes_max)));
   parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return parts;
 }
@@ -255,13 +245,18 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
   const std::span<const uint8_t> borrowed = contents.frames->borrowed;
   const std::span<const std::byte> lent = std::as_bytes(borrowed);
   parts.suspended = SPORE_TRY(Suspension::names(*blueprint.prepared));
+  if (contents.image.memories.size() != 1 ||
+      contents.frames->address > std::numeric_limits<uint32_t>::max()) {
+    return Status::invalid_argument("{}: this image is of another module", contents.manifest.name);
+  }
   parts.suspended.frames_at = static_cast<uint32_t>(contents.frames->address);
   parts.suspended.lent.assign(lent.begin(), lent.end());
   parts.facts.memory_bytes = contents.image.memories.front()->bytes();
   parts.facts.frames_bytes = lent.size();
-  cell::Image::Restored restored = SPORE_TRY(snapshot::restore(
-      contents, for_requests(blueprint, parts.facts.memory_bytes, options.memory_growth_bytes_max),
-      for_programs(pool->options().reset)));
+  cell::Image::Restored restored =
+      SPORE_TRY(snapshot::restore(contents, std::make_shared<const cell::Blueprint>(blueprint),
+                                  for_requests(pool->options().reset, options.memory_growth_bytes_max)));
+  SPORE_TRY(check_files(restored.lost).with_context(blueprint.name));
   parts.image = std::move(restored.image);
   return create(std::move(parts), pool);
 }
@@ -302,6 +297,13 @@ Result<Answer> Program::request(std::string_view text, const RequestOptions& opt
     }
     if (!waits) answer.exit_code = wasi.exit_code().value_or(0);
     status = unframe(answer.output, parts_.framing, !waits);
+  }
+  if (lease->store().refused_growth() && (!status.ok() || answer.exit_code.value_or(0) != 0)) {
+    const uint64_t growth_max = parts_.image->memories().reset.growth_bytes_max;
+    status = Status::limit_exceeded(
+        "the request needs more memory than it may add to the {} bytes of the program "
+        "(memory_growth_bytes_max={})",
+        facts().memory_bytes, growth_max);
   }
   if (status.ok()) return answer;
   return with_words(std::move(status).with_context(entry_->module()), answer.error);

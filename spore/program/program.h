@@ -43,7 +43,8 @@ struct FreezeOptions {
   // Until it waits for input for the first time; its start function and `_initialize` have as long again.
   uint64_t deadline_ms = 60'000;
   std::string domain;  // the trust domain that it belongs to
-  // What a request may make its memory grow by, within Limits::memory_bytes_max.
+  // What a request may make its memory grow by, within Limits::memory_bytes_max.  The program is refused
+  // more; if the request then fails, that is the error.
   uint64_t memory_growth_bytes_max = 64 * engine::kMebibyte;
 };
 
@@ -86,7 +87,8 @@ class Program {
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const FreezeOptions& options);
   // Of what a file holds, for instances of `blueprint`, whose module was prepared to the same bytes.
-  // kInvalidArgument: it holds no program, or another; what snapshot::restore() and Pool::entry say.
+  // kInvalidArgument: it holds no program, or another; kUnavailable: a file that it had open is gone or
+  // changed; what snapshot::restore() and Pool::entry say.
   static Result<std::shared_ptr<const Program>> restore(const snapshot::Contents& contents,
                                                         const cell::Blueprint& blueprint,
                                                         const std::shared_ptr<cell::Pool>& pool,

@@ -212,6 +212,20 @@ TEST_P(ProgramTest, WhateverEndsARequestTheNextIsClean) {
   EXPECT_EQ(program->request("two\nlines").code(), Code::kInvalidArgument);
 }
 
+TEST_P(ProgramTest, MemoryGrowsToItsLimitAndNotBeyond) {
+  // g makes it grow by 16 pages, and traps if it cannot.
+  EXPECT_EQ(output_of(*freeze(kGuest, {.memory_growth_bytes_max = 16 * 65536}).value(), "g"), "01\n");
+  const auto program = freeze(kGuest, {.memory_growth_bytes_max = 16 * 65536 - 1}).value();
+  for (int i = 0; i < 3; i++) {
+    const Result<Answer> answer = program->request("g");
+    EXPECT_EQ(answer.code(), Code::kLimitExceeded);
+    EXPECT_NE(answer.status().message().find("(memory_growth_bytes_max=1048575)"), std::string::npos)
+        << answer.status().message();
+    EXPECT_EQ(output_of(*program, "c"), "11\n");
+    EXPECT_EQ(program->request("t").code(), Code::kTrap);  // of its own
+  }
+}
+
 TEST_P(ProgramTest, ErrorsSayWhatTheProgramSaidLast) {
   const auto program = freeze(kGuest).value();
   const Result<Answer> answer = program->request("u");

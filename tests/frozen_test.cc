@@ -1,0 +1,153 @@
+// Real programs, frozen at their first read: C, Rust and Go, and CPython where its rewriting is kept already.
+// By the command line and by the API, in this process and from a file.
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "spore/runtime/runtime.h"
+#include "spore/snapshot/reader.h"
+#include "tests/asyncify.h"
+#include "tests/process.h"
+
+namespace spore::test {
+namespace {
+
+namespace fs = std::filesystem;
+using program::Framing;
+using Words = std::vector<std::string>;
+
+// What was rewritten and compiled once is kept for the next run: Go takes minutes.
+constexpr const char* kHome = SPORE_BINARY_DIR "/frozen";
+
+fs::path built(std::string_view name) { return fs::path(SPORE_SOURCE_DIR "/build/guests") / name; }
+
+class FrozenTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!fs::exists(built(""))) GTEST_SKIP() << "there are no guests: run tools/guests.sh";
+    if (::access(kWasmOpt, X_OK) != 0) GTEST_SKIP() << "there is no wasm-opt: install binaryen";
+    runtime::RuntimeOptions options;
+    options.tier = engine::Tier::kBaseline;
+    options.code_cache = code::code_cache_options(kHome);
+    options.compile.helper = SPORE_COMPILE_HELPER;
+    runtime_ = runtime::Runtime::create(std::move(options)).value();
+  }
+
+  struct Loaded {
+    std::shared_ptr<const program::Program> program;
+    program::Source source;
+  };
+  Loaded freeze(const std::string& name, const Words& args, Framing framing,
+                const std::vector<host::WasiDirectory>& directories = {}) {
+    const std::vector<uint8_t> bytes = read_file(built(name + ".wasm"), size_t{1} << 27).value();
+    const code::Rewritten rewritten = runtime_->rewrite_program(bytes).value();
+    host::WasiOptions world{.args = {name}, .directories = directories};
+    world.args.insert(world.args.end(), args.begin(), args.end());
+    static int number = 0;
+    const auto module = runtime_
+                            ->load_module(fmt::format("{} {}", name, number++), *rewritten.wasm,
+                                          {.wasi = host::WasiConfig::create(world).value()})
+                            .value();
+    return {runtime_->freeze(*module, {.framing = framing}).value(),
+            {.wasm = rewritten.wasm, .original = rewritten.original, .rewriter = "binaryen 108"}};
+  }
+  ProcessResult spore(Words words, const ProcessOptions& options = {}) const {
+    words.insert(words.begin(), SPORE_CLI);
+    words.insert(words.end(), {"--home", kHome, "--tier", "baseline"});
+    return run_process(words, options);
+  }
+  std::string path(std::string_view name) const { return (folder_.path() / name).native(); }
+
+  TemporaryFolder folder_;
+  std::unique_ptr<runtime::Runtime> runtime_;
+};
+
+TEST_F(FrozenTest, LinesInThreeLanguages) {
+  for (const std::string name : {"c_command", "rust_command", "go_command"}) {
+    SCOPED_TRACE(name);
+    const Loaded loaded = freeze(name, {"lines"}, Framing::kLines);
+    for (int i = 0; i < 20; i++) {
+      // Each is the first one that the program sees.
+      const program::Answer answer = loaded.program->request(fmt::format("line {}", i)).value();
+      EXPECT_EQ(answer.output, fmt::format("1: LINE {}\n", i));
+      EXPECT_EQ(answer.exit_code, std::nullopt);
+    }
+  }
+}
+
+TEST_F(FrozenTest, AllOfStandardInputInThreeLanguages) {
+  for (const std::string name : {"c_command", "rust_command", "go_command"}) {
+    SCOPED_TRACE(name);
+    const Loaded loaded = freeze(name, {"lines"}, Framing::kEndOfInput);
+    for (int i = 0; i < 3; i++) {
+      const program::Answer answer = loaded.program->request("one\ntwo\n").value();
+      EXPECT_EQ(answer.output, "1: ONE\n2: TWO\n");
+      EXPECT_EQ(answer.error, "lines: 2, bytes: 8\n");
+      EXPECT_EQ(answer.exit_code, 0u);
+    }
+  }
+}
+
+TEST_F(FrozenTest, AFileHoldsTheProgram) {
+  const Loaded loaded = freeze("c_command", {"lines"}, Framing::kLines);
+  const std::string file = path("c.spore");
+  ASSERT_TRUE(loaded.program->save(file, loaded.source).ok());
+  const snapshot::Contents contents = snapshot::read(file).value();
+  const auto module = runtime_->load_image("again", contents).value();
+  const auto again = runtime_->restore(*module, contents).value();
+  EXPECT_EQ(again->framing(), Framing::kLines);
+  for (int i = 0; i < 3; i++) EXPECT_EQ(again->request("line")->output, "1: LINE\n");
+  EXPECT_EQ(runtime_->restore_library(*module, contents).code(), Code::kInvalidArgument);
+  // The image of one module is none of another.
+  const Loaded other = freeze("rust_command", {"lines"}, Framing::kLines);
+  const auto rust = runtime_->module(other.program->pool_entry().module()).value();
+  EXPECT_EQ(runtime_->restore(*rust, contents).code(), Code::kInvalidArgument);
+}
+
+TEST_F(FrozenTest, ProgramsThatDoNotReadSayWhy) {
+  const auto refused = [&](const Words& words) {
+    Words all{"freeze", built("c_command.wasm").native(), "-o", path("none.spore"), "--"};
+    all.insert(all.end(), words.begin(), words.end());
+    return spore(all);
+  };
+  const ProcessResult failed = refused({"fail", "7", "out", "of", "luck"});
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_NE(failed.err.find("ended with exit code 7 before it read its standard input"), std::string::npos)
+      << failed.err;
+  EXPECT_NE(failed.err.find("out of luck"), std::string::npos) << failed.err;
+  EXPECT_NE(refused({"crash"}).err.find("before it read its standard input"), std::string::npos);
+  EXPECT_FALSE(fs::exists(path("none.spore")));
+}
+
+TEST_F(FrozenTest, TheCommandLineFreezesAndCalls) {
+  const std::string image = path("c.spore");
+  const std::string c = built("c_command.wasm").native();
+  ASSERT_EQ(spore({"freeze", c, "lines", "-o", image}).exit_code, 0);
+  EXPECT_EQ(spore({"call", image, "--request", "one"}).out, "1: ONE\n");
+  const ProcessResult many = spore({"call", image}, {.input_path = folder_.write("in", "one\ntwo\nthree")});
+  EXPECT_EQ(many.out, "1: ONE\n1: TWO\n1: THREE\n");
+  EXPECT_EQ(many.exit_code, 0);
+  EXPECT_NE(spore({"call", image, "--request", "x", "--json"}).out.find(R"("output": "1: X\n")"),
+            std::string::npos);
+  EXPECT_EQ(spore({"call", image, "function"}).exit_code, 2);
+
+  ASSERT_EQ(spore({"freeze", c, "lines", "--stdin", "eof", "-o", image}).exit_code, 0);
+  EXPECT_EQ(spore({"call", image}, {.input_path = folder_.write("in", "one\ntwo\n")}).out,
+            "1: ONE\n2: TWO\n");
+  EXPECT_EQ(spore({"freeze", c, "--stdin", "words", "-o", image}).exit_code, 2);
+
+  const std::string reactor = built("c_reactor.wasm").native();
+  ASSERT_EQ(spore({"freeze", reactor, "--init", "initialised", "-o", image}).exit_code,
+            2);  // it gives something
+  EXPECT_NE(spore({"freeze", reactor, "-o", image}).err.find("wizer.initialize"), std::string::npos);
+  ASSERT_EQ(spore({"freeze", reactor, "--init", "_initialize", "-o", image}).exit_code, 0);
+  EXPECT_EQ(spore({"call", image, "add", "2", "3"}).out, "5\n");
+  EXPECT_EQ(spore({"call", image, "--request", "x"}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace spore::test
