@@ -108,6 +108,51 @@ TEST_F(FrozenTest, AFileHoldsTheProgram) {
   EXPECT_EQ(runtime_->restore(*rust, contents).code(), Code::kInvalidArgument);
 }
 
+// Each Python handler starts as if it were the first: globals, modules, the environment, descriptors.
+TEST_F(FrozenTest, CPythonForgetsWhatARequestDid) {
+  if (!fs::exists(built("python.wasm"))) GTEST_SKIP() << "there is no CPython: run tools/guests.sh";
+  constexpr const char* kLoop = R"(
+import sys, json, re, datetime, os
+count = 0
+def handle(request):
+    global count
+    count += 1
+    if "run" in request:
+        exec(request["run"], globals())
+    return {"count": count, "text": re.sub("a+", "b", request.get("text", "")), "env": os.environ.get("SEEN"),
+            "len": len("four"), "year": datetime.date(2024, 2, 29).year, "out": sys.stdout.fileno()}
+for line in sys.stdin:
+    print(json.dumps(handle(json.loads(line))), flush=True)
+)";
+  const std::shared_ptr<const program::Program> program =
+      freeze("python", {"-S", "-c", kLoop}, Framing::kLines).program;
+  const std::string clean = R"({"count": 1, "text": "cbt", "env": null, "len": 4, "year": 2024, "out": 1})"
+                            "\n";
+  const auto is_clean = [&] { return program->request(R"({"text": "caaat"})")->output == clean; };
+  EXPECT_TRUE(is_clean());
+  const auto run = [&](std::string_view deed, const program::RequestOptions& options = {}) {
+    return program->request(fmt::format(R"({{"run": "{}"}})", deed), options);
+  };
+  for (const std::string_view deed :
+       {"count = 100", "os.environ['SEEN'] = 'yes'", "import builtins; builtins.len = lambda x: 5",
+        "json.dumps = lambda x: 'broken'", "os.close(0)", "datetime.date = None", "x = bytearray(30_000_000)",
+        "sys.stdout.write('half a line')"}) {
+    EXPECT_NE(run(deed).code(), Code::kInternal) << deed;
+    EXPECT_TRUE(is_clean()) << deed;
+  }
+  EXPECT_EQ(run("count = 100")->output.substr(0, 13), R"({"count": 100)");
+  const program::Answer failed = run("1 / 0").value();
+  EXPECT_EQ(failed.exit_code, 1u);
+  EXPECT_NE(failed.error.find("ZeroDivisionError"), std::string::npos) << failed.error;
+  EXPECT_TRUE(is_clean());
+  EXPECT_EQ(run("raise SystemExit(7)")->exit_code, 7u);
+  EXPECT_TRUE(is_clean());
+  EXPECT_EQ(run("while True: pass", {.deadline_ms = 50}).code(), Code::kDeadlineExceeded);
+  EXPECT_TRUE(is_clean());
+  EXPECT_EQ(run("x = bytearray(100_000_000)").code(), Code::kLimitExceeded);
+  EXPECT_TRUE(is_clean());
+}
+
 TEST_F(FrozenTest, ProgramsThatDoNotReadSayWhy) {
   const auto refused = [&](const Words& words) {
     Words all{"freeze", built("c_command.wasm").native(), "-o", path("none.spore"), "--"};

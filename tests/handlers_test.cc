@@ -230,6 +230,11 @@ TEST_F(JavaScriptHandlerTest, AProjectIsFrozenAndCalled) {
       spore({"freeze", "greet/handler.js", "--runtime", runtime_.native(), "-o", "shop.spore"});
   ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
   EXPECT_EQ(call("{\"name\": \"moon\"}").out, "{\"greeting\":\"Hello, moon!\"}");
+  // Many requests, as people have them.
+  const ProcessResult result = spore({"call", "shop.spore", "--stdin", "lines"},
+                                     folder_.write("lines", "{\"name\": \"sun\"}\n{}\n{\n"));
+  EXPECT_EQ(result.out, "{\"greeting\":\"Hello, sun!\"}\n{\"greeting\":\"Hello, world!\"}\n\n");
+  EXPECT_EQ(result.exit_code, 1);  // of the last one
 }
 
 // --- misuse ---------------------------------------------------------------------------------------------

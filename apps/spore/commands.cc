@@ -265,8 +265,7 @@ constexpr std::array kRunFlags{
 constexpr std::array kFreezeFlags{
     Flag{"-o", "IMAGE", "where the image goes; by habit its name ends in .spore"},
     Flag{"--stdin", "lines|length|eof", "how requests will be told to the program; lines if not given"},
-    Flag{"--runtime", "FILE",
-         "of a handler: what runs it; LANGUAGE.wasm of the data directory if not given"},
+    Flag{"--runtime", "FILE", "of a handler: what runs it; LANGUAGE.wasm of the data directory if not given"},
     Flag{"--site-packages", "DIR", "of a Python handler: packages that it may import"},
     Flag{"--init", "EXPORT", "of a library: what initialises it; wizer.initialize if not given"},
     kArgFlag,
@@ -276,6 +275,8 @@ constexpr std::array kFreezeFlags{
 
 constexpr std::array kCallFlags{
     Flag{"--request", "TEXT", "one request; else they are read from standard input"},
+    Flag{"--stdin", "lines|length|eof",
+         "how they are told apart there; as the program wants them if not given"},
 };
 
 constexpr std::array kCodeFlags{
@@ -288,8 +289,8 @@ constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
             run_module},
     Command{"freeze", "FILE [ARGS...] -o IMAGE",
-            "start a program or a handler (.py, .js), and keep it as it waits for its first input", kFreezeFlags,
-            true, freeze_program},
+            "start a program or a handler (.py, .js), and keep it as it waits for its first input",
+            kFreezeFlags, true, freeze_program},
     Command{"call", "IMAGE [FUNCTION ARGS...]", "have a frozen program answer requests", kCallFlags, true,
             call_image},
     Command{"new",

@@ -147,20 +147,26 @@ Result<int> freeze_handler(const Args& args, std::string_view file, const std::f
 // Sends requests and prints answers, one after the other.
 class Requests {
  public:
-  Requests(const Args& args, const program::Program& program)
-      : json_(args.has("--json")), program_(program) {}
+  // `told`: how answers are told apart.
+  Requests(const Args& args, const program::Program& program, Framing told)
+      : json_(args.has("--json")), told_(told), program_(program) {}
 
-  // The exit code of one request on its own.  Nothing follows its answer, which needs no length.
+  // The exit code of one request on its own.  Nothing follows its answer, which is printed as it is.
   Result<int> one(std::string_view text) {
-    const program::Answer answer = SPORE_TRY(ask(text, false));
+    const program::Answer answer = SPORE_TRY(ask(text));
+    if (!json_) print(answer.output);
     constexpr uint32_t kExitCodeMax = 255;
     return static_cast<int>(std::min(answer.exit_code.value_or(kDone), kExitCodeMax));
   }
   // One of many: what goes wrong is told, and the next one is as good.
   void next(std::string_view text) {
     number_++;
-    const Result<program::Answer> answer = ask(text, program_.framing() == Framing::kLength);
-    if (answer.ok()) return;
+    const Result<program::Answer> answer = ask(text);
+    if (answer.ok()) {
+      if (!json_) print_framed(answer->output);
+      failed_ = failed_ || answer->exit_code.value_or(kDone) != kDone;
+      return;
+    }
     failed_ = true;
     if (json_) {
       JsonWriter json;
@@ -174,7 +180,7 @@ class Requests {
   int exit_code() const { return failed_ ? kFailed : kDone; }
 
  private:
-  Result<program::Answer> ask(std::string_view text, bool with_length) {
+  Result<program::Answer> ask(std::string_view text) {
     const auto begin = std::chrono::steady_clock::now();
     program::Answer answer = SPORE_TRY(program_.request(text));
     constexpr double kUsInMs = 1e3;
@@ -191,17 +197,22 @@ class Requests {
       print(json.take());
       return answer;
     }
-    if (with_length) {
-      const auto length = static_cast<uint32_t>(answer.output.size());
-      print({reinterpret_cast<const char*>(&length), sizeof length});
-    }
-    print(answer.output);
     fmt::print(stderr, "{}", answer.error);
     return answer;
+  }
+  void print_framed(std::string_view answer) const {
+    if (told_ == Framing::kLength) {
+      const auto length = static_cast<uint32_t>(answer.size());
+      print({reinterpret_cast<const char*>(&length), sizeof length});
+    }
+    print(answer);
+    // A program that reads lines ends its answers itself.
+    if (told_ == Framing::kLines && program_.framing() != told_ && !answer.ends_with('\n')) print("\n");
   }
 
   bool json_;
   bool failed_ = false;
+  Framing told_;
   uint64_t number_ = 0;
   const program::Program& program_;
 };
@@ -355,9 +366,11 @@ Result<int> call_image(Args& args) {
                                     words.front());
   }
   const auto program = SPORE_TRY(runtime->restore(*module, contents));
-  Requests requests(args, *program);
+  Framing told = program->framing();
+  if (const auto name = args.value_of("--stdin")) told = SPORE_TRY(program::parse_framing(*name));
+  Requests requests(args, *program, told);
   if (const auto text = args.value_of("--request")) return requests.one(*text);
-  return answer_input(requests, program->framing());
+  return answer_input(requests, told);
 }
 
 }  // namespace spore::cli

@@ -90,6 +90,8 @@ constexpr const char* kGuest = R"((module
       (if (i32.eq (local.get $do) (i32.const 0x70)) ;; p
         (then (call $wait) (call $write (i32.const 1) (i32.const 544) (i32.const 4))))
       (if (i32.eq (local.get $do) (i32.const 0x6e)) (then (call $nested))) ;; n
+      (if (i32.eq (local.get $do) (i32.const 0x64)) (then (drop (call $deep (i32.const 100))))) ;; d
+      (if (i32.eq (local.get $do) (i32.const 0x44)) (then (drop (call $deep (i32.const 3000))))) ;; D
       (br $next))))
 )";
 
@@ -106,12 +108,17 @@ std::string deep_guest(int depth, std::string_view locals = "") {
       (return (i32.load (i32.const 8)))))
     (i32.sub (i32.add (call $deep (i32.sub (local.get $depth) (i32.const 1))) (local.get $depth))
              (local.get $depth)))
+  (func $check (local $at i32)
+    (local.set $at (i32.const 48000))
+    (loop $next
+      (if (i32.ne (i32.load8_u (local.get $at)) (i32.const 171)) (then (unreachable)))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $at) (i32.const 65536)))))
   (func (export "_start") (local $n i32)
-    (i32.store (i32.const 65520) (i32.const 0x12345678))
+    (memory.fill (i32.const 48000) (i32.const 171) (i32.const 17536))
     (loop $next
       (local.set $n (call $deep (i32.const {0})))
-      ;; The end of memory is as it was.
-      (if (i32.ne (i32.load (i32.const 65520)) (i32.const 0x12345678)) (then (unreachable)))
+      (call $check) ;; frames lay here
       (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (local.get $n))
       (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
       (br_if $next (local.get $n)))))
@@ -287,6 +294,16 @@ TEST_P(ProgramTest, DeepStacksAreSavedAndTooDeepOnesRefused) {
   EXPECT_EQ(refused.code(), Code::kLimitExceeded);
   EXPECT_NE(refused.status().message().find("its stack is too large to be saved"), std::string::npos)
       << refused.status().message();
+}
+
+TEST_P(ProgramTest, TheNextReadMayBeDeeper) {
+  const auto program = freeze(kGuest).value();
+  for (const std::string_view request : {"d", "D", "d"}) {  // D has no room for its frames
+    const Answer answer = program->request(request).value();
+    EXPECT_EQ(answer.output, "");
+    EXPECT_EQ(answer.exit_code, std::nullopt);
+    EXPECT_EQ(output_of(*program, "c"), "11\n");
+  }
 }
 
 TEST_P(ProgramTest, AProgramThatReadsAllAnswersWhenItEnds) {
