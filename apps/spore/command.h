@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,6 +38,8 @@ enum ExitCode : int {
 };
 int exit_code(const Status& status);
 
+// The data directory.  kInvalidArgument: nothing says where.
+Result<std::filesystem::path> home_of(const Args& args);
 // Defaults, file, environment, then the flags of this command line.
 Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOptions defaults = {});
 
@@ -62,6 +65,7 @@ Result<int> run_module(Args& args);        // run.cc
 Result<int> freeze_program(Args& args);    // freeze.cc
 Result<int> call_image(Args& args);        // freeze.cc
 Result<int> manage_code(Args& args);       // code.cc
+Result<int> make_project(Args& args);      // new.cc
 Result<int> print_completion(Args& args);  // completion.cc
 
 }  // namespace spore::cli

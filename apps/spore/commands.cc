@@ -265,6 +265,8 @@ constexpr std::array kRunFlags{
 constexpr std::array kFreezeFlags{
     Flag{"-o", "IMAGE", "where the image goes; by habit its name ends in .spore"},
     Flag{"--stdin", "lines|length|eof", "how requests will be told to the program; lines if not given"},
+    Flag{"--runtime", "FILE", "of a handler: what runs it; LANGUAGE.wasm of the data directory if not given"},
+    Flag{"--site-packages", "DIR", "of a Python handler: packages that it may import"},
     Flag{"--init", "EXPORT", "of a library: what initialises it; wizer.initialize if not given"},
     kArgFlag,
     kEnvFlag,
@@ -273,6 +275,8 @@ constexpr std::array kFreezeFlags{
 
 constexpr std::array kCallFlags{
     Flag{"--request", "TEXT", "one request; else they are read from standard input"},
+    Flag{"--stdin", "lines|length|eof",
+         "how they are told apart there; as the program wants them if not given"},
 };
 
 constexpr std::array kCodeFlags{
@@ -285,10 +289,16 @@ constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
             run_module},
     Command{"freeze", "FILE [ARGS...] -o IMAGE",
-            "start a program, and keep it as it waits for its first input", kFreezeFlags, true,
-            freeze_program},
+            "start a program or a handler (.py, .js), and keep it as it waits for its first input",
+            kFreezeFlags, true, freeze_program},
     Command{"call", "IMAGE [FUNCTION ARGS...]", "have a frozen program answer requests", kCallFlags, true,
             call_image},
+    Command{"new",
+            "LANGUAGE NAME",
+            "make a folder with a handler, its test and a README",
+            {},
+            false,
+            make_project},
     Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
     Command{"code", "list|verify|prune|clear", "look after the native code that is kept", kCodeFlags, false,
@@ -324,9 +334,12 @@ int exit_code(const Status& status) {
   }
 }
 
+Result<std::filesystem::path> home_of(const Args& args) {
+  return runtime::home_directory(args.value_of("--home").value_or(""), environment);
+}
+
 Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOptions defaults) {
-  const std::string_view flag = args.value_of("--home").value_or("");
-  const Result<std::filesystem::path> home = runtime::home_directory(flag, environment);
+  const Result<std::filesystem::path> home = home_of(args);
   // Without a home there is no file; a bare environment, as in a container, is no mistake.
   runtime::RuntimeOptions options = std::move(defaults);
   options.compile_in = runtime::CompileIn::kHelper;  // whose modules these are, nobody knows

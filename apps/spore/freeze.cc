@@ -1,4 +1,5 @@
-// spore freeze FILE [ARGS...] -o IMAGE | spore call IMAGE [--request TEXT] [< requests]
+// spore freeze FILE [ARGS...] -o IMAGE | spore freeze HANDLER -o IMAGE | spore call IMAGE [--request TEXT] [<
+// requests]
 
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include "apps/spore/values.h"
 #include "apps/spore/world.h"
 #include "spore/base/json.h"
+#include "spore/base/utf8.h"
+#include "spore/handler/handler.h"
 #include "spore/runtime/runtime.h"
 #include "spore/snapshot/reader.h"
 
@@ -56,17 +59,16 @@ void print_frozen(const Freezing& freezing, const Digest& id, double boot_ms, ui
                     memory_bytes, boot_ms));
 }
 
-Result<int> freeze_program(const Freezing& freezing, std::span<const uint8_t> bytes) {
-  const Framing framing =
-      SPORE_TRY(program::parse_framing(freezing.args.value_of("--stdin").value_or("lines")));
+Result<int> freeze_program(const Freezing& freezing, std::span<const uint8_t> bytes,
+                           program::FreezeOptions how) {
   std::optional<Progress> progress(fmt::format("rewriting {}", freezing.file));
   const code::Rewritten rewritten = SPORE_TRY(freezing.runtime.rewrite_program(bytes));
   progress.emplace(fmt::format("compiling {}", freezing.file));
   const std::shared_ptr<const runtime::Module> module =
       SPORE_TRY(freezing.runtime.load_module(freezing.file, *rewritten.wasm, {.wasi = freezing.world}));
   progress.emplace(fmt::format("starting {}", freezing.file));
-  const auto frozen = SPORE_TRY(
-      freezing.runtime.freeze(*module, {.framing = framing, .deadline_ms = module->limits().deadline_ms}));
+  how.deadline_ms = module->limits().deadline_ms;
+  const auto frozen = SPORE_TRY(freezing.runtime.freeze(*module, how));
   progress.reset();
   // What it greets with is none of its answers.
   fmt::print(stderr, "{}{}", frozen->facts().error, frozen->facts().output);
@@ -104,17 +106,55 @@ Result<int> freeze_library(const Freezing& freezing, std::span<const uint8_t> by
   return kDone;
 }
 
+// The module that runs handlers of a language: --runtime FILE, or what lies in the data directory.
+Result<FileView> open_runtime(const Args& args, const handler::Language& language, size_t bytes_max) {
+  if (const auto flag = args.value_of("--runtime")) return view_file(std::filesystem::path(*flag), bytes_max);
+  const std::filesystem::path home = SPORE_TRY(home_of(args));
+  const std::filesystem::path file = home / "runtimes" / language.runtime;
+  Result<FileView> view = view_file(file, bytes_max);
+  if (view.code() != Code::kNotFound) return view;
+  return Status::not_found(
+      "there is no {}, which runs {} handlers (put it there, or name one with --runtime FILE; docs/guests.md "
+      "says where it comes from)",
+      file.native(), language.name);
+}
+
+Result<int> freeze_handler(const Args& args, std::string_view file, const std::filesystem::path& out,
+                           const runtime::RuntimeOptions& options) {
+  for (const std::string_view flag : {"--stdin", "--init", "--arg"}) {
+    if (args.has(flag)) return Status::invalid_argument("{} is for wasm files, {} is a handler", flag, file);
+  }
+  handler::Handler handler = SPORE_TRY(handler::read_handler(
+      std::filesystem::path(file),
+      {.site_packages = std::filesystem::path(args.value_of("--site-packages").value_or(""))}));
+  const host::WasiOptions given = SPORE_TRY(world_options(args, file, {}));
+  handler.world.env = given.env;
+  handler.world.directories.insert(handler.world.directories.end(), given.directories.begin(),
+                                   given.directories.end());
+  const FileView module = SPORE_TRY(open_runtime(args, *handler.language, options.module_bytes_max));
+  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  const Freezing freezing{.args = args,
+                          .file = file,
+                          .out = out,
+                          .runtime = *runtime,
+                          .world = SPORE_TRY(host::WasiConfig::create(std::move(handler.world)))};
+  return freeze_program(freezing, module.bytes(),
+                        {.framing = handler::kFraming, .setup = std::move(handler.setup)});
+}
+
 // --- requests -----------------------------------------------------------------------------------------
 
 // Sends requests and prints answers, one after the other.
 class Requests {
  public:
-  Requests(const Args& args, const program::Program& program)
-      : json_(args.has("--json")), program_(program) {}
+  // `told`: how answers are told apart.
+  Requests(const Args& args, const program::Program& program, Framing told)
+      : json_(args.has("--json")), told_(told), program_(program) {}
 
-  // The exit code of one request on its own.
+  // The exit code of one request on its own.  Nothing follows its answer, which is printed as it is.
   Result<int> one(std::string_view text) {
     const program::Answer answer = SPORE_TRY(ask(text));
+    if (!json_) print(answer.output);
     constexpr uint32_t kExitCodeMax = 255;
     return static_cast<int>(std::min(answer.exit_code.value_or(kDone), kExitCodeMax));
   }
@@ -122,7 +162,11 @@ class Requests {
   void next(std::string_view text) {
     number_++;
     const Result<program::Answer> answer = ask(text);
-    if (answer.ok()) return;
+    if (answer.ok()) {
+      if (!json_) print_framed(answer->output);
+      failed_ = failed_ || answer->exit_code.value_or(kDone) != kDone;
+      return;
+    }
     failed_ = true;
     if (json_) {
       JsonWriter json;
@@ -153,17 +197,22 @@ class Requests {
       print(json.take());
       return answer;
     }
-    if (program_.framing() == Framing::kLength) {
-      const auto length = static_cast<uint32_t>(answer.output.size());
-      print({reinterpret_cast<const char*>(&length), sizeof length});
-    }
-    print(answer.output);
     fmt::print(stderr, "{}", answer.error);
     return answer;
+  }
+  void print_framed(std::string_view answer) const {
+    if (told_ == Framing::kLength) {
+      const auto length = static_cast<uint32_t>(answer.size());
+      print({reinterpret_cast<const char*>(&length), sizeof length});
+    }
+    print(answer);
+    // A program that reads lines ends its answers itself.
+    if (told_ == Framing::kLines && program_.framing() != told_ && !answer.ends_with('\n')) print("\n");
   }
 
   bool json_;
   bool failed_ = false;
+  Framing told_;
   uint64_t number_ = 0;
   const program::Program& program_;
 };
@@ -270,6 +319,14 @@ Result<int> freeze_program(Args& args) {
   runtime::RuntimeOptions defaults;
   defaults.limits.deadline_ms = kFreezeDeadlineMs;
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args, std::move(defaults)));
+  if (handler::language_of(file) != nullptr) {
+    if (words.empty()) return freeze_handler(args, file, std::filesystem::path(*out), options);
+    return Status::invalid_argument("{} is a handler, which takes no arguments, such as '{}'", file,
+                                    printable(words.front()));
+  }
+  for (const std::string_view flag : {"--runtime", "--site-packages"}) {
+    if (args.has(flag)) return Status::invalid_argument("{} is for handlers, which {} is not", flag, file);
+  }
   const ModuleBytes module_bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
   Result<wasm::ModuleFacts> facts = wasm::inspect(module_bytes.bytes(), options.module_bytes_max);
   if (!facts.ok()) return std::move(facts).status().with_context(file);
@@ -283,8 +340,9 @@ Result<int> freeze_program(Args& args) {
   const bool is_program = std::ranges::any_of(
       facts->exports, [](const wasm::ModuleFacts::Export& exported) { return exported.name == "_start"; });
   const bool by_init = args.has("--init") || !is_program;
-  return by_init ? freeze_library(freezing, module_bytes.bytes())
-                 : freeze_program(freezing, module_bytes.bytes());
+  if (by_init) return freeze_library(freezing, module_bytes.bytes());
+  const Framing framing = SPORE_TRY(program::parse_framing(args.value_of("--stdin").value_or("lines")));
+  return freeze_program(freezing, module_bytes.bytes(), {.framing = framing});
 }
 
 Result<int> call_image(Args& args) {
@@ -308,9 +366,11 @@ Result<int> call_image(Args& args) {
                                     words.front());
   }
   const auto program = SPORE_TRY(runtime->restore(*module, contents));
-  Requests requests(args, *program);
+  Framing told = program->framing();
+  if (const auto name = args.value_of("--stdin")) told = SPORE_TRY(program::parse_framing(*name));
+  Requests requests(args, *program, told);
   if (const auto text = args.value_of("--request")) return requests.one(*text);
-  return answer_input(requests, program->framing());
+  return answer_input(requests, told);
 }
 
 }  // namespace spore::cli

@@ -76,6 +76,11 @@ Status never_read(const Suspension& suspension, const Status& status, const host
         "called)",
         status.message());
   }
+  if ((status.ok() || wasi.exit_code().has_value()) && options.setup.has_value()) {
+    return Status::exited("it ended with exit code {} before it waited for requests{}",
+                          wasi.exit_code().value_or(0), last_words(error))
+        .with_detail(std::string(error));
+  }
   if (status.ok() || wasi.exit_code().has_value()) {
     return Status::exited(
         "it ended with exit code {} before it read its standard input{} (what is frozen reads requests from "
@@ -188,7 +193,9 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
   limits.deadline_ms = options.deadline_ms;
   Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
   host::Wasi& wasi = *instance.wasi();
-  wasi.set_input(std::make_shared<FixedInput>("", false));
+  std::string setup;
+  if (options.setup.has_value()) setup = SPORE_TRY(framed(*options.setup, options.framing));
+  wasi.set_input(std::make_shared<FixedInput>(std::move(setup), false));
   wasi.set_suspension(&suspension);
   const auto start = SPORE_TRY(instance.function<void()>(kStart));
   const Status status = start();
@@ -213,6 +220,9 @@ Result<std::shared_ptr<const Program>> Program::freeze(const cell::Blueprint& bl
                                                        const FreezeOptions& options) {
   SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
   if (options.framing == Framing::kNone) return Status::invalid_argument("a program needs a framing");
+  if (options.framing == Framing::kEndOfInput && options.setup.has_value()) {
+    return Status::invalid_argument("a program that reads all of its input in one request takes no setup");
+  }
   Result<Parts> parts = boot(blueprint, pool->options().reset, options);
   if (!parts.ok()) return std::move(parts).status().with_context(blueprint.name);
   return create(std::move(parts).value(), pool);

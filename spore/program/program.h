@@ -37,6 +37,9 @@ Result<Framing> parse_framing(std::string_view name);
 
 struct FreezeOptions {
   Framing framing = Framing::kLines;
+  // A request that it is given, and does not answer, before it is frozen: then that happens where it waits
+  // for the next one.  Not with kEndOfInput.
+  std::optional<std::string> setup;
   // Until it waits for input for the first time; its start function and `_initialize` have as long again.
   uint64_t deadline_ms = 60'000;
   std::string domain;  // the trust domain that it belongs to
@@ -76,7 +79,7 @@ class Program {
   // kUnsupported: it cannot be frozen: not rewritten by asyncify, not all of its state can be held, or it
   // reads
   //   in a call from a host function; the message has cause and way out.
-  // kInvalidArgument: it is no program, or nothing that reads.
+  // kInvalidArgument: it is no program, or nothing that reads; a setup that the framing cannot tell.
   // kExited: it ended before it read; with its exit code, and the last that it said.
   // kDeadlineExceeded: it did not read in time.  kLimitExceeded: its stack, or a limit of the blueprint.
   // How it trapped; what cell::instantiate() and cell::Image::capture() say.

@@ -1,0 +1,83 @@
+#include "spore/handler/handler.h"
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "spore/base/fd.h"
+#include "spore/base/json.h"
+#include "spore/base/utf8.h"
+
+namespace spore::handler {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kGuestPackages = "/site-packages";
+
+std::string setup_of(const fs::path& file, std::string_view source, bool packages) {
+  JsonWriter json;
+  json.begin_object().field("file", file.filename().native()).field("source", source).begin_array("path");
+  if (packages) json.element(kGuestPackages);
+  json.end_array().end_object();
+  return json.take();
+}
+
+Status check_file(const fs::path& directory, const fs::path& file) {
+  constexpr std::array<std::string_view, 3> kNative{".so", ".pyd", ".dylib"};
+  const std::string ending = file.extension().native();
+  const fs::path inside = file.lexically_relative(directory);
+  if (std::ranges::find(kNative, ending) != kNative.end()) {
+    return Status::unsupported(
+        "package '{}' has native code, which this Python cannot load: {} (use a package that is all Python)",
+        printable(inside.begin()->stem().native()), printable(inside.native()));
+  }
+  if (ending == ".whl") {
+    return Status::unsupported("wheel '{}' is not unpacked (pip install --target DIR does that)",
+                               printable(inside.native()));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_packages(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) {
+    if (error) return Status::from_errno(error.value(), directory.native());
+    return Status::invalid_argument("{} is no directory", directory.native());
+  }
+  fs::recursive_directory_iterator at(directory, error);
+  for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+    SPORE_TRY(check_file(directory, at->path()).with_context(directory.native()));
+  }
+  return error ? Status::from_errno(error.value(), directory.native()) : Status();
+}
+
+Result<Handler> read_handler(const fs::path& file, const HandlerOptions& options) {
+  Handler handler;
+  handler.language = language_of(file);
+  if (handler.language == nullptr) {
+    return Status::invalid_argument("{}: handlers are files of one of: {}", file.native(), language_names());
+  }
+  const bool packages = !options.site_packages.empty();
+  const std::vector<uint8_t> bytes = SPORE_TRY(read_file(file, kSourceBytesMax));
+  const std::string_view source(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (!is_utf8(source)) return Status::invalid_argument("{} is no UTF-8", file.native());
+  if (packages) {
+    if (handler.language->name != "python") {
+      return Status::invalid_argument("{}: packages are for python alone", file.native());
+    }
+    SPORE_TRY(check_packages(options.site_packages));
+    handler.world.directories.push_back(
+        {.host = options.site_packages.native(), .guest = std::string(kGuestPackages)});
+  }
+  handler.world.args = handler.language->args(handler.language->runner);
+  handler.setup = setup_of(file, source, packages);
+  return handler;
+}
+
+}  // namespace spore::handler

@@ -1,0 +1,263 @@
+// Handlers in Spore: a file, frozen by the command and called by it.  tools/guests.sh has built the runtimes.
+// The data directory is kept, as that of a user is: the first run rewrites and compiles each runtime, which
+// takes minutes for CPython.
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/process.h"
+#include "tests/sanitizers.h"
+
+namespace spore::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+std::string framed(std::string_view text) {
+  const auto length = static_cast<uint32_t>(text.size());
+  std::string bytes(sizeof length, '\0');
+  std::memcpy(bytes.data(), &length, sizeof length);
+  return bytes + std::string(text);
+}
+
+testing::AssertionResult has(std::string_view text, std::string_view part) {
+  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
+}
+
+std::string last_line(std::string_view text) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  return std::string(text.substr(text.rfind('\n') + 1));
+}
+
+class HandlersTest : public testing::Test {
+ protected:
+  explicit HandlersTest(std::string_view language, std::string_view ending)
+      : runtime_(fs::path(SPORE_SOURCE_DIR "/build/guests") / (std::string(language) + ".wasm")),
+        file_("shop" + std::string(ending)) {}
+  void SetUp() override {
+    if (!fs::exists(runtime_)) GTEST_SKIP() << "tools/guests.sh has not built " << runtime_;
+    if (!fs::exists("/usr/bin/wasm-opt")) GTEST_SKIP() << "there is no wasm-opt: install binaryen";
+  }
+
+  ProcessResult spore(const Words& words, const std::string& input = "/dev/null") const {
+    Words all{SPORE_CLI};
+    all.insert(all.end(), words.begin(), words.end());
+    return run_process(all, {.environment = {{"SPORE_HOME", SPORE_SOURCE_DIR "/build/handlers"}},
+                             .folder = folder_.path(),
+                             .input_path = input});
+  }
+  ProcessResult freeze(std::string_view source, const Words& more = {}) const {
+    folder_.write(file_, source);
+    Words words{"freeze", file_, "--runtime", runtime_.native(), "-o", "shop.spore"};
+    words.insert(words.end(), more.begin(), more.end());
+    return spore(words);
+  }
+  ProcessResult call(const std::string& request) const {
+    return spore({"call", "shop.spore", "--request", request});
+  }
+  // Many requests to one process of the command, with their answers.
+  ProcessResult call_all(const Words& requests, const Words& flags = {}) const {
+    std::string input;
+    for (const std::string& request : requests) input += framed(request);
+    Words words{"call", "shop.spore"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    return spore(words, folder_.write("requests", input));
+  }
+
+  TemporaryFolder folder_;
+  fs::path runtime_;
+  std::string file_;
+};
+
+class PythonHandlerTest : public HandlersTest {
+ protected:
+  PythonHandlerTest() : HandlersTest("python", ".py") {}
+};
+class JavaScriptHandlerTest : public HandlersTest {
+ protected:
+  JavaScriptHandlerTest() : HandlersTest("javascript", ".js") {}
+};
+
+// Goal: what a request changes is gone in the next one, also behind one that failed.  Method: a request of
+// several lines, state of the module, of a builtin and of the environment, an error between.
+TEST_F(PythonHandlerTest, EachRequestIsClean) {
+  const ProcessResult frozen = freeze(R"(
+import json, os, re
+seen = []
+def handle(request):
+    if request == "fail":
+        seen.append(request)
+        return missing
+    state = [len(seen), hasattr(json, "mark"), "MARK" in os.environ]
+    seen.append(request)
+    json.mark = os.environ["MARK"] = "here"
+    return [state, re.sub("[aeiou]", "-", request), len(seen)]
+)");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  const ProcessResult result = call_all({"one\ntwo", "fail", "three"});
+  EXPECT_TRUE(has(result.out, "[[0, false, false], \"-n-\\ntw-\", 1]"));
+  EXPECT_TRUE(has(result.out, "[[0, false, false], \"thr--\", 1]"));
+  EXPECT_TRUE(has(result.err, "shop.py:7: NameError: name 'missing' is not defined"));
+}
+
+TEST_F(PythonHandlerTest, AnErrorHasItsLineAndAnExitCode) {
+  ASSERT_EQ(freeze("def handle(request):\n    return 1 / int(request)\n").exit_code, 0);
+  const ProcessResult failed = call("0");
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_EQ(last_line(failed.err), "shop.py:2: ZeroDivisionError: division by zero");
+  const ProcessResult unloadable = freeze("import json\nload()\n");
+  EXPECT_EQ(unloadable.exit_code, 1);
+  EXPECT_TRUE(has(unloadable.err, "shop.py:2: NameError: name 'load' is not defined"));
+  EXPECT_TRUE(has(unloadable.err, "File \"shop.py\", line 2, in <module>"));
+}
+
+TEST_F(PythonHandlerTest, PackagesAreThereInRequests) {
+  fs::create_directories(folder_.path() / "packages/shout");
+  folder_.write("packages/shout/__init__.py", "from .loud import loud\n");
+  folder_.write("packages/shout/loud.py", "def loud(text):\n    return text.upper() + '!'\n");
+  folder_.write("packages/late.py", "WHEN = 'in a request'\n");
+  const ProcessResult frozen = freeze(R"(
+import shout
+def handle(request):
+    import late
+    try:
+        open("/site-packages/new", "w")
+    except OSError as error:
+        return f"{shout.loud(request)} {late.WHEN} {error.strerror}"
+)",
+                                      {"--site-packages", "packages"});
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  EXPECT_EQ(call("hey").out, "HEY! in a request Read-only file system");
+}
+
+// Goal: a second at most, once its runtime was rewritten and compiled.  Method: processor time, as this
+// machine may have other things to do; the best of some.
+TEST_F(PythonHandlerTest, FreezingTakesASecondAtMost) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers take their time";
+  const auto children_s = [] {
+    rusage usage{};
+    ::getrusage(RUSAGE_CHILDREN, &usage);
+    constexpr double kUsInS = 1e6;
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / kUsInS;
+  };
+  const char* source = "import json, re\ndef handle(request):\n    return request\n";
+  ASSERT_EQ(freeze(source).exit_code, 0);  // the first time may take minutes
+  double best = 1e9;
+  for (int i = 0; i < 3; i++) {
+    const double before = children_s();
+    ASSERT_EQ(freeze(source).exit_code, 0);
+    best = std::min(best, children_s() - before);
+  }
+  EXPECT_LE(best, 1.0);
+}
+
+TEST_F(PythonHandlerTest, RandomIsOtherInEachRequest) {
+  ASSERT_EQ(freeze("import random\ndef handle(request):\n    return random.random()\n").exit_code, 0);
+  const ProcessResult result = call_all({"", ""});
+  const std::string first = result.out.substr(0, result.out.size() / 2);
+  EXPECT_GT(result.out.size(), 20U);
+  EXPECT_FALSE(has(result.out.substr(first.size()), first.substr(6, 8)));
+}
+
+TEST_F(JavaScriptHandlerTest, EachRequestIsClean) {
+  const ProcessResult frozen = freeze(R"(
+let seen = 0;
+export function handle(request) {
+  if (request === "fail") return seen.x.y;
+  const state = [seen++, Array.prototype.mark === undefined];
+  Array.prototype.mark = 1;
+  return [state, request.replace(/[aeiou]/g, "-"), seen];
+}
+)");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  const ProcessResult result = call_all({"one\ntwo", "fail", "three"});
+  EXPECT_TRUE(has(result.out, framed("[[0,true],\"-n-\\ntw-\",1]")));
+  EXPECT_TRUE(has(result.out, framed("[[0,true],\"thr--\",1]")));
+  EXPECT_TRUE(has(result.err, "shop.js:4: TypeError: cannot read property 'y' of undefined"));
+}
+
+TEST_F(JavaScriptHandlerTest, AnErrorHasItsLineAndAnExitCode) {
+  ASSERT_EQ(freeze("export function handle(request) {\n  return JSON.parse(request);\n}\n").exit_code, 0);
+  const ProcessResult failed = call("{");
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_TRUE(last_line(failed.err).starts_with("shop.js:2: SyntaxError: ")) << failed.err;
+  const ProcessResult unloadable = freeze("\nload();\n");
+  EXPECT_EQ(unloadable.exit_code, 1);
+  EXPECT_TRUE(has(unloadable.err, "shop.js:2: ReferenceError: load is not defined"));
+}
+
+TEST_F(JavaScriptHandlerTest, RandomIsOtherInEachRequest) {
+  ASSERT_EQ(freeze("export const handle = () => Math.random();").exit_code, 0);
+  const std::string first = call("").out;
+  EXPECT_GT(first.size(), 10U);
+  EXPECT_NE(first, call("").out);
+}
+
+// An endless recursion or loop is an error of that request.
+TEST_F(JavaScriptHandlerTest, TheNextRequestIsCleanAfterOneThatRanAway) {
+  const ProcessResult frozen = freeze(R"(
+export function handle(request) {
+  const deeper = (n) => deeper(n + 1) + 1;
+  if (request === "deep") return deeper(0);
+  while (request === "loop") {}
+  return "done";
+}
+)");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  const ProcessResult result = call_all({"deep", "x", "loop", "x"}, {"--deadline-ms", "1000"});
+  const size_t at = result.out.find(framed("done"));
+  ASSERT_NE(at, std::string::npos) << result.err;
+  EXPECT_NE(result.out.find(framed("done"), at + 1), std::string::npos);
+  EXPECT_TRUE(has(result.err, "deadline"));
+}
+
+// A new project, by the words of its README.
+TEST_F(JavaScriptHandlerTest, AProjectIsFrozenAndCalled) {
+  ASSERT_EQ(spore({"new", "javascript", "greet"}).exit_code, 0);
+  const ProcessResult frozen =
+      spore({"freeze", "greet/handler.js", "--runtime", runtime_.native(), "-o", "shop.spore"});
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  EXPECT_EQ(call("{\"name\": \"moon\"}").out, "{\"greeting\":\"Hello, moon!\"}");
+  // Many requests, as people have them.
+  const ProcessResult result = spore({"call", "shop.spore", "--stdin", "lines"},
+                                     folder_.write("lines", "{\"name\": \"sun\"}\n{}\n{\n"));
+  EXPECT_EQ(result.out, "{\"greeting\":\"Hello, sun!\"}\n{\"greeting\":\"Hello, world!\"}\n\n");
+  EXPECT_EQ(result.exit_code, 1);  // of the last one
+}
+
+// --- misuse ---------------------------------------------------------------------------------------------
+
+TEST_F(PythonHandlerTest, MisuseIsTold) {
+  folder_.write("a.py", "");
+  const ProcessResult without = spore({"freeze", "a.py", "--home", "none", "-o", "a.spore"});
+  EXPECT_EQ(without.exit_code, 1);
+  EXPECT_TRUE(has(without.err, "there is no none/runtimes/python.wasm, which runs python handlers"));
+  for (const Words& words :
+       {Words{"--stdin", "lines"}, Words{"--init", "x"}, Words{"--arg", "x"}, Words{"x"}}) {
+    Words all{"freeze", "a.py", "-o", "a.spore"};
+    all.insert(all.end(), words.begin(), words.end());
+    EXPECT_EQ(spore(all).exit_code, 2) << words[0];
+  }
+  folder_.write("a.wat", "(module)");
+  EXPECT_EQ(spore({"freeze", "a.wat", "--runtime", "x", "-o", "a.spore"}).exit_code, 2);
+  EXPECT_EQ(spore({"new", "ruby", "greet"}).exit_code, 2);
+  EXPECT_EQ(spore({"new", "python", "greet"}).exit_code, 0);
+  const ProcessResult again = spore({"new", "python", "greet"});
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_TRUE(has(again.err, "greet is there already"));
+}
+
+}  // namespace
+}  // namespace spore::test
