@@ -347,7 +347,8 @@ Result<Program::Extended> Program::extend(std::string_view text, const FreezeOpt
   parts.facts.frames_bytes = parts.suspended.lent.size();
   const cell::Image& base = *parts_.image;
   parts.image = SPORE_TRY(
-      cell::Image::capture(base.shared_blueprint(), instance,
+      // Its own blueprint: by that the pool tells images apart.
+      cell::Image::capture(std::make_shared<const cell::Blueprint>(base.blueprint()), instance,
                            for_requests(base.memories().reset, options.memory_growth_bytes_max), &base));
   parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
   return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(run.answer)};
