@@ -1,6 +1,6 @@
 // Handlers in Spore: a file, frozen by the command and called by it.  tools/guests.sh has built the runtimes.
 // The data directory is kept, as that of a user is: the first run rewrites and compiles each runtime, which
-// takes minutes for CPython.
+// takes minutes for CPython.  It is one for all builds of this tree.
 
 #include <sys/resource.h>
 
