@@ -324,6 +324,7 @@ struct FileCalls : WasiCall {
   }
 
   Errno fd_fdstat_get(uint32_t fd, uint32_t result) {
+    system_writes = false;
     Descriptor* found = descriptor(fd);
     if (found == nullptr) return Errno::kBadF;
     Out<wasi::Fdstat> stat;

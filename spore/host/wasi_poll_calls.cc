@@ -26,6 +26,7 @@ struct PollCalls : WasiCall {
   };
 
   Errno poll_oneoff(uint32_t in, uint32_t events_at, uint32_t count, uint32_t result) {
+    system_writes = false;
     if (count == 0 || count > kSubscriptionsMax) return Errno::kInval;
     Wait wait;
     std::span<std::byte> raw;
