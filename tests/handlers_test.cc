@@ -40,6 +40,8 @@ std::string last_line(std::string_view text) {
   return std::string(text.substr(text.rfind('\n') + 1));
 }
 
+constexpr const char* kHome = SPORE_SOURCE_DIR "/build/handlers";
+
 class HandlersTest : public testing::Test {
  protected:
   explicit HandlersTest(std::string_view language, std::string_view ending)
@@ -53,9 +55,8 @@ class HandlersTest : public testing::Test {
   ProcessResult spore(const Words& words, const std::string& input = "/dev/null") const {
     Words all{SPORE_CLI};
     all.insert(all.end(), words.begin(), words.end());
-    return run_process(all, {.environment = {{"SPORE_HOME", SPORE_SOURCE_DIR "/build/handlers"}},
-                             .folder = folder_.path(),
-                             .input_path = input});
+    return run_process(
+        all, {.environment = {{"SPORE_HOME", kHome}}, .folder = folder_.path(), .input_path = input});
   }
   ProcessResult freeze(std::string_view source, const Words& more = {}) const {
     folder_.write(file_, source);
@@ -139,6 +140,12 @@ def handle(request):
                                       {"--site-packages", "packages"});
   ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
   EXPECT_EQ(call("hey").out, "HEY! in a request Read-only file system");
+  // From another folder.
+  fs::create_directory(folder_.path() / "other");
+  const ProcessResult other =
+      run_process({SPORE_CLI, "call", "../shop.spore", "--request", "hey"},
+                  {.environment = {{"SPORE_HOME", kHome}}, .folder = folder_.path() / "other"});
+  EXPECT_EQ(other.out, "HEY! in a request Read-only file system") << other.err;
 }
 
 // Goal: a second at most, once its runtime was rewritten and compiled.  Method: processor time, as this

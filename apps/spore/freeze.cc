@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <system_error>
 
 #include "apps/spore/command.h"
 #include "apps/spore/progress.h"
@@ -106,6 +107,17 @@ Result<int> freeze_library(const Freezing& freezing, std::span<const uint8_t> by
   return kDone;
 }
 
+// An image is called from other folders, too, than the one that it was frozen in.
+Result<std::shared_ptr<const host::WasiConfig>> open_world(host::WasiOptions world) {
+  for (host::WasiDirectory& directory : world.directories) {
+    std::error_code error;
+    const std::filesystem::path whole = std::filesystem::absolute(directory.host, error);
+    if (error) return Status::from_errno(error.value(), directory.host);
+    directory.host = whole.native();
+  }
+  return host::WasiConfig::create(std::move(world));
+}
+
 // The module that runs handlers of a language: --runtime FILE, or what lies in the data directory.
 Result<FileView> open_runtime(const Args& args, const handler::Language& language, size_t bytes_max) {
   if (const auto flag = args.value_of("--runtime")) return view_file(std::filesystem::path(*flag), bytes_max);
@@ -133,11 +145,9 @@ Result<int> freeze_handler(const Args& args, std::string_view file, const std::f
                                    given.directories.end());
   const FileView module = SPORE_TRY(open_runtime(args, *handler.language, options.module_bytes_max));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
-  const Freezing freezing{.args = args,
-                          .file = file,
-                          .out = out,
-                          .runtime = *runtime,
-                          .world = SPORE_TRY(host::WasiConfig::create(std::move(handler.world)))};
+  std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(handler.world)));
+  const Freezing freezing{
+      .args = args, .file = file, .out = out, .runtime = *runtime, .world = std::move(opened)};
   return freeze_program(freezing, module.bytes(),
                         {.framing = handler::kFraming, .setup = std::move(handler.setup)});
 }
@@ -332,11 +342,12 @@ Result<int> freeze_program(Args& args) {
   if (!facts.ok()) return std::move(facts).status().with_context(file);
   host::WasiOptions world = SPORE_TRY(world_options(args, file, words));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(world)));
   const Freezing freezing{.args = args,
                           .file = file,
                           .out = std::filesystem::path(*out),
                           .runtime = *runtime,
-                          .world = SPORE_TRY(host::WasiConfig::create(std::move(world)))};
+                          .world = std::move(opened)};
   const bool is_program = std::ranges::any_of(
       facts->exports, [](const wasm::ModuleFacts::Export& exported) { return exported.name == "_start"; });
   const bool by_init = args.has("--init") || !is_program;

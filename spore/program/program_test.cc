@@ -189,6 +189,20 @@ TEST_P(ProgramTest, EachRequestFindsTheProgramAtItsFirstRead) {
   EXPECT_EQ(counts().resets_in_place, 8u);
 }
 
+// What the setup did is part of each request's beginning.
+TEST_P(ProgramTest, ASetupIsReadBeforeItIsFrozen) {
+  const auto program = freeze(kGuest, {.setup = "c"}).value();
+  EXPECT_EQ(program->facts().output, "ready\n11\n");
+  for (int i = 0; i < 3; i++) EXPECT_EQ(output_of(*program, "c"), "22\n");
+
+  const auto ended = freeze(kGuest, {.setup = "x"});
+  EXPECT_EQ(ended.code(), Code::kExited);
+  EXPECT_EQ(ended.status().message(), "guest: it ended with exit code 3 before it waited for requests");
+  EXPECT_EQ(freeze(kGuest, {.setup = "t"}).code(), Code::kTrap);
+  EXPECT_EQ(freeze(kGuest, {.setup = "two\nlines"}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(freeze(kGuest, {.framing = Framing::kEndOfInput, .setup = "c"}).code(), Code::kInvalidArgument);
+}
+
 TEST_P(ProgramTest, WhateverEndsARequestTheNextIsClean) {
   const auto program = freeze(kGuest, {.memory_growth_bytes_max = 20 * 65536}).value();
   const auto clean = [&] { return output_of(*program, "c") == "11\n"; };
