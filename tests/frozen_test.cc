@@ -21,7 +21,7 @@ using program::Framing;
 using Words = std::vector<std::string>;
 
 // What was rewritten and compiled once is kept for the next run: Go takes minutes.
-constexpr const char* kHome = SPORE_BINARY_DIR "/frozen";
+constexpr const char* kHome = SPORE_SOURCE_DIR "/build/handlers";
 
 fs::path built(std::string_view name) { return fs::path(SPORE_SOURCE_DIR "/build/guests") / name; }
 
