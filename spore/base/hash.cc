@@ -10,6 +10,16 @@
 #include "spore/base/assert.h"
 
 namespace spore {
+namespace {
+
+// Looked up once, and kept: each look takes a lock of OpenSSL's, which a fork in another thread would leave
+// held for ever in the child.
+const EVP_MD* method() {
+  static const EVP_MD* const found = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return found;
+}
+
+}  // namespace
 
 std::string Digest::hex() const {
   std::string text;
@@ -25,7 +35,7 @@ Digest sha256(std::initializer_list<std::span<const uint8_t>> parts) {
     void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
   };
   const std::unique_ptr<EVP_MD_CTX, Free> context(EVP_MD_CTX_new());
-  bool ok = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  bool ok = context != nullptr && EVP_DigestInit_ex(context.get(), method(), nullptr) == 1;
   for (const std::span<const uint8_t> part : parts) {
     ok = ok && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
   }

@@ -1,8 +1,8 @@
 #include "spore/base/mac.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <algorithm>
 #include <limits>
@@ -19,6 +19,36 @@ void store_little_endian(std::span<uint8_t> to, uint64_t value) {
   }
 }
 
+struct FreeMac {
+  void operator()(EVP_MAC* mac) const noexcept { EVP_MAC_free(mac); }
+  void operator()(EVP_MAC_CTX* context) const noexcept { EVP_MAC_CTX_free(context); }
+};
+using MacContext = std::unique_ptr<EVP_MAC_CTX, FreeMac>;
+
+// What these two give was looked up once, and is kept: each look takes a lock of OpenSSL's, which a fork in
+// another thread would leave held for ever in the child.
+const EVP_CIPHER* cipher() {
+  static const EVP_CIPHER* const found = EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);
+  return found;
+}
+// HMAC-SHA256 of some key; copies are given theirs.
+const EVP_MAC_CTX* hmac() {
+  static const EVP_MAC_CTX* const made = [] {
+    const std::unique_ptr<EVP_MAC, FreeMac> mac(EVP_MAC_fetch(nullptr, "HMAC", nullptr));
+    MacContext context(mac == nullptr ? nullptr : EVP_MAC_CTX_new(mac.get()));
+    std::array<char, 7> digest{"SHA256"};
+    const std::array<OSSL_PARAM, 2> parameters{
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
+        OSSL_PARAM_construct_end()};
+    const std::array<uint8_t, MacKey::kBytes> none{};
+    const bool ok =
+        context != nullptr && EVP_MAC_init(context.get(), none.data(), none.size(), parameters.data()) == 1;
+    if (!ok) context.reset();
+    return context.release();
+  }();
+  return made;
+}
+
 }  // namespace
 
 MacKey::MacKey(std::span<const uint8_t, kBytes> bytes) { std::ranges::copy(bytes, bytes_.begin()); }
@@ -27,10 +57,13 @@ MacKey::~MacKey() { OPENSSL_cleanse(bytes_.data(), bytes_.size()); }
 
 MacKey MacKey::derive(std::span<const uint8_t> label) const {
   MacKey derived(*this);
-  unsigned length = 0;
-  const uint8_t* made = HMAC(EVP_sha256(), bytes_.data(), static_cast<int>(bytes_.size()), label.data(),
-                             label.size(), derived.bytes_.data(), &length);
-  SPORE_ASSERT(made != nullptr && length == kBytes, "OpenSSL has no HMAC-SHA256");
+  size_t length = 0;
+  const MacContext context(EVP_MAC_CTX_dup(hmac()));
+  const bool ok = context != nullptr &&
+                  EVP_MAC_init(context.get(), bytes_.data(), bytes_.size(), nullptr) == 1 &&
+                  EVP_MAC_update(context.get(), label.data(), label.size()) == 1 &&
+                  EVP_MAC_final(context.get(), derived.bytes_.data(), &length, kBytes) == 1;
+  SPORE_ASSERT(ok && length == kBytes, "OpenSSL has no HMAC-SHA256");
   return derived;
 }
 
@@ -41,8 +74,8 @@ bool MacTag::operator==(const MacTag& other) const {
 void Mac::Free::operator()(evp_cipher_ctx_st* context) const noexcept { EVP_CIPHER_CTX_free(context); }
 
 Mac::Mac(const MacKey& key) : context_(EVP_CIPHER_CTX_new()) {
-  const bool ok = context_ != nullptr && EVP_EncryptInit_ex(context_.get(), EVP_aes_256_gcm(), nullptr,
-                                                            key.bytes().data(), nullptr) == 1;
+  const bool ok = context_ != nullptr &&
+                  EVP_EncryptInit_ex(context_.get(), cipher(), nullptr, key.bytes().data(), nullptr) == 1;
   SPORE_ASSERT(ok, "OpenSSL has no AES-256-GCM");
 }
 

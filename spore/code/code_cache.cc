@@ -72,6 +72,8 @@ Status CodeCache::open_all() {
   if (!key.ok()) return cache_error(CacheFault::kKey, std::string(key.status().message()));
   directory_.emplace(std::move(directory).value());
   key_.emplace(std::move(key).value());
+  // The first MAC of a process takes locks of OpenSSL's: here, and not while some thread forks.
+  [[maybe_unused]] const Mac first(key_->derive({}));
   if (!directory_->writable()) {
     const Status status = cache_error(CacheFault::kDirectory,
                                       fmt::format("'{}' cannot be written to", options_.directory.native()));

@@ -59,7 +59,10 @@ Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::
                                                            std::shared_ptr<const PageImage> base) {
   SPORE_ASSERT(bytes.size() % kPageBytes == 0, "an image is made of whole pages");
   PageImageBuilder::Base shared;
-  if (base != nullptr) shared = {.image = base, .pages = alike(bytes, *base)};
+  if (base != nullptr) {
+    shared.pages = alike(bytes, *base);
+    shared.image = std::move(base);
+  }
   std::vector<PageRun> data;
   auto next = shared.pages.begin();
   for (size_t offset = 0; offset < bytes.size(); offset += kPageBytes) {

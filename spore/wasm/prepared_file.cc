@@ -151,7 +151,7 @@ void code_asyncify(Decoder& coder, std::optional<PreparedModule::Asyncify>& asyn
   bool there = false;
   coder.field(there);
   if (!there) return;
-  asyncify.emplace();
+  asyncify = PreparedModule::Asyncify{};
   coder.field(asyncify->state_global);
   coder.field(asyncify->data_global);
 }
