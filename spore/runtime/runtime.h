@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "spore/base/fork.h"
 #include "spore/base/json.h"
 #include "spore/base/mutex.h"
 #include "spore/base/scratch.h"
@@ -119,8 +120,9 @@ struct RuntimeStatistics {
 
 // Loads modules and makes instances.  Thread-safe.  Modules and instances may outlive it.
 //
-// Lock order: modules_mutex_ is taken alone; nothing is compiled, called or logged under it.
-class Runtime {
+// Lock order: modules_mutex_ is taken alone; nothing is compiled, called or logged under it.  It is in fork's
+// list, so that a child finds it free.
+class Runtime final : ForkAware {
  public:
   // kInvalidArgument: an option out of range.  kUnavailable: native code cannot run in this process, the
   // message says why.
@@ -202,6 +204,9 @@ class Runtime {
 
  private:
   explicit Runtime(RuntimeOptions options);
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { modules_mutex_.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { modules_mutex_.unlock(); }
+  void repair_in_child() override {}
   Result<code::Made> make_code(const wasm::ModuleFacts& facts, const code::Source& source,
                                const ModuleOptions& options);
   static std::shared_ptr<Module> name_module(std::string_view name, const engine::Limits& limits,
@@ -246,6 +251,7 @@ class Runtime {
   std::atomic<uint64_t> instantiate_ns_{0};
   mutable Mutex modules_mutex_;
   std::map<std::string, std::shared_ptr<const Module>, std::less<>> modules_ SPORE_GUARDED_BY(modules_mutex_);
+  const ForkRegistration fork_registration_{*this};
 };
 
 }  // namespace spore::runtime

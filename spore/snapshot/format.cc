@@ -300,8 +300,11 @@ Result<Manifest> decode_manifest(std::span<const uint8_t> bytes) {
   manifest.preparer = reader.u32();
   manifest.entry = reader.text(kTextBytesMax);
   const uint8_t framing = reader.u8();
-  if (framing > static_cast<uint8_t>(Framing::kEndOfInput)) reader.fail("there is no such framing");
-  manifest.framing = static_cast<Framing>(framing);
+  if (framing <= static_cast<uint8_t>(Framing::kEndOfInput)) {
+    manifest.framing = static_cast<Framing>(framing);
+  } else {
+    reader.fail("there is no such framing");
+  }
   if (read_flag(reader)) manifest.wasi = read_world(reader);
   SPORE_TRY(finish(std::move(reader), Section::kManifest));
   return manifest;
