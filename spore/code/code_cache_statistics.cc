@@ -74,7 +74,8 @@ void CodeCacheStatistics::write_metrics(MetricsWriter& metrics) const {
       .sample(counts.removed);
   metrics.counter("spore_code_cache_waits_total", "Waits for another process that compiled the same.")
       .sample(counts.waits);
-  metrics.counter("spore_code_cache_wait_seconds_total", "Time of these.").sample(seconds_of_ns(counts.wait_ns));
+  metrics.counter("spore_code_cache_wait_seconds_total", "Time of these.")
+      .sample(seconds_of_ns(counts.wait_ns));
   metrics.counter("spore_code_cache_faults_total", "What went wrong, by cause.");
   for (size_t i = 0; i < faults.size(); i++) {
     metrics.sample({{"cause", cache_fault_name(static_cast<CacheFault>(i))}}, faults[i]);

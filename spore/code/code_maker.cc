@@ -188,8 +188,8 @@ Result<Compiled> prepare_and_compile(Compiler& compiler, const Engine& engine, c
   const wasm::PreparedModule prepared = SPORE_TRY(wasm::prepare(source.wasm, source.wasm.size()));
   SPORE_ASSERT(source.preparer == wasm::kPreparerVersion && prepared.facts.hash == source.hash,
                "what is to be prepared is the module that was named");
-  return compiler.compile(
-      engine, {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer}, stop);
+  return compiler.compile(engine, {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer},
+                          stop);
 }
 
 }  // namespace
@@ -457,8 +457,7 @@ void CodeMakerStatistics::write_json(JsonWriter& json) const {
 
 void CodeMakerStatistics::write_metrics(MetricsWriter& metrics) const {
   metrics.counter("spore_code_compiled_total", "Modules compiled, once for each tier.").sample(compiled);
-  metrics.counter("spore_code_compile_seconds_total", "Time of compiling.")
-      .sample(seconds_of_ns(compile_ns));
+  metrics.counter("spore_code_compile_seconds_total", "Time of compiling.").sample(seconds_of_ns(compile_ns));
   metrics.counter("spore_code_failed_total", "Modules that could not be compiled.").sample(failed);
   metrics.counter("spore_code_found_total", "Code that was there already, by where.")
       .sample({{"where", "memory"}}, found_in_memory)

@@ -7,9 +7,11 @@ namespace {
 
 HelperRequest a_request() {
   HelperRequest request;
-  request.engine = {
-      .tier = engine::Tier::kBaseline, .fuel = true, .wasm_stack_bytes = 123'456, .compact_memories = true,
-      .compact_code = true};
+  request.engine = {.tier = engine::Tier::kBaseline,
+                    .fuel = true,
+                    .wasm_stack_bytes = 123'456,
+                    .compact_memories = true,
+                    .compact_code = true};
   request.engine_version = "1.2.3";
   request.compatibility.bytes.fill(7);
   request.threads = 3;

@@ -354,8 +354,7 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
   } else if (steps.climbing) {
     steps.next = fmt::format("{} code is being made", engine::tier_name(*place.making));
   } else {
-    steps.next =
-        fmt::format("{} after {}", engine::tier_name(above->options().tier), decide(place).why);
+    steps.next = fmt::format("{} after {}", engine::tier_name(above->options().tier), decide(place).why);
   }
   for (const auto& [name, use] : code.functions()) {
     constexpr double kUsInMs = 1000;

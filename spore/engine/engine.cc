@@ -70,8 +70,7 @@ ConfigHandle make_config(const EngineOptions& options) {
   wasmtime_config_strategy_set(
       config.get(), options.tier == Tier::kBaseline ? WASMTIME_STRATEGY_WINCH : WASMTIME_STRATEGY_CRANELIFT);
   wasmtime_config_cranelift_opt_level_set(
-      config.get(),
-      optimises_size(options) ? WASMTIME_OPT_LEVEL_SPEED_AND_SIZE : WASMTIME_OPT_LEVEL_SPEED);
+      config.get(), optimises_size(options) ? WASMTIME_OPT_LEVEL_SPEED_AND_SIZE : WASMTIME_OPT_LEVEL_SPEED);
   // One answer in all tiers and on all machines.
   wasmtime_config_cranelift_nan_canonicalization_set(config.get(), true);
   wasmtime_config_epoch_interruption_set(config.get(), true);

@@ -188,7 +188,8 @@ class Store {
   // kUnavailable: a call is open, several instances are linked, or not all state can be held (see ResetMode),
   // or a table holds a function that has no number.
   Status hand_over(const std::shared_ptr<const Binding>& binding, const wasm::PreparedModule& prepared);
-  // Goes over to what is best by now of the code it is counted in.  A failure is counted there.  True: it did.
+  // Goes over to what is best by now of the code it is counted in.  A failure is counted there.  True: it
+  // did.
   bool catch_up(const wasm::PreparedModule& prepared);
   // What the instance runs.
   const std::shared_ptr<const CompiledCode>& code(const InstanceHandle& instance) const {

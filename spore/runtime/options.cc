@@ -278,8 +278,8 @@ constexpr std::array kDescriptions{
         "parallel_compile", "threads inside one compile; not where the process forks later"),
     option<&RuntimeOptions::compact_memories, parse_switch>(
         "compact_memories", "reserve what memories may grow to, not 4 GiB each; code checks bounds"),
-    option<&RuntimeOptions::compact_code, parse_switch>(
-        "compact_code", "optimise for size, too, not for speed alone"),
+    option<&RuntimeOptions::compact_code, parse_switch>("compact_code",
+                                                        "optimise for size, too, not for speed alone"),
     option<&RuntimeOptions::slots_kept_max, parse_count>(
         "slots_kept_max", "unused memories that are kept, cleared, for the next"),
     OptionDescription{"pool", "limits of the pool at once: default, embedded, server or interactive",

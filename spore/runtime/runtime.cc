@@ -246,8 +246,7 @@ Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
   const auto made = [](std::shared_ptr<const engine::CompiledCode> code) {
     return code::Made{.code = std::move(code), .origin = code::Origin::kCache, .ns = 0};
   };
-  Result<std::shared_ptr<const engine::CompiledCode>> code =
-      load(engine_of(tier.value_or(Tier::kOptimised)));
+  Result<std::shared_ptr<const engine::CompiledCode>> code = load(engine_of(tier.value_or(Tier::kOptimised)));
   if (!tier && code.code() == Code::kUnsupported) {
     Result<std::shared_ptr<const engine::CompiledCode>> other = load(*baseline_);
     if (other.ok()) return made(std::move(other).value());
@@ -333,10 +332,8 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     }
     module->compile_ns_ = timing.elapsed_ns();
   }
-  code::OwnedSource owned{.wasm = nullptr,
-                          .hash = source.hash,
-                          .preparer = source.preparer,
-                          .to_prepare = source.to_prepare};
+  code::OwnedSource owned{
+      .wasm = nullptr, .hash = source.hash, .preparer = source.preparer, .to_prepare = source.to_prepare};
   if (can_climb(made, options)) {
     if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
     owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
@@ -359,10 +356,8 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
   }
   module->facts_ = prepared.facts;
   module->prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(prepared));
-  code::OwnedSource source{.wasm = wasm,
-                           .hash = module->facts_.hash,
-                           .preparer = wasm::kPreparerVersion,
-                           .to_prepare = false};
+  code::OwnedSource source{
+      .wasm = wasm, .hash = module->facts_.hash, .preparer = wasm::kPreparerVersion, .to_prepare = false};
   ModuleOptions with_world = options;
   if (with_world.wasi == nullptr && contents.manifest.wasi.has_value()) {
     with_world.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));

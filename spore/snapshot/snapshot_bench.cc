@@ -65,7 +65,10 @@ void describe_image(benchmark::State& state, const std::filesystem::path& module
   const auto module = std::filesystem::path(SPORE_SOURCE_DIR "/build/guests/python.wasm");
   if (!std::filesystem::exists(module)) return true;
   const auto add = [&](const char* name, auto&&... args) {
-    benchmark::RegisterBenchmark(name, args...)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark(name, args...)
+        ->UseRealTime()
+        ->MeasureProcessCPUTime()
+        ->Unit(benchmark::kMillisecond);
   };
   add("BM_ReadSnapshot/structure", read_image, module, Validation::kStructure);
   add("BM_ReadSnapshot/checksum", read_image, module, Validation::kChecksum);
