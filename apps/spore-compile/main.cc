@@ -173,7 +173,7 @@ int run(int argc, char** argv) {
     return 0;
   }
   if (word == "--self-test") return self_test();
-  if (word == "--run") return run_program(std::span(argv, static_cast<size_t>(argc)).subspan(2));
+  if (word == "--run") run_program(std::span(argv, static_cast<size_t>(argc)).subspan(2));
   if (word == "--help") return usage(stdout);
   if (!word.empty() || !has_descriptors()) return usage(stderr);
   serve();

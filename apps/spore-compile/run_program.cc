@@ -75,10 +75,10 @@ Status run(std::span<char*> words) {
 
 }  // namespace
 
-int run_program(std::span<char*> words) {
+void run_program(std::span<char*> words) {
   const Status status = run(words);
   std::fputs(fmt::format("{}{}\n", code::kNotRunPrefix, status.message()).c_str(), stderr);
-  return code::kNotRun;
+  ::_exit(code::kNotRun);  // confined: nothing of what a process does at its end may fail
 }
 
 }  // namespace spore::helper
