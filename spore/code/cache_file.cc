@@ -14,8 +14,6 @@
 // seen used.
 #include "spore/code/cache_file.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -30,6 +28,7 @@
 #include <type_traits>
 
 #include "spore/base/mutex.h"
+#include "spore/base/signal_block.h"
 #include "spore/base/thread_annotations.h"
 #include "spore/code/temporary_file.h"
 
@@ -245,15 +244,11 @@ class Pieces {
   Status status_ SPORE_GUARDED_BY(mutex_);  // the first failure
 };
 
-// A second thread that helps, as long as this lives.  It takes no signals, which are the host's own.
+// A second thread that helps, as long as this lives.
 std::jthread helper(Pieces& pieces) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::jthread thread;
+  const SignalBlock block;
   try {
-    thread = std::jthread([&pieces] {
+    return std::jthread([&pieces] {
       try {
         pieces.work();
       } catch (const std::bad_alloc&) {
@@ -261,10 +256,8 @@ std::jthread helper(Pieces& pieces) {
       }
     });
   } catch (const std::system_error&) {
-    thread = {};  // no thread to be had: the same
+    return {};  // no thread to be had: the same
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
 }
 
 }  // namespace

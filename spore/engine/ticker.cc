@@ -1,12 +1,12 @@
 #include "spore/engine/ticker.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <chrono>
 #include <system_error>
 
 #include <wasmtime.h>
+
+#include "spore/base/signal_block.h"
 
 namespace spore::engine {
 
@@ -50,21 +50,15 @@ Status Ticker::wake() {
   catch_up();
   touched_.store(ticks_.load());
   if (worker_ == nullptr) {
-    // No signal of the host's is to be handled on our thread.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalBlock none;  // of the host's is to be handled on our thread
     try {
       worker_ = std::make_unique<Worker>();
       Worker& worker = *worker_;
       worker.thread = std::jthread([this, &worker] { run(worker); });
     } catch (const std::system_error& error) {
       worker_.reset();
-      pthread_sigmask(SIG_SETMASK, &before, nullptr);
       return Status::unavailable("the thread that measures deadlines cannot start: {}", error.what());
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
   parked_.store(false);
   worker_->wake.notify_one();
