@@ -3,6 +3,7 @@
 
 pub use wasmtime_c_api::*;
 
+mod asyncify;
 mod engine;
 mod fence;
 mod inspect;

@@ -9,8 +9,8 @@ use wasm_encoder::{
     Section, SectionId, TypeSection, ValType,
 };
 use wasmparser::{
-    BinaryReader, CodeSectionReader, DataKind, FunctionBody, Operator, Parser, Payload, ValidPayload, Validator,
-    WasmFeatures,
+    BinaryReader, BinaryReaderError, CodeSectionReader, DataKind, FunctionBody, Operator, Parser, Payload,
+    ValidPayload, Validator, WasmFeatures,
 };
 
 /// What is to be changed.
@@ -92,18 +92,23 @@ pub fn write(data: &[u8], scan: &Scan, plan: &Plan) -> Outcome<Vec<u8>> {
     for payload in Parser::new(0).parse_all(data) {
         writer.payload(payload?)?;
     }
-    writer.add_missing(u8::MAX);
+    writer.added.add_missing(u8::MAX, &mut writer.module);
     Ok(writer.module.finish())
 }
 
 /// The validity of what write() made: the sections, and those bodies that are not the original's.  It can
 /// only fail if the additions pass a limit that the original had reached.
 pub fn check(wasm: &[u8], scan: &Scan) -> Outcome<()> {
+    check_bodies(wasm, |number| number >= scan.bodies || scan.uses.bodies.contains(&number))
+}
+
+/// The validity of the sections, and of the bodies that are `changed`, by their place in the code section.
+pub fn check_bodies(wasm: &[u8], changed: impl Fn(u32) -> bool) -> Outcome<()> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut number = 0;
     for payload in Parser::new(0).parse_all(wasm) {
         if let ValidPayload::Func(function, body) = validator.payload(&payload?)? {
-            if number >= scan.bodies || scan.uses.bodies.contains(&number) {
+            if changed(number) {
                 function.into_validator(Default::default()).validate(&body)?;
             }
             number += 1;
@@ -116,8 +121,7 @@ struct Writer<'a> {
     data: &'a [u8],
     scan: &'a Scan<'a>,
     plan: &'a Plan,
-    /// By rank(): what is still to be added to the section of that rank.
-    added: BTreeMap<u8, Entries>,
+    added: Additions,
     module: Module,
 }
 
@@ -125,7 +129,7 @@ impl Writer<'_> {
     fn payload(&mut self, payload: Payload) -> Outcome<()> {
         let Some((id, range)) = payload.as_section() else { return Ok(()) };
         let contents = &self.data[range.clone()];
-        self.add_missing(rank(id));
+        self.added.add_missing(rank(id), &mut self.module);
         match payload {
             Payload::StartSection { .. } => {} // an export now
             Payload::DataCountSection { count, .. } => {
@@ -140,25 +144,9 @@ impl Writer<'_> {
                 let section = self.code_section(BinaryReader::new(contents, range.start))?;
                 self.module.section(&section);
             }
-            _ => match self.added.remove(&rank(id)) {
-                Some(added) => {
-                    let joined = added.behind(contents)?;
-                    self.module.section(&RawSection { id, data: &joined });
-                }
-                None => {
-                    self.module.section(&RawSection { id, data: contents });
-                }
-            },
+            _ => self.added.copy(id, contents, &mut self.module)?,
         }
         Ok(())
-    }
-
-    /// Sections that the original does not have and that belong before the one of rank `next`.
-    fn add_missing(&mut self, next: u8) {
-        while let Some(entry) = self.added.first_entry().filter(|entry| *entry.key() < next) {
-            let added = entry.remove();
-            self.module.section(&RawSection { id: added.id, data: &added.alone() });
-        }
     }
 
     fn data_section(&self) -> DataSection {
@@ -185,7 +173,7 @@ impl Writer<'_> {
         for (number, body) in (0..).zip(CodeSectionReader::new(reader)?) {
             let body = body?;
             if self.scan.uses.bodies.contains(&number) {
-                section.raw(&self.body(&body)?);
+                section.raw(&replaced(self.data, &body, |op| Outcome::Ok(self.plan.replacement(op)))?);
             } else {
                 section.raw(body.as_bytes());
             }
@@ -194,21 +182,6 @@ impl Writer<'_> {
             section.function(&self.helper(init));
         }
         Ok(section)
-    }
-
-    fn body(&self, body: &FunctionBody) -> Outcome<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(body.as_bytes().len());
-        let mut copied = body.range().start;
-        let mut operators = body.get_operators_reader()?;
-        while !operators.eof() {
-            let (op, at) = operators.read_with_offset()?;
-            let Some(instructions) = self.plan.replacement(&op) else { continue };
-            bytes.extend_from_slice(&self.data[copied..at]);
-            instructions.iter().for_each(|instruction| instruction.encode(&mut bytes));
-            copied = operators.original_position();
-        }
-        bytes.extend_from_slice(&self.data[copied..body.range().end]);
-        Ok(bytes)
     }
 
     /// Initialises from the segment, or, once that was dropped, from the empty one: the same checks, the
@@ -243,8 +216,55 @@ impl Writer<'_> {
 
 // --- what is added ------------------------------------------------------------------------------------
 
+/// The body, one of `data`'s, with other instructions in the place of some, and the rest byte by byte.
+pub fn replaced<E: From<BinaryReaderError>>(
+    data: &[u8],
+    body: &FunctionBody,
+    mut replacement: impl FnMut(&Operator) -> Result<Option<Vec<Instruction<'static>>>, E>,
+) -> Result<Vec<u8>, E> {
+    let mut bytes = Vec::with_capacity(body.as_bytes().len());
+    let mut copied = body.range().start;
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        let (op, at) = operators.read_with_offset()?;
+        let Some(instructions) = replacement(&op)? else { continue };
+        bytes.extend_from_slice(&data[copied..at]);
+        instructions.iter().for_each(|instruction| instruction.encode(&mut bytes));
+        copied = operators.original_position();
+    }
+    bytes.extend_from_slice(&data[copied..body.range().end]);
+    Ok(bytes)
+}
+
+/// By rank(): what is still to be added to the section of that rank.
+pub struct Additions(BTreeMap<u8, Entries>);
+
+impl Additions {
+    pub fn new(all: impl IntoIterator<Item = Entries>) -> Additions {
+        let some = all.into_iter().filter(|added| added.count > 0);
+        Additions(some.map(|added| (rank(added.id), added)).collect())
+    }
+
+    /// Sections that the original does not have and that belong before the one of rank `next`.
+    pub fn add_missing(&mut self, next: u8, module: &mut Module) {
+        while let Some(entry) = self.0.first_entry().filter(|entry| *entry.key() < next) {
+            let added = entry.remove();
+            module.section(&RawSection { id: added.id, data: &added.alone() });
+        }
+    }
+
+    /// A section of the original, with what is added to it.
+    pub fn copy(&mut self, id: u8, contents: &[u8], module: &mut Module) -> Outcome<()> {
+        match self.0.remove(&rank(id)) {
+            Some(added) => module.section(&RawSection { id, data: &added.behind(contents)? }),
+            None => module.section(&RawSection { id, data: contents }),
+        };
+        Ok(())
+    }
+}
+
 /// Entries of a section, encoded.
-struct Entries {
+pub struct Entries {
     id: u8,
     count: u32,
     bytes: Vec<u8>,
@@ -252,7 +272,7 @@ struct Entries {
 
 impl Entries {
     /// The entries of `section`, whose encoding begins with its size and their count.
-    fn of(section: &impl Section) -> Entries {
+    pub fn of(section: &impl Section) -> Entries {
         let mut bytes = Vec::new();
         section.encode(&mut bytes);
         let mut reader = BinaryReader::new(&bytes, 0);
@@ -281,7 +301,7 @@ impl Entries {
 }
 
 /// The place of a section in a module; custom sections stand anywhere.
-fn rank(id: u8) -> u8 {
+pub fn rank(id: u8) -> u8 {
     const ORDER: [SectionId; 13] = [
         SectionId::Type, SectionId::Import, SectionId::Function, SectionId::Table, SectionId::Memory,
         SectionId::Tag, SectionId::Global, SectionId::Export, SectionId::Start, SectionId::Element,
@@ -290,20 +310,19 @@ fn rank(id: u8) -> u8 {
     ORDER.iter().position(|&section| section as u8 == id).map_or(0, |at| at as u8 + 1)
 }
 
-fn additions(scan: &Scan, plan: &Plan) -> BTreeMap<u8, Entries> {
+fn additions(scan: &Scan, plan: &Plan) -> Additions {
     let (types, functions) = helper_types(scan, plan);
     let mut elements = ElementSection::new();
     if plan.needs_empty_elements() {
         elements.passive(Elements::Functions([][..].into()));
     }
-    let all = [
+    Additions::new([
         Entries::of(&types),
         Entries::of(&functions),
         Entries::of(&flags(plan)),
         Entries::of(&exports(scan, plan)),
         Entries::of(&elements),
-    ];
-    all.into_iter().filter(|added| added.count > 0).map(|added| (rank(added.id), added)).collect()
+    ])
 }
 
 /// A helper takes what memory.init or table.init takes: where to, where from, how much.
