@@ -10,8 +10,10 @@
 #include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
+#include "spore/engine/trap.h"
 
 // rust/src/engine.rs says what it does.
+extern "C" void spore_config_set_backtrace_frames_max(wasm_config_t* config, size_t frames);
 extern "C" size_t spore_engine_compatibility(wasmtime_context_t* context, uint8_t* bytes, size_t capacity);
 
 namespace spore::engine {
@@ -79,6 +81,7 @@ ConfigHandle make_config(const EngineOptions& options) {
   wasmtime_config_parallel_compilation_set(config.get(), options.parallel_compile);
   // Registering unwind tables with libgcc takes a lock per module and is quadratic.
   wasmtime_config_native_unwind_info_set(config.get(), false);
+  spore_config_set_backtrace_frames_max(config.get(), kStackFunctionsMax);
   set_memory_creator(config.get(), options.compact_memories);
   return config;
 }

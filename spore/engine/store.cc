@@ -17,6 +17,8 @@
 #include "spore/engine/ticker.h"
 #include "spore/wasm/prepare.h"
 
+extern "C" size_t spore_stack_functions(wasmtime_context_t* context, uint32_t* functions, size_t capacity);
+
 namespace spore::engine {
 
 static_assert(sizeof(RawValue) == sizeof(wasmtime_val_raw_t));
@@ -66,9 +68,12 @@ uint64_t module_offset(const wasm_frame_t* frame) {
   return offset == SIZE_MAX ? kOffsetUnknown : offset;
 }
 
+// Innermost first; more is of no use to who reads them.
+constexpr size_t kFramesToldMax = 20;
+
 std::vector<Frame> to_frames(const wasm_frame_vec_t& frames) {
   std::vector<Frame> result;
-  for (size_t i = 0; i < frames.size; i++) {
+  for (size_t i = 0; i < std::min(frames.size, kFramesToldMax); i++) {
     const wasm_frame_t* frame = frames.data[i];
     const wasm_name_t* function = wasmtime_frame_func_name(frame);
     const wasm_name_t* module = wasmtime_frame_module_name(frame);
@@ -235,6 +240,16 @@ void* Caller::user_data() const { return store_.user_data_; }
 Status Caller::check_running() const {
   SPORE_TRY(store_.ticker_.touch());  // a clock that parked would say that no time has passed
   return store_.check_running();
+}
+
+Result<std::vector<uint32_t>> Caller::stack_functions() const {
+  std::vector<uint32_t> functions(kStackFunctionsMax);
+  const size_t count = spore_stack_functions(store_.context_, functions.data(), functions.size());
+  if (count >= kStackFunctionsMax) {
+    return Status::limit_exceeded("{} functions or more are on the guest's stack", kStackFunctionsMax);
+  }
+  functions.resize(count);
+  return functions;
 }
 
 uint64_t Caller::time_left_ms() const {
@@ -425,20 +440,31 @@ void Store::find(const Member& member, std::string_view name, RawFunction::Place
   place.type = &exported->type;
 }
 
-Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::string_view name) {
+namespace {
+
+Result<wasmtime_global_t> find_global(wasmtime_context_t* context, const wasmtime_instance_t* instance,
+                                      const CompiledCode& code, std::string_view name) {
   wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(),
-                                    name.size(), &item) ||
+  if (!wasmtime_instance_export_get(context, instance, name.data(), name.size(), &item) ||
       item.kind != WASMTIME_EXTERN_GLOBAL) {
     return Status::not_found("no exported global '{}' (there are: {})", printable(name),
-                             export_names(*member(instance).code, ExternKind::kGlobal));
+                             export_names(code, ExternKind::kGlobal));
   }
+  return item.of.global;
+}
+
+}  // namespace
+
+Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::string_view name) {
+  const Member& owner = member(instance);
+  const wasmtime_global_t global =
+      SPORE_TRY(find_global(context_, to_wasmtime(owner.instance), *owner.code, name));
   // Without its `gc` feature the C API aborts when a global holds a reference: only the type is told.
-  const GlobalTypeHandle type(wasmtime_global_type(context_, &item.of.global));
+  const GlobalTypeHandle type(wasmtime_global_type(context_, &global));
   const ValType held = to_val_type(wasm_globaltype_content(type.get()));
   if (held == ValType::kFuncRef || held == ValType::kOtherRef) return GlobalValue{held, {}};
   wasmtime_val_t value;
-  wasmtime_global_get(context_, &item.of.global, &value);
+  wasmtime_global_get(context_, &global, &value);
   GlobalValue result{ValType::kOtherRef, {}};
   switch (value.kind) {
     case WASMTIME_I32: result = {ValType::kI32, {.i32 = value.of.i32}}; break;
@@ -455,17 +481,13 @@ Result<Store::GlobalValue> Store::global(const InstanceHandle& instance, std::st
 }
 
 Status Store::set_global(const InstanceHandle& instance, std::string_view name, int32_t value) {
-  wasmtime_extern_t item;
-  if (!wasmtime_instance_export_get(context_, to_wasmtime(member(instance).instance), name.data(),
-                                    name.size(), &item) ||
-      item.kind != WASMTIME_EXTERN_GLOBAL) {
-    return Status::not_found("no exported global '{}' (there are: {})", printable(name),
-                             export_names(*member(instance).code, ExternKind::kGlobal));
-  }
+  const Member& owner = member(instance);
+  const wasmtime_global_t global =
+      SPORE_TRY(find_global(context_, to_wasmtime(owner.instance), *owner.code, name));
   wasmtime_val_t raw{};
   raw.kind = WASMTIME_I32;
   raw.of.i32 = value;
-  const ErrorHandle error(wasmtime_global_set(context_, &item.of.global, &raw));
+  const ErrorHandle error(wasmtime_global_set(context_, &global, &raw));
   if (error == nullptr) return {};
   return Status::invalid_argument("setting the global '{}': {}", printable(name), error_message(*error));
 }
@@ -600,10 +622,16 @@ bool Store::try_call(RawFunction::Place& function, RawValue* values, size_t coun
   return false;
 }
 
+void Store::let_return() {
+  returning_call_ = call_number();
+  wasmtime_context_set_epoch_deadline(context_, 0);  // the next check comes to on_epoch
+}
+
 Status Store::check_running() const {
   if (cancel_->cancelled.load() == call_number()) {
     return Status::cancelled("the call was cancelled");
   }
+  if (returning_call_ == call_number()) return Status::cancelled("the call was to return, and went on");
   if (ticker_.now() >= deadline_tick_) {
     return Status::deadline_exceeded("the call ran longer than its deadline (deadline_ms={})",
                                      limits_.deadline_ms);

@@ -84,6 +84,10 @@ class Caller {
   // kDeadlineExceeded or kCancelled when the call is to end: for host functions that take long.
   Status check_running() const;
 
+  // The functions of the guest that are on the stack, innermost first, each by its index in its module.
+  // kLimitExceeded: kStackFunctionsMax or more.
+  Result<std::vector<uint32_t>> stack_functions() const;
+
   // For calls back into the guest, and what the embedder and the layer above attached.
   Store& store() { return store_; }
   void* user_data() const;
@@ -223,6 +227,9 @@ class Store {
   // It is retired by its guest's own wish: that was stopped at a call of a host function, where nothing of it
   // is half done.  Made as new, and taken back, it is as good as one that trapped.
   bool exited() const { return exited_; }
+  // For host functions: the guest may return from here, and do nothing else.  The next function that it
+  // enters, or the next round of a loop, ends the call (kCancelled).
+  void let_return();
   // Guest calls that are open, one inside the other.
   uint32_t nesting() const { return depth(); }
   // A call trapped since it was made or taken back: what it was in the middle of is not finished.
@@ -330,6 +337,7 @@ class Store {
   // Read by each call.
   wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
   uint64_t deadline_tick_ = 0;
+  uint64_t returning_call_ = 0;  // that let_return() was said of
   uint32_t open_ = 0;
   bool plain_ = true;  // neither retired, parked nor counting fuel: nothing but the usual checks
   uint32_t step_ = 0;  // of the code that it goes along with, when that was last looked at

@@ -33,6 +33,8 @@ enum class TrapKind : uint8_t {
 std::string_view trap_kind_message(TrapKind kind);
 
 inline constexpr uint64_t kOffsetUnknown = UINT64_MAX;
+// So deep the engine looks: backtraces tell the innermost ones, Caller::stack_functions all of fewer.
+inline constexpr size_t kStackFunctionsMax = 256;
 
 struct Frame {
   std::string module;
