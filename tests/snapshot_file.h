@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -140,19 +141,27 @@ inline void reseal(std::vector<uint8_t>& bytes) {
   std::ranges::copy(id.bytes, bytes.begin() + 40);
 }
 
-// The same file with other bytes in the place of one section, all lengths and hashes right.
+// The same file with other bytes in the place of one section, and none in that of another, all lengths and
+// hashes right.
 inline std::vector<uint8_t> with_section(std::span<const uint8_t> file, snapshot::Section changed,
-                                         std::span<const uint8_t> to) {
+                                         std::span<const uint8_t> to,
+                                         std::optional<snapshot::Section> emptied = {}) {
   using snapshot::Section;
   std::array<uint64_t, snapshot::kSectionCount - 1> lengths{};
   std::vector<std::span<const uint8_t>> sections;
   for (size_t i = 0; i < lengths.size(); i++) {
     const auto section = static_cast<Section>(i);
     const snapshot::Extent extent = extent_of(file, section);
-    sections.push_back(section == changed ? to : file.subspan(extent.offset, extent.bytes));
+    sections.push_back(section == changed   ? to
+                       : section == emptied ? std::span<const uint8_t>()
+                                            : file.subspan(extent.offset, extent.bytes));
     lengths[i] = sections.back().size();
   }
-  const snapshot::Superblock superblock = snapshot::lay_out(lengths);
+  snapshot::Superblock superblock = snapshot::lay_out(lengths);
+  constexpr size_t kKindAt = 12;
+  constexpr uint32_t kDerived = 3;
+  constexpr size_t kParentAt = 72;
+  if (get<uint32_t>(file, kKindAt) == kDerived) superblock.base = get<Digest>(file, kParentAt);
   std::vector<uint8_t> bytes = snapshot::encode_superblock(superblock);
   bytes.resize(superblock.file_bytes());
   for (size_t i = 0; i < lengths.size(); i++) {

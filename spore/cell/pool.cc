@@ -1,12 +1,12 @@
 #include "spore/cell/pool.h"
 
-#include <pthread.h>
 #include <ctime>
 
 #include <algorithm>
 #include <csignal>
 #include <system_error>
 
+#include "spore/base/signal_block.h"
 #include "spore/base/utf8.h"
 
 namespace spore::cell {
@@ -51,6 +51,15 @@ void add_counts(const PooledInstance& pooled, PoolCounts& counts) {
   counts.reset_ns += pooled.reset_ns.value();
 }
 
+// A program's image stands in the middle of a call: nothing else of it may be called there.
+bool resumes(const Blueprint& blueprint) {
+  const auto exports = [&](std::string_view name) {
+    return std::ranges::any_of(blueprint.prepared->facts.exports,
+                               [&](const auto& exported) { return exported.name == name; });
+  };
+  return exports(kResumedExport) && !exports("_start");
+}
+
 }  // namespace
 
 // --- an entry ------------------------------------------------------------------------------------------
@@ -60,15 +69,28 @@ PoolEntry::PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint
     : pool_(std::move(pool)),
       blueprint_(std::move(blueprint)),
       domain_(std::move(domain)),
-      exits_are_ends_(image != nullptr) {
+      exits_are_ends_(image != nullptr),
+      resumes_(image != nullptr && resumes(*blueprint_)) {
   if (image == nullptr) return;
+  if (resumes_) state_.functions.emplace_back(kResumedExport, typeid(host::Function<void()>));
   state_.image_state = ImageState::kReady;
   state_.image = std::move(image);
 }
 
 Result<Lease> PoolEntry::acquire_slowly(void* user_data) {
   PooledInstance* pooled = SPORE_TRY(pool_->take(*this));
-  return hand_out(pooled, memory::ThreadFaults::here().thread(), user_data);
+  Lease lease = hand_out(pooled, memory::ThreadFaults::here().thread(), user_data);
+  return resumes_ ? resumed(std::move(lease)) : Result<Lease>(std::move(lease));
+}
+
+Result<Lease> PoolEntry::resumed(Lease lease) {
+  Status why;
+  const auto* hear = function<host::Function<void()>>(
+      *lease.pooled_, 0, [](host::Instance& instance) { return instance.function<void()>(kResumedExport); },
+      why);
+  if (hear != nullptr) why = (*hear)();
+  if (!why.ok()) return std::move(why).with_context(kResumedExport);
+  return lease;
 }
 
 Result<std::vector<host::Value>> PoolEntry::call(std::string_view name, std::span<const host::Value> args,
@@ -648,16 +670,11 @@ Pool::Waiting& Pool::waiting() {
   }
   if (waiting_->housekeeper.joinable()) return *waiting_;
   const std::chrono::milliseconds interval(std::clamp<uint64_t>(options_.idle_expiry_ms / 4, 10, 1000));
-  // Signals are the host's business.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalBlock block;
   // If no thread is to be had now, the next one who comes by tries again.
   static_cast<void>(start(waiting_->housekeeper, [pool = weak_from_this(), &waiting = *waiting_, interval] {
     keep_house(pool, waiting, interval);
   }));
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return *waiting_;
 }
 

@@ -41,6 +41,11 @@
 namespace spore::cell {
 
 class Pool;
+// What a frozen library may export, a function of no parameters and no results: called before each use of a
+// clean instance.  What it drew at random before it was frozen is the same in all of them, and here it can
+// draw anew.
+inline constexpr std::string_view kResumedExport = "spore_resumed";
+
 class PoolEntry;
 
 // A clean instance, for as long as this lives.  Move-only; bound to one thread at a time.  What was got from
@@ -91,7 +96,10 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
     if (pooled == nullptr || pooled == barred() ||
         !parked.compare_exchange_strong(pooled, nullptr, std::memory_order_acquire)) [[unlikely]]
       return acquire_slowly(user_data);
-    return hand_out(pooled, thread, user_data);
+    Lease lease = hand_out(pooled, thread, user_data);
+    if (resumes_) [[unlikely]]
+      return resumed(std::move(lease));
+    return lease;
   }
 
   // One call in a clean instance.  What acquire() says, or DynamicFunction.
@@ -144,6 +152,8 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   static const F* function(PooledInstance& pooled, size_t number, const Find& find, Status& why);
 
   Result<Lease> acquire_slowly(void* user_data);
+  // Has a frozen library hear that it goes on.
+  static Result<Lease> resumed(Lease lease);
   static Lease hand_out(PooledInstance* pooled, uint64_t thread, void* user_data) {
     pooled->uses.add();
     pooled->user.store(thread, std::memory_order_relaxed);
@@ -159,6 +169,7 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   std::shared_ptr<const Blueprint> blueprint_;
   std::string domain_;
   const bool exits_are_ends_;  // an exit is how a use may end, and no reason to retire an instance
+  const bool resumes_;         // each use begins with a call of kResumedExport, function 0
   std::array<Shard, kShards> shards_;
 
   // Under the pool's mutex.

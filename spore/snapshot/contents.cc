@@ -48,6 +48,10 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
                        .framing = origin.framing,
                        .wasi = {}};
   if (blueprint.wasi != nullptr) contents.manifest.wasi = blueprint.wasi->options();
+  if (origin.base) {
+    contents.base = origin.base->id;
+    contents.manifest.base_file = std::move(origin.base->file);
+  }
   contents.frames = std::move(origin.frames);
   contents.prepared = std::move(prepared);
   contents.source = std::move(source);

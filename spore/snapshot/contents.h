@@ -42,6 +42,8 @@ struct Manifest {
   std::string entry;  // the export that is called for a request; empty: any
   Framing framing = Framing::kNone;
   std::optional<host::WasiOptions> wasi;  // its world
+  // Of a derived image: where its base was when it was written, from the folder of this file.  A hint.
+  std::optional<std::string> base_file;
 };
 
 // Of a program that stands in the middle of a call.
@@ -52,6 +54,10 @@ struct Frames {
 };
 
 struct Contents {
+  Digest id;  // of the file that it was read from
+  // The id of the image that it is derived from.  Those of its pages that are that one's are not in its file,
+  // and nor is the module; they are shared in memory, too.
+  std::optional<Digest> base;
   Manifest manifest;
   cell::Image::Parts image;
   std::optional<Frames> frames;
@@ -70,6 +76,12 @@ struct Origin {
   std::string entry;
   Framing framing = Framing::kNone;
   std::optional<Frames> frames;
+  // For a derived image, whose memories stand on those of the image in that file.
+  struct Base {
+    Digest id;
+    std::string file;
+  };
+  std::optional<Base> base;
 };
 
 // An image as what can be written.  `source`: the module that its blueprint's was prepared of; it is prepared

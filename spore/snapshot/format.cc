@@ -8,6 +8,7 @@
 
 #include "spore/base/bytes.h"
 #include "spore/host/wasi_state.h"
+#include "spore/snapshot/reader.h"
 
 namespace spore::snapshot {
 namespace {
@@ -16,6 +17,7 @@ namespace {
 constexpr std::array<uint8_t, 8> kMagic{0x89, 'S', 'P', 'I', '\r', '\n', 0x1A, '\n'};
 constexpr uint32_t kKindBase = 1;
 constexpr uint32_t kKindDelta = 2;  // reserved
+constexpr uint32_t kKindDerived = 3;
 constexpr size_t kVersionAt = 8;
 constexpr size_t kIdAt = 40;
 constexpr size_t kTableAt = 104;
@@ -26,8 +28,6 @@ constexpr uint32_t kTextBytesMax = uint32_t{1} << 20;       // in MANIFEST
 constexpr uint32_t kStateTextBytesMax = uint32_t{1} << 28;  // in STATE
 constexpr uint32_t kFactsBytesMax = uint32_t{1} << 30;
 constexpr uint32_t kCountMax = 100'000'000;  // what there are bytes for is less
-constexpr uint32_t kRunZeros = 1;
-constexpr uint32_t kRunRaw = 2;
 constexpr uint32_t kRunReservedMax = 5;
 constexpr size_t kRunBytes = 16;
 constexpr size_t kPieceEntryBytes = 16;
@@ -67,6 +67,10 @@ bool all_zero(std::span<const uint8_t> bytes) {
 }
 
 }  // namespace
+
+bool has_snapshot_magic(std::span<const uint8_t> bytes) {
+  return bytes.size() >= kMagic.size() && std::ranges::equal(bytes.first(kMagic.size()), kMagic);
+}
 
 std::string_view section_name(Section section) {
   switch (section) {
@@ -113,9 +117,10 @@ Superblock lay_out(const std::array<uint64_t, kSectionCount - 1>& lengths) {
 std::vector<uint8_t> encode_superblock(const Superblock& superblock) {
   ByteWriter writer;
   for (const uint8_t byte : kMagic) writer.u8(byte);
-  writer.u32(kVersion).u32(kKindBase).u64(superblock.file_bytes()).u32(0).u32(kSectionCount).u64(0);
+  writer.u32(kVersion).u32(superblock.base ? kKindDerived : kKindBase).u64(superblock.file_bytes());
+  writer.u32(0).u32(kSectionCount).u64(0);
   write_digest(writer, superblock.id);
-  write_digest(writer, {});
+  write_digest(writer, superblock.base.value_or(Digest{}));
   for (const Section section : kSections) {
     const Extent& extent = superblock[section];
     writer.u32(static_cast<uint32_t>(section) + 1).u32(0).u64(extent.offset).u64(extent.bytes);
@@ -132,7 +137,7 @@ Status check_version(std::span<const uint8_t> bytes) {
   if (bytes.size() < kSuperblockBytes) {
     return Status::corruption("{} bytes, a snapshot begins with {}", bytes.size(), kSuperblockBytes);
   }
-  if (!std::ranges::equal(bytes.first(kMagic.size()), kMagic)) {
+  if (!has_snapshot_magic(bytes)) {
     return Status::corruption("this is no snapshot: wrong magic at byte 0");
   }
   const uint32_t version = ByteReader(bytes.subspan(kVersionAt)).u32();
@@ -147,7 +152,9 @@ Status check_version(std::span<const uint8_t> bytes) {
 // What later versions may mean by it, and this one does not know.
 Status check_reserved(uint32_t kind, uint32_t flags, uint32_t sections) {
   if (kind == kKindDelta) return Status::unsupported("a delta: this build reads images alone");
-  if (kind != kKindBase) return Status::corruption("at byte 12: there is no kind {}", kind);
+  if (kind != kKindBase && kind != kKindDerived) {
+    return Status::corruption("at byte 12: there is no kind {}", kind);
+  }
   if (flags != 0) return Status::unsupported("flags {:#x}, which this build does not know", flags);
   if (sections != kSectionCount) {
     return Status::unsupported("{} sections, this build knows files of {}", sections, kSectionCount);
@@ -174,8 +181,12 @@ Result<Superblock> decode_superblock(std::span<const uint8_t> bytes, uint64_t fi
   if (file_bytes > kFileBytesMax) reader.fail("a file is too long");
   if (reader.u64() != 0) reader.fail("an image has no sequence number");
   const Digest id = read_digest(reader);
-  if (read_digest(reader) != Digest{}) reader.fail("an image has no parent");
-  Superblock found{.id = id, .sections = {}};
+  Superblock found{.id = id, .base = {}, .sections = {}};
+  const Digest parent = read_digest(reader);
+  if ((parent != Digest{}) != (kind == kKindDerived)) {
+    reader.fail("a derived image has a parent, and no other");
+  }
+  if (kind == kKindDerived) found.base = parent;
   for (const Section section : kSections) {
     const uint32_t number = reader.u32();
     const uint32_t codec = reader.u32();
@@ -188,6 +199,8 @@ Result<Superblock> decode_superblock(std::span<const uint8_t> bytes, uint64_t fi
                                  codec);
     }
     if (extent.bytes > file_bytes) reader.fail("a section is longer than the file");
+    const bool of_base = section == Section::kModule || section == Section::kSource;
+    if (found.base && of_base && extent.bytes != 0) reader.fail("a derived image has its base's module");
   }
   if (!all_zero(bytes.subspan(kTableEnd))) reader.fail("what is reserved is not 0");
   SPORE_TRY(std::move(reader).status().with_context("superblock"));
@@ -277,10 +290,11 @@ std::vector<uint8_t> encode_manifest(const Manifest& manifest) {
   writer.u32(manifest.preparer).text(manifest.entry).u8(static_cast<uint8_t>(manifest.framing));
   writer.u8(manifest.wasi ? 1 : 0);
   if (manifest.wasi) write_world(writer, *manifest.wasi);
+  if (manifest.base_file) writer.text(*manifest.base_file);
   return writer.take();
 }
 
-Result<Manifest> decode_manifest(std::span<const uint8_t> bytes) {
+Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived) {
   ByteReader reader(bytes);
   Manifest manifest;
   manifest.name = reader.text(kTextBytesMax);
@@ -306,6 +320,7 @@ Result<Manifest> decode_manifest(std::span<const uint8_t> bytes) {
     reader.fail("there is no such framing");
   }
   if (read_flag(reader)) manifest.wasi = read_world(reader);
+  if (derived) manifest.base_file = reader.text(kTextBytesMax);
   SPORE_TRY(finish(std::move(reader), Section::kManifest));
   return manifest;
 }
@@ -404,32 +419,35 @@ uint64_t MemoryIndex::pages() const {
   return pages;
 }
 
-uint64_t MemoryIndex::raw_pages() const {
+uint64_t MemoryIndex::pages(Run::Kind kind) const {
   uint64_t pages = 0;
-  for (const Run& run : runs) pages += run.raw ? run.pages : 0;
+  for (const Run& run : runs) pages += run.kind == kind ? run.pages : 0;
   return pages;
 }
 
-std::vector<memory::PageRun> MemoryIndex::data() const {
-  std::vector<memory::PageRun> data;
+std::vector<memory::PageRun> MemoryIndex::runs_of(Run::Kind kind) const {
+  std::vector<memory::PageRun> found;
   size_t offset = 0;
   for (const Run& run : runs) {
     const size_t bytes = run.pages * memory::kPageBytes;
-    if (run.raw) data.push_back({.offset = offset, .bytes = bytes});
+    if (run.kind == kind) found.push_back({.offset = offset, .bytes = bytes});
     offset += bytes;
   }
-  return data;
+  return found;
 }
 
-PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> memories) {
+PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> memories, bool derived) {
   PageIndex index;
   uint64_t at = 0;
   for (const auto& image : memories) {
     std::vector<Run>& runs = index.emplace_back().runs;
     for (size_t offset = 0; offset < image->bytes(); offset += memory::kPageBytes) {
-      const bool raw = image->page(offset) != nullptr;
-      if (runs.empty() || runs.back().raw != raw || runs.back().pages == UINT32_MAX) {
-        runs.push_back({.raw = raw, .pages = 0, .at = raw ? at : 0});
+      const Run::Kind kind = derived && image->of_base(offset) ? Run::Kind::kBase
+                             : image->page(offset) != nullptr  ? Run::Kind::kRaw
+                                                               : Run::Kind::kZeros;
+      const bool raw = kind == Run::Kind::kRaw;
+      if (runs.empty() || runs.back().kind != kind || runs.back().pages == UINT32_MAX) {
+        runs.push_back({.kind = kind, .pages = 0, .at = raw ? at : 0});
       }
       runs.back().pages++;
       at += raw ? 1 : 0;
@@ -443,12 +461,15 @@ std::vector<uint8_t> encode_page_index(const PageIndex& index) {
   writer.u32(static_cast<uint32_t>(index.size()));
   for (const MemoryIndex& memory : index) {
     writer.u32(static_cast<uint32_t>(memory.runs.size()));
-    for (const Run& run : memory.runs) writer.u32(run.raw ? kRunRaw : kRunZeros).u32(run.pages).u64(run.at);
+    for (const Run& run : memory.runs) {
+      writer.u32(static_cast<uint32_t>(run.kind)).u32(run.pages).u64(run.at);
+    }
   }
   return writer.take();
 }
 
-Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pages_bytes) {
+Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pages_bytes, bool derived) {
+  const auto kind_max = static_cast<uint32_t>(derived ? Run::Kind::kBase : Run::Kind::kRaw);
   ByteReader reader(bytes);
   PageIndex index(reader.count(kMemoriesMax, sizeof(uint32_t)));
   uint64_t at = 0;
@@ -459,18 +480,26 @@ Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pag
       const uint32_t kind = reader.u32();
       run.pages = reader.u32();
       run.at = reader.u64();
-      if (kind > kRunRaw && kind <= kRunReservedMax && reader.ok()) {
+      if (kind > kind_max && kind <= kRunReservedMax && reader.ok()) {
         return Status::unsupported(
-            "section PAGEINDEX: at byte {}: pages of kind {}, this build knows 1 and 2", reader.offset(),
-            kind);
+            "section PAGEINDEX: at byte {}: pages of kind {}, this build knows those up to {} here",
+            reader.offset(), kind, kind_max);
       }
-      if (kind != kRunZeros && kind != kRunRaw) reader.fail("there is no such kind of page");
-      run.raw = kind == kRunRaw;
+      if (kind == 0 || kind > kind_max) {
+        reader.fail("there is no such kind of page");
+        break;
+      }
+      run.kind = static_cast<Run::Kind>(kind);
+      const bool raw = run.kind == Run::Kind::kRaw;
       if (run.pages == 0) reader.fail("a run of no pages");
       // No memory has so many that a run ends for their number.
-      if (i > 0 && memory.runs[i - 1].raw == run.raw) reader.fail("one run that is told as two");
-      if (run.at != (run.raw ? at : 0)) reader.fail("pages that do not follow those before them");
-      at += run.raw ? run.pages : 0;
+      if (i > 0 && memory.runs[i - 1].kind == run.kind) reader.fail("one run that is told as two");
+      if (run.at != (raw ? at : 0)) reader.fail("pages that do not follow those before them");
+      at += raw ? run.pages : 0;
+    }
+    // Each is a mapping in every slot.
+    if (memory.runs_of(Run::Kind::kBase).size() > memory::PageImage::kBaseRunsMax) {
+      reader.fail("more runs of the base's pages than there may be");
     }
   }
   if (reader.ok() && at != pages_bytes / memory::kPageBytes) {

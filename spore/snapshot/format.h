@@ -50,6 +50,7 @@ struct Extent {
 
 struct Superblock {
   Digest id;
+  std::optional<Digest> base;  // of a derived image
   std::array<Extent, kSectionCount> sections;
 
   const Extent& operator[](Section section) const { return sections[static_cast<size_t>(section)]; }
@@ -72,7 +73,7 @@ Digest compute_id(std::span<const uint8_t> superblock, std::span<const uint8_t> 
 // --- sections ------------------------------------------------------------------------------------------
 
 std::vector<uint8_t> encode_manifest(const Manifest& manifest);
-Result<Manifest> decode_manifest(std::span<const uint8_t> bytes);
+Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived);
 
 struct State {
   engine::StateValues values;
@@ -84,7 +85,8 @@ std::vector<uint8_t> encode_state(const State& state);
 Result<State> decode_state(std::span<const uint8_t> bytes);
 
 struct Run {
-  bool raw = false;    // else zeros
+  enum class Kind : uint8_t { kZeros = 1, kRaw = 2, kBase = 3 };  // the last in derived images alone
+  Kind kind = Kind::kZeros;
   uint32_t pages = 0;  // at least 1
   uint64_t at = 0;     // of raw pages: where in PAGES, in pages
 };
@@ -92,15 +94,16 @@ struct MemoryIndex {
   std::vector<Run> runs;
 
   uint64_t pages() const;
-  uint64_t raw_pages() const;
-  // The raw ones, in the memory.
-  std::vector<memory::PageRun> data() const;
+  uint64_t pages(Run::Kind kind) const;
+  // Those of a kind, in the memory.
+  std::vector<memory::PageRun> runs_of(Run::Kind kind) const;
 };
 using PageIndex = std::vector<MemoryIndex>;
-PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> memories);
+// `derived`: what is of the images that these stand on is left out.
+PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> memories, bool derived);
 std::vector<uint8_t> encode_page_index(const PageIndex& index);
 // Of a file whose PAGES has so many bytes.
-Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pages_bytes);
+Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pages_bytes, bool derived);
 
 // The prepared module, told by what it has in common with its source.
 struct Piece {

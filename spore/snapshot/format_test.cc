@@ -179,9 +179,11 @@ TEST_F(FormatTest, WhatThisVersionDoesNotKnowIsToldFromDamage) {
         Change{8, UINT32_MAX, "format version 4294967295, made by a newer Spore"},
         Change{8, 0, "there is no format version 0", Code::kCorruption},
         Change{0, 0, "wrong magic at byte 0", Code::kCorruption}, Change{12, 2, "a delta"},
-        Change{12, 3, "there is no kind 3", Code::kCorruption}, Change{24, 4, "flags 0x4"},
+        Change{12, 3, "a derived image has a parent", Code::kCorruption},
+        Change{12, 4, "there is no kind 4", Code::kCorruption}, Change{24, 4, "flags 0x4"},
         Change{28, 8, "8 sections"}, Change{28, UINT32_MAX, "4294967295 sections"},
-        Change{32, 1, "no sequence number", Code::kCorruption}, Change{72, 1, "no parent", Code::kCorruption},
+        Change{32, 1, "no sequence number", Code::kCorruption},
+        Change{72, 1, "has a parent", Code::kCorruption},
         Change{table, 2, "a section in the place of another", Code::kCorruption},
         Change{table + 4, 1, "section MANIFEST has codec 1"},
         Change{kSuperblockBytes - 4, 1, "what is reserved is not 0", Code::kCorruption}}) {
@@ -334,7 +336,7 @@ TEST_F(FormatTest, FieldsAreWhatTheyCanBe) {
   EXPECT_TRUE(says(with(Section::kManifest, manifest), "section MANIFEST: at byte 4: a text is too long"));
   EXPECT_TRUE(says(with(Section::kManifest, {}), "the bytes end too early"));
   const auto said = [&](const std::function<void(Manifest&)>& change) {
-    Manifest changed = decode_manifest(section(Section::kManifest)).value();
+    Manifest changed = decode_manifest(section(Section::kManifest), false).value();
     change(changed);
     return with(Section::kManifest, encode_manifest(changed));
   };
@@ -416,7 +418,7 @@ TEST_F(FormatTest, FactsThatLieAreFoundByProof) {
   other_source.back() ^= 1;
   EXPECT_NE(with(Section::kSource, other_source, Code::kCorruption, Validation::kFull), "");
   // The hash of the prepared module is a claim like all others.
-  Manifest manifest = decode_manifest(section(Section::kManifest)).value();
+  Manifest manifest = decode_manifest(section(Section::kManifest), false).value();
   manifest.prepared.bytes[0]++;
   EXPECT_TRUE(says(with(Section::kManifest, encode_manifest(manifest), Code::kCorruption, Validation::kFull),
                    "MODULE is not what preparing SOURCE gives"));

@@ -7,8 +7,6 @@
 // it is written to where it stays.
 #include "spore/snapshot/reader.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -22,6 +20,7 @@
 
 #include "spore/base/fd.h"
 #include "spore/base/mutex.h"
+#include "spore/base/signal_block.h"
 #include "spore/base/thread_annotations.h"
 #include "spore/base/utf8.h"
 #include "spore/snapshot/check.h"
@@ -115,15 +114,17 @@ class Copier {
  public:
   Copier(const SnapshotFile& file, bool compare) : file_(file), compare_(compare) {}
 
-  // Before run().  kIo.
-  Status prepare(const PageIndex& index) {
+  // Before run().  `base`: of a derived image, else null.  kIo; kCorruption: the base has not what is its.
+  Status prepare(const PageIndex& index, const Contents* base) {
     source_.resize(file_.superblock()[Section::kSource].bytes);
     for (const MemoryIndex& memory : index) {
-      builders_.push_back(
-          SPORE_TRY(memory::PageImageBuilder::create(memory.pages() * memory::kPageBytes, memory.data())));
+      memory::PageImageBuilder::Base below;
+      if (base != nullptr) below = SPORE_TRY(base_of(memory, *base));
+      builders_.push_back(SPORE_TRY(memory::PageImageBuilder::create(
+          memory.pages() * memory::kPageBytes, memory.runs_of(Run::Kind::kRaw), std::move(below))));
       uint64_t page = 0;
       for (const Run& run : memory.runs) {
-        if (run.raw)
+        if (run.kind == Run::Kind::kRaw)
           targets_.push_back(
               {.at = run.at, .pages = run.pages, .memory = builders_.size() - 1, .page = page});
         page += run.pages;
@@ -165,6 +166,21 @@ class Copier {
     uint64_t page;
   };
 
+  // What of the next memory is the base's.
+  Result<memory::PageImageBuilder::Base> base_of(const MemoryIndex& memory, const Contents& base) const {
+    const size_t number = builders_.size();
+    if (number >= base.image.memories.size()) {
+      return Status::corruption("section PAGEINDEX: more memories than the base has");
+    }
+    memory::PageImageBuilder::Base below{.image = base.image.memories[number],
+                                         .pages = memory.runs_of(Run::Kind::kBase)};
+    if (!below.pages.empty() &&
+        below.pages.back().offset + below.pages.back().bytes > below.image->mapped_bytes()) {
+      return Status::corruption("section PAGEINDEX: pages of the base that it does not have");
+    }
+    return below;
+  }
+
   // On each thread: takes pieces until none is left.
   void work() {
     std::vector<uint8_t> buffer(std::min<uint64_t>(kPieceBytes, file_.superblock()[Section::kPages].bytes));
@@ -204,15 +220,11 @@ class Copier {
     if (status_.ok()) status_ = status.copy();
   }
 
-  // A further thread, as long as it lives.  It takes no signals, which are the host's own.
+  // A further thread, as long as it lives.
   std::jthread helper() {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    std::jthread thread;
+    const SignalBlock block;
     try {
-      thread = std::jthread([this] {
+      return std::jthread([this] {
         try {
           work();
         } catch (const std::bad_alloc&) {
@@ -220,10 +232,8 @@ class Copier {
         }
       });
     } catch (const std::system_error&) {
-      thread = {};  // no thread to be had: the others do it all
+      return {};  // no thread to be had: the others do it all
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return thread;
   }
 
   const SnapshotFile& file_;
@@ -245,24 +255,26 @@ struct Parts {
   Manifest manifest;
   State state;
   PageIndex index;
-  ModuleParts module;
+  ModuleParts module;  // empty in a derived image
 };
 
 Result<Parts> read_parts(const SnapshotFile& file, const ReadOptions& options) {
   const Superblock& superblock = file.superblock();
   Parts parts;
   const std::vector<uint8_t> manifest = SPORE_TRY(file.read_section(Section::kManifest));
-  parts.manifest = SPORE_TRY(decode_manifest(manifest));
+  const bool derived = superblock.base.has_value();
+  parts.manifest = SPORE_TRY(decode_manifest(manifest, derived));
   const std::vector<uint8_t> state = SPORE_TRY(file.read_section(Section::kState));
   parts.state = SPORE_TRY(decode_state(state));
   const std::vector<uint8_t> index = SPORE_TRY(file.read_section(Section::kPageIndex));
-  parts.index = SPORE_TRY(decode_page_index(index, superblock[Section::kPages].bytes));
+  parts.index = SPORE_TRY(decode_page_index(index, superblock[Section::kPages].bytes, derived));
   for (const MemoryIndex& memory : parts.index) {
     if (memory.pages() > options.memory_bytes_max / memory::kPageBytes) {
       return Status::limit_exceeded("a memory of {} pages of 4096 bytes (memory_bytes_max={})",
                                     memory.pages(), options.memory_bytes_max);
     }
   }
+  if (derived) return parts;
   const std::vector<uint8_t> module = SPORE_TRY(file.read_section(Section::kModule));
   parts.module = SPORE_TRY(decode_module(module, superblock[Section::kSource].bytes));
   return parts;
@@ -274,25 +286,61 @@ Status corrupt(Status status) {
   return Status::corruption("{}", status.message());
 }
 
+// The image that a derived one names.
+Status check_base(const Digest& named, const Manifest& manifest, const Contents* base) {
+  if (base == nullptr || base->id != named) {
+    return Status::unavailable(
+        "this image is derived from image {}{}", named.hex(),
+        base == nullptr ? ", which is not given" : fmt::format(", and this one is {}", base->id.hex()));
+  }
+  if (base->base.has_value()) {
+    return Status::unsupported("this image is derived from one that is derived itself");
+  }
+  const Manifest& below = base->manifest;
+  const bool same = below.module == manifest.module && below.prepared == manifest.prepared &&
+                    below.preparer == manifest.preparer && below.original == manifest.original &&
+                    below.rewriter == manifest.rewriter &&
+                    below.rewriter_arguments == manifest.rewriter_arguments &&
+                    below.domain == manifest.domain;
+  if (same) return {};
+  return Status::corruption("section MANIFEST: a derived image is of its base's module and trust domain");
+}
+
+// The module of a file that has it.
+Status take_module(Contents& contents, const ModuleParts& module, std::vector<uint8_t> source) {
+  contents.source = std::make_shared<const std::vector<uint8_t>>(std::move(source));
+  Result<wasm::PreparedModule> prepared = wasm::decode_prepared(module.facts, *contents.source);
+  if (!prepared.ok()) return std::move(prepared).status().with_context("section MODULE: facts");
+  prepared->wasm = join_module(module, *contents.source);
+  contents.prepared = std::make_shared<const wasm::PreparedModule>(std::move(prepared).value());
+  return {};
+}
+
 Result<Contents> read_contents(const SnapshotFile& file, const ReadOptions& options) {
   Parts parts = SPORE_TRY(read_parts(file, options));
+  const std::optional<Digest>& base_id = file.superblock().base;
+  if (base_id) SPORE_TRY(check_base(*base_id, parts.manifest, options.base));
   Copier copier(file, options.validation != Validation::kStructure);
-  SPORE_TRY(copier.prepare(parts.index));
+  SPORE_TRY(copier.prepare(parts.index, base_id ? options.base : nullptr));
   SPORE_TRY(copier.run());
 
   Contents contents;
+  contents.id = file.superblock().id;
+  contents.base = base_id;
   contents.manifest = std::move(parts.manifest);
   contents.frames = std::move(parts.state.frames);
   contents.image.values = std::move(parts.state.values);
   contents.image.wasi = std::move(parts.state.wasi);
   contents.image.memories = SPORE_TRY(copier.take_memories());
-  contents.source = std::make_shared<const std::vector<uint8_t>>(copier.take_source());
-  Result<wasm::PreparedModule> prepared = wasm::decode_prepared(parts.module.facts, *contents.source);
-  if (!prepared.ok()) return std::move(prepared).status().with_context("section MODULE: facts");
-  prepared->wasm = join_module(parts.module, *contents.source);
-  contents.prepared = std::make_shared<const wasm::PreparedModule>(std::move(prepared).value());
+  if (base_id) {
+    contents.source = options.base->source;
+    contents.prepared = options.base->prepared;
+  } else {
+    SPORE_TRY(take_module(contents, parts.module, copier.take_source()));
+  }
   SPORE_TRY(corrupt(check_contents(contents)));
-  if (options.validation == Validation::kFull) SPORE_TRY(corrupt(prove_module(contents)));
+  // That of a base was proved as the base was read.
+  if (options.validation == Validation::kFull && !base_id) SPORE_TRY(corrupt(prove_module(contents)));
   return contents;
 }
 
@@ -320,6 +368,7 @@ Result<Description> describe_file(int fd, const ReadOptions& options) {
   const SnapshotFile file = SPORE_TRY(SnapshotFile::open(fd, options.file_bytes_max));
   Parts parts = SPORE_TRY(read_parts(file, options));
   Description description{.id = file.superblock().id,
+                          .base = file.superblock().base,
                           .file_bytes = file.superblock().file_bytes(),
                           .manifest = std::move(parts.manifest),
                           .globals = parts.state.values.globals.size(),
@@ -330,8 +379,9 @@ Result<Description> describe_file(int fd, const ReadOptions& options) {
     description.sections.push_back({std::string(section_name(section)), extent.offset, extent.bytes});
   }
   for (const MemoryIndex& memory : parts.index) {
-    description.memories.push_back(
-        {memory.pages() * memory::kPageBytes, memory.raw_pages() * memory::kPageBytes});
+    description.memories.push_back({.bytes = memory.pages() * memory::kPageBytes,
+                                    .raw_bytes = memory.pages(Run::Kind::kRaw) * memory::kPageBytes,
+                                    .base_bytes = memory.pages(Run::Kind::kBase) * memory::kPageBytes});
   }
   for (const std::vector<uint32_t>& table : parts.state.values.tables) {
     description.tables.push_back(table.size());
@@ -367,6 +417,7 @@ std::string Description::text() const {
   };
   line("snapshot", fmt::format("version {}, an image of {} bytes", kVersion, file_bytes));
   line("id", id.hex());
+  if (base) line("derived from", fmt::format("{}, at {}", base->hex(), printable(*manifest.base_file)));
   line("module", printable(manifest.name));
   line("original", manifest.original.hex());
   if (!manifest.rewriter.empty()) {
@@ -374,7 +425,8 @@ std::string Description::text() const {
          fmt::format("{} {}", printable(manifest.rewriter), printable(manifest.rewriter_arguments)));
     line("to", manifest.module.hex());
   }
-  line("prepared by", fmt::format("preparer {}, to {} bytes", manifest.preparer, prepared_bytes));
+  line("prepared by", base ? fmt::format("preparer {}", manifest.preparer)
+                           : fmt::format("preparer {}, to {} bytes", manifest.preparer, prepared_bytes));
   line("made by",
        fmt::format("spore {}, {}", printable(manifest.spore_version), printable(manifest.engine_version)));
   line("made at", fmt::format("{} s since 1970", manifest.created_s));
@@ -383,7 +435,9 @@ std::string Description::text() const {
   line("framing", framing_name(manifest.framing));
   if (has_frames) line("state", "in the middle of a call");
   for (const Memory& memory : memories) {
-    line("memory", fmt::format("{} bytes, {} of them not zeros", memory.bytes, memory.raw_bytes));
+    const std::string of_base =
+        base ? fmt::format(", and {} as in that one", memory.base_bytes) : std::string();
+    line("memory", fmt::format("{} bytes, {} of them here{}", memory.bytes, memory.raw_bytes, of_base));
   }
   for (const uint64_t elements : tables) line("table", fmt::format("{} elements", elements));
   line("globals", fmt::format("{}", globals));
@@ -396,7 +450,9 @@ std::string Description::text() const {
 }
 
 void Description::write_json(JsonWriter& json) const {
-  json.begin_object().field("version", kVersion).field("kind", "base").field("id", id.hex());
+  json.begin_object().field("version", kVersion).field("kind", base ? "derived" : "base");
+  json.field("id", id.hex());
+  if (base) json.field("base", base->hex()).field("base_file", *manifest.base_file);
   json.field("file_bytes", file_bytes).field("name", manifest.name).field("domain", manifest.domain);
   json.field("created_s", manifest.created_s).field("spore", manifest.spore_version);
   json.field("engine", manifest.engine_version).field("original", manifest.original.hex());
@@ -407,7 +463,8 @@ void Description::write_json(JsonWriter& json) const {
   json.field("in_a_call", has_frames).field("globals", globals);
   json.begin_array("memories");
   for (const Memory& memory : memories) {
-    json.begin_object().field("bytes", memory.bytes).field("raw_bytes", memory.raw_bytes).end_object();
+    json.begin_object().field("bytes", memory.bytes).field("raw_bytes", memory.raw_bytes);
+    json.field("base_bytes", memory.base_bytes).end_object();
   }
   json.end_array().begin_array("tables");
   for (const uint64_t elements : tables) json.element(elements);

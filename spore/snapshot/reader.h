@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,15 +29,20 @@ struct ReadOptions {
   Validation validation = Validation::kFull;
   uint64_t file_bytes_max = uint64_t{1} << 30;
   uint64_t memory_bytes_max = uint64_t{4} << 30;  // of each memory; most of it may be zeros
+  const Contents* base = nullptr;                 // what a derived image stands on, as it was read
 };
 
 // Reads a snapshot.  Its pages are copied into sealed memory, and hashed there: nobody can change them later.
 // Nothing of it is run.
 // kNotFound, kIo; kInvalidArgument: no regular file; kLimitExceeded: one of the options; kUnsupported: made
-// by a newer Spore, or something that this build does not know; kCorruption: says where and what.
+// by a newer Spore, or something that this build does not know; kCorruption: says where and what;
+// kUnavailable: it is derived from an image that ReadOptions::base is not.
 Result<Contents> read(const std::filesystem::path& path, const ReadOptions& options = {});
 // The same from a regular file that is open.
 Result<Contents> read(int fd, const ReadOptions& options = {});
+
+// Whether a file of these first bytes means to be a snapshot, of any version.
+bool has_snapshot_magic(std::span<const uint8_t> bytes);
 
 // What a snapshot holds, without its pages and its source.  Their hashes are not looked at.
 struct Description {
@@ -46,10 +53,12 @@ struct Description {
   };
   struct Memory {
     uint64_t bytes = 0;
-    uint64_t raw_bytes = 0;  // the rest are zeros
+    uint64_t raw_bytes = 0;   // the rest are zeros,
+    uint64_t base_bytes = 0;  // or the base's
   };
 
   Digest id;
+  std::optional<Digest> base;  // of a derived image
   uint64_t file_bytes = 0;
   Manifest manifest;
   std::vector<Section> sections;

@@ -473,7 +473,7 @@ TEST_F(SnapshotWasiTest, ADescriptionSaysWhatIsInIt) {
   for (const std::string& part :
        {std::string("version 1, an image of"), description.id.hex(), std::string("argument      reader"),
         std::string("variable      A=b"), "directory     /data is " + path("data").native(),
-        std::string("65536 bytes, 4096 of them not zeros"), std::string("section         PAGES"),
+        std::string("65536 bytes, 4096 of them here"), std::string("section         PAGES"),
         std::string("wasmtime")}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
   }

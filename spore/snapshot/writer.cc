@@ -38,7 +38,7 @@ class FileWriter {
     std::vector<uint8_t> buffer;
     buffer.reserve(kPieceBytes);
     for (size_t i = 0; i < memories.size(); i++) {
-      for (const memory::PageRun& run : index[i].data()) {
+      for (const memory::PageRun& run : index[i].runs_of(Run::Kind::kRaw)) {
         for (size_t offset = run.offset; offset < run.offset + run.bytes; offset += memory::kPageBytes) {
           const auto* page = reinterpret_cast<const uint8_t*>(memories[i]->page(offset));
           buffer.insert(buffer.end(), page, page + memory::kPageBytes);
@@ -79,8 +79,9 @@ Status check_readable(const std::array<std::vector<uint8_t>, kHashed>& sections,
   const auto bytes = [&](Section section) -> const std::vector<uint8_t>& {
     return sections[static_cast<size_t>(section)];
   };
-  SPORE_TRY(decode_manifest(bytes(Section::kManifest)));
+  SPORE_TRY(decode_manifest(bytes(Section::kManifest), contents.base.has_value()));
   SPORE_TRY(decode_state(bytes(Section::kState)));
+  if (contents.base) return {};
   SPORE_TRY(decode_module(bytes(Section::kModule), contents.source->size()));
   return {};
 }
@@ -93,14 +94,21 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
     return Status::invalid_argument("{} memories, a snapshot has at most {}", contents.image.memories.size(),
                                     kMemoriesMax);
   }
-  const PageIndex index = index_of(contents.image.memories);
-  ModuleParts module = split_module(contents.prepared->wasm, *contents.source);
-  module.facts = wasm::encode_prepared(*contents.prepared);
+  const bool derived = contents.base.has_value();
+  const PageIndex index = index_of(contents.image.memories, derived);
+  std::vector<uint8_t> module_section;
+  std::span<const uint8_t> source;
+  if (!derived) {
+    ModuleParts module = split_module(contents.prepared->wasm, *contents.source);
+    module.facts = wasm::encode_prepared(*contents.prepared);
+    module_section = encode_module(module);
+    source = *contents.source;
+  }
   const std::array<std::vector<uint8_t>, kHashed> sections{
       encode_manifest(contents.manifest),
       encode_state({contents.image.values, contents.image.wasi, contents.frames}),
       encode_page_index(index),
-      encode_module(module),
+      std::move(module_section),
       {},
       {}};
   const Status readable = check_readable(sections, contents);
@@ -108,17 +116,18 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
   std::array<uint64_t, kHashed> lengths{};
   for (size_t i = 0; i < kHashed; i++) lengths[i] = sections[i].size();
   uint64_t raw_pages = 0;
-  for (const MemoryIndex& memory : index) raw_pages += memory.raw_pages();
-  lengths[static_cast<size_t>(Section::kSource)] = contents.source->size();
+  for (const MemoryIndex& memory : index) raw_pages += memory.pages(Run::Kind::kRaw);
+  lengths[static_cast<size_t>(Section::kSource)] = source.size();
   lengths[static_cast<size_t>(Section::kPages)] = raw_pages * memory::kPageBytes;
-  const Superblock superblock = lay_out(lengths);
+  Superblock superblock = lay_out(lengths);
+  superblock.base = contents.base;
 
   NewFile file = SPORE_TRY(NewFile::create(path, NewFile::kForOwner));
   FileWriter writer(file, superblock);
   for (const Section section : {Section::kManifest, Section::kState, Section::kPageIndex, Section::kModule}) {
     SPORE_TRY(writer.section(section, sections[static_cast<size_t>(section)]));
   }
-  SPORE_TRY(writer.section(Section::kSource, *contents.source));
+  SPORE_TRY(writer.section(Section::kSource, source));
   SPORE_TRY(writer.pages(contents.image.memories, index));
   const Digest id = SPORE_TRY(writer.finish());
   SPORE_TRY(file.commit());
