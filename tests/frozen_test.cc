@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "spore/engine/engine.h"
 #include "spore/runtime/runtime.h"
 #include "spore/snapshot/reader.h"
 #include "tests/asyncify.h"
@@ -44,16 +45,15 @@ class FrozenTest : public testing::Test {
   Loaded freeze(const std::string& name, const Words& args, Framing framing,
                 const std::vector<host::WasiDirectory>& directories = {}) {
     const std::vector<uint8_t> bytes = read_file(built(name + ".wasm"), size_t{1} << 27).value();
-    const code::Rewritten rewritten = runtime_->rewrite_program(bytes).value();
     host::WasiOptions world{.args = {name}, .directories = directories};
     world.args.insert(world.args.end(), args.begin(), args.end());
     static int number = 0;
-    const auto module = runtime_
-                            ->load_module(fmt::format("{} {}", name, number++), *rewritten.wasm,
-                                          {.wasi = host::WasiConfig::create(world).value()})
-                            .value();
-    return {runtime_->freeze(*module, {.framing = framing}).value(),
-            {.wasm = rewritten.wasm, .original = rewritten.original, .rewriter = "binaryen 108"}};
+    runtime::FrozenProgram frozen = runtime_
+                                        ->freeze_program(fmt::format("{} {}", name, number++), bytes,
+                                                         {.wasi = host::WasiConfig::create(world).value()},
+                                                         {.framing = framing}, {.rewrite_all = rewrite_all_})
+                                        .value();
+    return {std::move(frozen.program), std::move(frozen.source)};
   }
   ProcessResult spore(Words words, const ProcessOptions& options = {}) const {
     words.insert(words.begin(), SPORE_CLI);
@@ -63,6 +63,7 @@ class FrozenTest : public testing::Test {
   std::string path(std::string_view name) const { return (folder_.path() / name).native(); }
 
   TemporaryFolder folder_;
+  bool rewrite_all_ = false;
   std::unique_ptr<runtime::Runtime> runtime_;
 };
 
@@ -76,6 +77,16 @@ TEST_F(FrozenTest, LinesInThreeLanguages) {
       EXPECT_EQ(answer.output, fmt::format("1: LINE {}\n", i));
       EXPECT_EQ(answer.exit_code, std::nullopt);
     }
+  }
+}
+
+// The other way: all functions that can come to a wait are rewritten.
+TEST_F(FrozenTest, AProgramThatWasRewrittenAsAWhole) {
+  rewrite_all_ = true;
+  for (const std::string name : {"c_command", "rust_command"}) {
+    SCOPED_TRACE(name);
+    const Loaded loaded = freeze(name, {"lines"}, Framing::kLines);
+    for (int i = 0; i < 3; i++) EXPECT_EQ(loaded.program->request("line")->output, "1: LINE\n");
   }
 }
 
@@ -106,6 +117,87 @@ TEST_F(FrozenTest, AFileHoldsTheProgram) {
   const Loaded other = freeze("rust_command", {"lines"}, Framing::kLines);
   const auto rust = runtime_->module(other.program->pool_entry().module()).value();
   EXPECT_EQ(runtime_->restore(*rust, contents).code(), Code::kInvalidArgument);
+}
+
+// Reads its requests in one function until one begins with `j`: from then on in another.
+constexpr const char* kJumping = R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $elsewhere (mut i32) (i32.const 0))
+  (func $read (result i32)
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (i32.const 100))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.load (i32.const 8)))
+  ;; Would it go on while others return, it would write, and not end.
+  (func $read_elsewhere (result i32) (local $n i32)
+    (local.set $n (call $read))
+    (i32.store8 (i32.const 1024) (i32.const 33))
+    (loop $for_ever (br_if $for_ever (i32.eqz (local.get $n))))
+    (local.get $n))
+  (func (export "_start") (local $n i32)
+    (loop $next
+      (if (global.get $elsewhere)
+        (then (local.set $n (call $read_elsewhere)))
+        (else (local.set $n (call $read))))
+      (i32.store (i32.const 4) (local.get $n))
+      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (global.set $elsewhere (i32.eq (i32.load8_u (i32.const 1024)) (i32.const 0x6a)))
+      (br_if $next (local.get $n))))))";
+
+// Goal: a program whose next read is in a function that was not rewritten has answered, at once, and is clean
+// for the next request; to be frozen there it must be rewritten as a whole, and says so.
+TEST_F(FrozenTest, ItsNextReadMayBeElsewhere) {
+  const std::vector<uint8_t> wasm = engine::text_to_wasm(kJumping).value();
+  const auto program = runtime_->freeze_program("jumping", wasm, {}, {}).value().program;
+  for (int i = 0; i < 3; i++) {
+    EXPECT_EQ(program->request("jump", {.deadline_ms = 5000})->output, "jump\n");
+    EXPECT_EQ(program->request("stay")->output, "stay\n");
+  }
+  const auto extended = program->extend("stay").value().program;
+  EXPECT_EQ(extended->request("more")->output, "more\n");
+  const Status refused = program->extend("jump").status();
+  EXPECT_EQ(refused.code(), Code::kHostError);
+  EXPECT_NE(refused.message().find("--rewrite all"), std::string::npos) << refused.message();
+  const auto whole = runtime_->freeze_program("whole", wasm, {}, {}, {.rewrite_all = true}).value().program;
+  EXPECT_EQ(whole->extend("jump").value().program->request("more")->output, "!ore\n");
+}
+
+// Frozen again where it waited with other arguments: what is remembered of a module is not believed.
+TEST_F(FrozenTest, ItMayWaitElsewhereWithOtherArguments) {
+  const auto echo = [](std::string_view name, int letter) {
+    return fmt::format(R"(
+  (func ${} (loop $next
+    (i32.store (i32.const 0) (i32.const 1025)) (i32.store (i32.const 4) (i32.const 100))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.store8 (i32.const 1024) (i32.const {}))
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (br $next))))",
+                       name, letter);
+  };
+  const std::vector<uint8_t> wasm = engine::text_to_wasm(R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+  (memory (export "memory") 1))" + echo("a", 'A') + echo("b", 'B') +
+                                                         R"(
+  (func (export "_start")
+    (drop (call $args (i32.const 0) (i32.const 4)))
+    (if (i32.gt_u (i32.load (i32.const 0)) (i32.const 1)) (then (call $a)) (else (call $b)))))"
+                                                         ")")
+                                        .value();
+  for (const Words& args : {Words{"one"}, Words{"one", "two"}, Words{"one"}}) {
+    const auto program = runtime_
+                             ->freeze_program(fmt::format("guest {} {}", args.size(), ::getpid()), wasm,
+                                              {.wasi = host::WasiConfig::create({.args = args}).value()}, {})
+                             .value()
+                             .program;
+    EXPECT_EQ(program->request("x")->output, args.size() > 1 ? "Ax\n" : "Bx\n");
+    ASSERT_TRUE(runtime_->unload_module(fmt::format("guest {} {}", args.size(), ::getpid())).ok());
+  }
 }
 
 // Each Python handler starts as if it were the first: globals, modules, the environment, descriptors.

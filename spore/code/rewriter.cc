@@ -21,6 +21,7 @@
 #include "spore/code/child_io.h"
 #include "spore/code/helper_path.h"
 #include "spore/code/helper_protocol.h"
+#include "spore/wasm/asyncify.h"
 
 namespace spore::code {
 namespace {
@@ -117,7 +118,16 @@ Status check_exports(const wasm::ModuleFacts& facts) {
       "it is no program: it has no function '_start'; freeze a library by an initialiser (--init EXPORT)");
 }
 
-std::vector<std::string> arguments_for(const wasm::ModuleFacts& facts) {
+// "f43,f365", as a reduced module names them.
+std::string names_of(std::span<const uint32_t> functions) {
+  std::string names;
+  for (const uint32_t function : functions) {
+    names += fmt::format("{}{}", names.empty() ? "" : ",", wasm::asyncify_name(function));
+  }
+  return names;
+}
+
+std::vector<std::string> arguments_for(const wasm::ModuleFacts& facts, std::span<const uint32_t> functions) {
   // Whatever the toolchain wrote down that it might have used: what is not used is not to be needed after.
   std::vector<std::string> arguments{"--mvp-features"};
   for (const Feature& feature : kFeatures) {
@@ -125,11 +135,14 @@ std::vector<std::string> arguments_for(const wasm::ModuleFacts& facts) {
   }
   const bool has_names =
       std::ranges::any_of(facts.custom_sections, [](const auto& section) { return section.name == "name"; });
-  if (has_names) arguments.emplace_back("-g");
+  if (has_names || !functions.empty()) arguments.emplace_back("-g");
   // First of the passes: with DWARF in it, -g makes Binaryen keep that up to date, and leave other things
   // out.
   for (const char* word : {"--strip-dwarf", "--asyncify", kPassArgument, kOptimise, "-", "-o", "-"}) {
     arguments.emplace_back(word);
+  }
+  if (!functions.empty()) {
+    arguments.push_back(fmt::format("--pass-arg=asyncify-onlylist@{}", names_of(functions)));
   }
   return arguments;
 }
@@ -140,8 +153,8 @@ std::string made_by() {
                      kPassArgument, kOptimise);
 }
 
-Digest key_of(const Digest& original) {
-  const std::string text = fmt::format("spore rewritten module\n{}\n", made_by());
+Digest key_of(const Digest& original, std::span<const uint32_t> functions) {
+  const std::string text = fmt::format("spore rewritten module\n{}\n{}\n", made_by(), names_of(functions));
   return sha256({{reinterpret_cast<const uint8_t*>(text.data()), text.size()}, original.bytes});
 }
 
@@ -388,6 +401,7 @@ std::string RewriteProgress::text() const {
 
 struct Rewriter::Job {
   std::span<const uint8_t> wasm;
+  std::span<const uint32_t> functions;
   Digest original;
   Digest key;
   const wasm::ModuleFacts* facts = nullptr;
@@ -401,6 +415,17 @@ struct Rewriter::Job {
   uint64_t ns() const {
     return static_cast<uint64_t>(
         std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count());
+  }
+  Rewritten done(std::vector<uint8_t> bytes, bool from_cache) const {
+    Rewritten rewritten{.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(bytes)),
+                        .original = original,
+                        .functions = nullptr,
+                        .from_cache = from_cache,
+                        .ns = ns()};
+    if (!functions.empty()) {
+      rewritten.functions = std::make_shared<const std::vector<uint32_t>>(functions.begin(), functions.end());
+    }
+    return rewritten;
   }
 };
 
@@ -497,7 +522,7 @@ Result<std::unique_ptr<Rewriter>> Rewriter::create(RewriterOptions options) {
 }
 
 Result<Rewritten> Rewriter::asyncify(std::span<const uint8_t> wasm, const std::stop_token& stop,
-                                     const Progress& progress) {
+                                     const Progress& progress, std::span<const uint32_t> functions) {
   const Clock::time_point begin = Clock::now();
   if (stop.stop_requested()) return Status::cancelled("rewriting was cancelled before it began");
   if (wasm.size() > options_.module_bytes_max) {
@@ -507,8 +532,9 @@ Result<Rewritten> Rewriter::asyncify(std::span<const uint8_t> wasm, const std::s
   }
   const Digest original = sha256(wasm);
   Job job{.wasm = wasm,
+          .functions = functions,
           .original = original,
-          .key = key_of(original),
+          .key = key_of(original, functions),
           .facts = nullptr,
           .stop = stop,
           .progress = progress,
@@ -535,10 +561,7 @@ std::optional<Rewritten> Rewriter::load(const Job& job) const {
   if (options_.cache == nullptr) return std::nullopt;
   std::optional<std::vector<uint8_t>> kept = options_.cache->load_module(job.key, made_by());
   if (!kept) return std::nullopt;
-  return Rewritten{.wasm = std::make_shared<const std::vector<uint8_t>>(*std::move(kept)),
-                   .original = job.original,
-                   .from_cache = true,
-                   .ns = job.ns()};
+  return job.done(*std::move(kept), true);
 }
 
 Result<Rewritten> Rewriter::lead(const Job& job) {
@@ -557,14 +580,10 @@ Result<Rewritten> Rewriter::lead(const Job& job) {
     if (std::optional<Rewritten> kept = load(job)) return *std::move(kept);
   }
   std::vector<uint8_t> bytes = SPORE_TRY(rewrite(job));
-  const uint64_t ns = job.ns();
   if (options_.cache != nullptr) {
-    options_.cache->store_module(job.key, job.original, made_by(), bytes, ns);
+    options_.cache->store_module(job.key, job.original, made_by(), bytes, job.ns());
   }
-  return Rewritten{.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(bytes)),
-                   .original = job.original,
-                   .from_cache = false,
-                   .ns = ns};
+  return job.done(std::move(bytes), false);
 }
 
 Result<std::vector<uint8_t>> Rewriter::rewrite(const Job& job) {
@@ -572,12 +591,17 @@ Result<std::vector<uint8_t>> Rewriter::rewrite(const Job& job) {
   const Limits limits{
       .cpu_s = options_.cpu_s, .output_bytes_max = options_.output_bytes_max, .wall_max = options_.wall_max};
   job.tell(RewritePhase::kRewriting);
-  Outcome outcome = SPORE_TRY(
-      Program(options_, library_path_, limits).run(arguments_for(*job.facts), job.wasm, job.stop, [&] {
-        job.tell(RewritePhase::kRewriting);
-      }));
+  std::vector<uint8_t> reduced;  // what the functions to be rewritten need, and nothing of all others
+  if (!job.functions.empty()) reduced = SPORE_TRY(wasm::reduce_for_asyncify(job.wasm, job.functions));
+  Outcome outcome =
+      SPORE_TRY(Program(options_, library_path_, limits)
+                    .run(arguments_for(*job.facts, job.functions), job.functions.empty() ? job.wasm : reduced,
+                         job.stop, [&] { job.tell(RewritePhase::kRewriting); }));
   SPORE_TRY(judge(outcome, options_, limits));
   job.tell(RewritePhase::kChecking);
+  if (!job.functions.empty()) {
+    outcome.output = SPORE_TRY(wasm::splice_asyncified(job.wasm, outcome.output, job.functions));
+  }
   SPORE_TRY(check_result(outcome.output, *job.facts, options_.output_bytes_max));
   return std::move(outcome.output);
 }

@@ -29,7 +29,7 @@
 namespace spore::code {
 
 // Grows whenever the same module is rewritten differently: part of the name of the result in the cache.
-inline constexpr uint32_t kRewriterVersion = 1;
+inline constexpr uint32_t kRewriterVersion = 2;
 // Of `wasm-opt`.  Another one makes other code, which a frozen state does not fit.
 inline constexpr uint32_t kBinaryenVersion = 108;
 
@@ -76,6 +76,8 @@ struct RewriteProgress {
 struct Rewritten {
   std::shared_ptr<const std::vector<uint8_t>> wasm;  // valid, and exports kAsyncifyExports
   Digest original;                                   // SHA-256 of what it was made of
+  // The functions that were rewritten, ascending; null: all that can come to a wait.
+  std::shared_ptr<const std::vector<uint32_t>> functions;
   bool from_cache = false;
   uint64_t ns = 0;  // that this took
 };
@@ -97,16 +99,17 @@ class Rewriter final : ForkAware {
   Rewriter& operator=(const Rewriter&) = delete;
 
   // `wasm`, such that a call of it can be unwound in an import that waits for input, and rewound.  The same
-  // bytes for the same bytes.
-  // What wasm::inspect says.  kUnsupported: what check_asyncifiable says, or wasm-opt, in its last line.
-  // kLimitExceeded: one of the limits, named; also time, memory and length of the result.
-  // kCancelled: heeded at once; wasm-opt is killed.
-  // kUnavailable: wasm-opt or the helper is not there, of another version, cannot be confined, or was killed
+  // bytes for the same bytes.  `functions`, ascending: those that will be on the stack then; only their
+  // bodies change, and nobody looks whether others are there.  Empty: all that can come to be, which takes
+  // long. What wasm::inspect says.  kUnsupported: what check_asyncifiable says, or wasm-opt, in its last
+  // line. kLimitExceeded: one of the limits, named; also time, memory and length of the result. kCancelled:
+  // heeded at once; wasm-opt is killed. kUnavailable: wasm-opt or the helper is not there, of another
+  // version, cannot be confined, or was killed
   //   by somebody.
   // kInternal: wasm-opt crashed, or what it made is no such module.
   // kIo: no descriptors or no memory for what goes between.
   Result<Rewritten> asyncify(std::span<const uint8_t> wasm, const std::stop_token& stop = {},
-                             const Progress& progress = {});
+                             const Progress& progress = {}, std::span<const uint32_t> functions = {});
 
   const RewriterOptions& options() const { return options_; }
 

@@ -43,11 +43,11 @@ Result<std::span<std::byte>> rest_of(GuestMemory memory, uint64_t address) {
 
 }  // namespace
 
-Result<Suspension> Suspension::at_first_wait(const wasm::PreparedModule& prepared) {
-  return Suspension(SPORE_TRY(names(prepared)));
+Result<Suspension> Suspension::at_first_wait(const wasm::PreparedModule& prepared, StackFunctions functions) {
+  return Suspension(SPORE_TRY(names(prepared, std::move(functions))));
 }
 
-Result<Suspended> Suspension::names(const wasm::PreparedModule& prepared) {
+Result<Suspended> Suspension::names(const wasm::PreparedModule& prepared, StackFunctions functions) {
   if (!prepared.asyncify.has_value()) {
     return Status::unsupported(
         "this module was not rewritten by asyncify, or by a version of it that is not known here");
@@ -61,6 +61,7 @@ Result<Suspended> Suspension::names(const wasm::PreparedModule& prepared) {
         "a program that can be frozen has one memory of its own, exported as 'memory'");
   }
   Suspended names;
+  names.functions = std::move(functions);
   names.state_global = wasm::PreparedModule::Global{.index = prepared.asyncify->state_global}.export_name();
   names.data_global = wasm::PreparedModule::Global{.index = prepared.asyncify->data_global}.export_name();
   return names;
@@ -72,6 +73,12 @@ Status Suspension::wait(engine::Caller& caller) {
         "the program waits for input inside of a call from a host function, whose own frames cannot be "
         "saved: "
         "it may read its standard input only where nothing but the guest is between _start and the read");
+  }
+  const bool watched = !freezes_ && from_ == nullptr;
+  if (freezes_ || watched) SPORE_TRY(look_at_stack(caller));
+  if (watched) {
+    phase_ = Phase::kWatched;
+    return Status::cancelled("the program waits for input, and was watched until then");
   }
   if (freezes_) SPORE_TRY(borrow(caller));
   const Suspended& names = freezes_ ? made_ : *from_;
@@ -86,7 +93,25 @@ Status Suspension::wait(engine::Caller& caller) {
   SPORE_TRY(store.set_global({}, names.data_global, static_cast<int32_t>(names.frames_at)));
   SPORE_TRY(store.set_global({}, names.state_global, kUnwind));
   phase_ = freezes_ ? Phase::kUnwinding : Phase::kWaiting;
+  if (!freezes_ && names.functions != nullptr) store.let_return();
   return {};
+}
+
+Status Suspension::look_at_stack(engine::Caller& caller) {
+  if (freezes_ && made_.functions == nullptr) return {};
+  Result<std::vector<uint32_t>> found = caller.stack_functions();
+  if (!freezes_ && found.code() == Code::kLimitExceeded) return {};  // too deep to be told: all of them
+  std::vector<uint32_t> stack = SPORE_TRY(std::move(found));
+  std::ranges::sort(stack);
+  const auto [last, end] = std::ranges::unique(stack);
+  stack.erase(last, end);
+  const bool all = !freezes_ || std::ranges::includes(*made_.functions, stack);
+  stack_ = std::move(stack);
+  if (all) return {};
+  return Status::unsupported(
+      "the program waits for input in functions that were not rewritten for that: it waited elsewhere when "
+      "it "
+      "was watched (have all of it rewritten: --rewrite all)");
 }
 
 Status Suspension::borrow(engine::Caller& caller) {
@@ -114,7 +139,8 @@ Result<Suspended> Suspension::freeze(Instance& instance) const {
   const std::vector<std::byte> frames(saved.begin(), saved.end());
   std::ranges::copy(made_.lent, place.begin());
 
-  Suspended suspended{.state_global = made_.state_global, .data_global = made_.data_global};
+  Suspended suspended{
+      .functions = made_.functions, .state_global = made_.state_global, .data_global = made_.data_global};
   const uint64_t needed = sizeof header + frames.size();
   const uint64_t room = std::min<uint64_t>(needed + kDeeperBytes + kAlignment, memory.size());
   suspended.frames_at = static_cast<uint32_t>((memory.size() - room) / kAlignment * kAlignment);

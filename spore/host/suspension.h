@@ -12,9 +12,15 @@
 // The place is borrowed, at the end of memory: what frames overwrite is kept aside while they are there, and
 // put back before the guest sees it.  Memory that it did not ask for would be seen by its allocator.  Frames
 // that do not fit run into the end of memory: a trap, and nothing else overwritten.
+//
+// Of most programs only those functions are rewritten that were seen on the stack at a wait (watch()): all
+// others stay as they were.  So before a program is stopped such that it can go on, the stack is looked at:
+// one function that was not rewritten would not return, but go on in the middle.  Where it need not go on, as
+// at the end of a request, the guest is ended at the next function that it enters.
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,8 +32,12 @@ namespace spore::host {
 
 class Instance;
 
+// Functions of a module by their indices, ascending; null: all that may be on the stack at a wait.
+using StackFunctions = std::shared_ptr<const std::vector<uint32_t>>;
+
 // A program at its read: what has to be known of it beside its state.  Immutable.
 struct Suspended {
+  StackFunctions functions;  // that were rewritten
   std::string state_global;  // export names of the two globals
   std::string data_global;
   uint32_t frames_at = 0;       // address of {u32 current, u32 end}, then frames
@@ -43,21 +53,26 @@ class Suspension {
     kRunning,
     kUnwinding,  // it waits; freeze() takes it from here once `_start` returned
     kWaiting,    // it waits, and can only be made as new: its frames went over what is its own.  `_start`
-                 // returns, or traps
-    // if there was no room for them
+                 // returns, or is ended
+    kWatched,    // it waited, and was ended
   };
 
+  // Ends a program that was not rewritten at its first wait, by a failure, and remembers its stack().
+  static Suspension watch() { return Suspension(); }
   // Stops the program at its first wait such that it can go on.  kUnsupported: asyncify did not rewrite it,
   // or not in a way that is known here; it has not one memory, called "memory".
-  static Result<Suspension> at_first_wait(const wasm::PreparedModule& prepared);
+  static Result<Suspension> at_first_wait(const wasm::PreparedModule& prepared, StackFunctions functions);
   // What of Suspended follows from the module.  kUnsupported, as above.
-  static Result<Suspended> names(const wasm::PreparedModule& prepared);
+  static Result<Suspended> names(const wasm::PreparedModule& prepared, StackFunctions functions);
   // Lets an instance that is at its read go on, to its next wait.
   static Suspension from(const Suspended& suspended) { return Suspension(&suspended, false); }
   // The same, and stops it there such that it can go on once more.
   static Suspension to_next_wait(const Suspended& suspended) { return Suspension(&suspended, true); }
 
   Phase phase() const { return phase_; }
+  // The functions that it waited in, ascending: of watch(), and of a wait that was refused as not all of them
+  // were rewritten.
+  const std::vector<uint32_t>& stack() const { return stack_; }
 
   // After `_start` came back in kUnwinding.  Leaves the instance at its read: the next call of `_start` goes
   // on from there.
@@ -72,7 +87,8 @@ class Suspension {
     return resume(caller, waits);
   }
   // There is no input yet.  Ok: the guest unwinds, and the host function returns at once, with whatever
-  // number and without another look at memory.  kUnsupported: a host function is on the stack between.
+  // number and without another look at memory.  kUnsupported, which ends the call by kHostError: a host
+  // function is on the stack between, or a function that was not rewritten.  kCancelled: it was watched.
   Status wait(engine::Caller& caller);
 
  private:
@@ -80,15 +96,19 @@ class Suspension {
       : from_(suspended), freezes_(freezes), phase_(Phase::kRewinding) {
     made_.state_global = suspended->state_global;
     made_.data_global = suspended->data_global;
+    made_.functions = suspended->functions;
   }
   explicit Suspension(Suspended names) : freezes_(true), made_(std::move(names)) {}
+  Suspension() = default;
 
   Status resume(engine::Caller& caller, bool waits);
+  Status look_at_stack(engine::Caller& caller);
   Status borrow(engine::Caller& caller);
 
   const Suspended* from_ = nullptr;  // null: it begins
-  bool freezes_;                     // it is to be frozen at its next wait
+  bool freezes_ = false;             // it is to be frozen at its next wait
   Suspended made_;                   // then: where its frames are at first
+  std::vector<uint32_t> stack_;
   Phase phase_ = Phase::kRunning;
 };
 

@@ -197,6 +197,8 @@ void Wasi::become(const WasiState& state) {
   error_ = {};
   output_bytes_max_ = config_->options().output_bytes_max;
   suspension_ = nullptr;
+  entropy_ = Entropy::kFresh;
+  entropy_bytes_ = 0;
   used_ = false;
 }
 

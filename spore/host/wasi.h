@@ -136,6 +136,15 @@ class Wasi {
     suspension_ = suspension;
   }
   Suspension* suspension() const { return suspension_; }
+  // What comes of the random numbers that the guest asks for: kFresh, or the call ends (kHostError).  Until
+  // become().
+  enum class Entropy : uint8_t { kFresh, kNone };
+  void set_entropy(Entropy entropy) {
+    used_ = true;
+    entropy_ = entropy;
+  }
+  // Random bytes that it got since become().
+  uint64_t entropy_bytes() const { return entropy_bytes_; }
   // What was captured since the last time.
   std::string take_output() { return std::exchange(output_.captured, {}); }
   std::string take_error() { return std::exchange(error_.captured, {}); }
@@ -182,6 +191,8 @@ class Wasi {
   Stream error_;
   uint64_t output_bytes_max_;
   Suspension* suspension_ = nullptr;
+  Entropy entropy_ = Entropy::kFresh;
+  uint64_t entropy_bytes_ = 0;
   // Where each open directory is being read, by descriptor.  No state: cookies say all.
   std::vector<std::unique_ptr<wasi::DirectoryReader>> readers_;
 };

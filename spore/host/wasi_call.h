@@ -229,6 +229,12 @@ struct WasiCall {
     return descriptor.kind == DescriptorKind::kOutput ? wasi_.output_ : wasi_.error_;
   }
   std::vector<std::unique_ptr<wasi::DirectoryReader>>& readers() const { return wasi_.readers_; }
+  // False: the guest may have none.
+  bool draw_entropy(uint64_t bytes) const {
+    if (wasi_.entropy_ == Wasi::Entropy::kNone) return false;
+    wasi_.entropy_bytes_ += bytes;
+    return true;
+  }
 
   // --- time -------------------------------------------------------------------------------------------
 

@@ -81,8 +81,22 @@ struct ProcessCalls : WasiCall {
 
   Errno random_get(uint32_t address, uint32_t length) {
     std::span<std::byte> bytes;
+    // A seed is filled in by this thread, after the kernel: then a reset knows of it without a scan.
+    constexpr size_t kSeedBytes = 256;
+    system_writes = length > kSeedBytes;
     if (!find(address, length, bytes)) return Errno::kFault;
     if (Status charged = caller.charge_io(length); !charged.ok()) return end(std::move(charged));
+    if (!draw_entropy(length)) {
+      return end(Status::unsupported(
+          "the guest draws {} random bytes, which would be the same in all that starts from its image",
+          length));
+    }
+    if (!system_writes) {
+      std::array<std::byte, kSeedBytes> seed;
+      const Errno error = fill_random(std::span(seed).first(length));
+      if (error == Errno::kSuccess) std::copy_n(seed.begin(), length, bytes.begin());
+      return error;
+    }
     while (!bytes.empty()) {
       const std::span<std::byte> part = bytes.first(std::min(bytes.size(), kRandomBytesAtOnce));
       const Errno error = fill_random(part);

@@ -8,6 +8,16 @@
 
 namespace spore::program {
 
+Result<host::Instance> instantiate(const cell::Blueprint& blueprint, const engine::Limits& limits,
+                                   host::Wasi::Entropy entropy) {
+  std::unique_ptr<host::Wasi> wasi;
+  if (blueprint.wasi != nullptr) {
+    wasi = std::make_unique<host::Wasi>(blueprint.wasi);
+    wasi->set_entropy(entropy);
+  }
+  return cell::instantiate(blueprint, limits, nullptr, std::move(wasi));
+}
+
 Status check_holdable(const cell::Blueprint& blueprint) {
   if (blueprint.prepared == nullptr) {
     return Status::unsupported("a module that is loaded without being prepared cannot be frozen");

@@ -17,6 +17,10 @@
 
 namespace spore::program {
 
+// A new instance that is to be frozen, complete; its initialisation draws random numbers or may not.
+Result<host::Instance> instantiate(const cell::Blueprint& blueprint, const engine::Limits& limits,
+                                   host::Wasi::Entropy entropy);
+
 // kUnsupported: not all of its state can be held, with the reasons.
 Status check_holdable(const cell::Blueprint& blueprint);
 

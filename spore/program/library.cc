@@ -14,8 +14,9 @@ Library::~Library() {
 
 Result<std::shared_ptr<const Library>> Library::create(std::shared_ptr<const cell::Image> image,
                                                        const std::shared_ptr<cell::Pool>& pool,
-                                                       std::string_view domain) {
+                                                       std::string_view domain, uint64_t entropy_bytes) {
   std::shared_ptr<Library> library(new Library(std::move(image), pool));
+  library->entropy_bytes_ = entropy_bytes;
   library->entry_ = SPORE_TRY(pool->entry(library->image_, domain));
   return std::shared_ptr<const Library>(std::move(library));
 }
@@ -26,7 +27,7 @@ Result<std::shared_ptr<const Library>> Library::freeze(const cell::Blueprint& bl
   SPORE_TRY(check_holdable(blueprint).with_context(blueprint.name));
   engine::Limits limits = blueprint.limits;
   limits.deadline_ms = options.deadline_ms;
-  host::Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
+  host::Instance instance = SPORE_TRY(instantiate(blueprint, limits, options.entropy));
   const auto init = SPORE_TRY(instance.function<void()>(options.init));
   if (Status status = init(); !status.ok()) {
     const std::string error = instance.wasi() == nullptr ? "" : instance.wasi()->take_error();
@@ -35,14 +36,15 @@ Result<std::shared_ptr<const Library>> Library::freeze(const cell::Blueprint& bl
   }
   auto image = SPORE_TRY(cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance,
                                               pool->options().reset));
-  return create(std::move(image), pool, options.domain);
+  const uint64_t entropy_bytes = instance.wasi() == nullptr ? 0 : instance.wasi()->entropy_bytes();
+  return create(std::move(image), pool, options.domain, entropy_bytes);
 }
 
 Result<std::shared_ptr<const Library>> Library::restore(const snapshot::Contents& contents,
                                                         const cell::Blueprint& blueprint,
                                                         const std::shared_ptr<cell::Pool>& pool) {
-  if (contents.frames.has_value()) {
-    return Status::invalid_argument("{}: this image is of a program at its read, not of a library",
+  if (contents.frames.has_value() || contents.manifest.framing != snapshot::Framing::kNone) {
+    return Status::invalid_argument("{}: this image is of a program that answers requests, not of a library",
                                     contents.manifest.name);
   }
   cell::Image::Restored restored = SPORE_TRY(

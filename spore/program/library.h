@@ -16,18 +16,19 @@
 #include "spore/cell/image.h"
 #include "spore/cell/pool.h"
 #include "spore/host/value.h"
+#include "spore/program/program.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
 
 namespace spore::program {
 
-// What initialises a library unless another export is named.
-inline constexpr std::string_view kDefaultInit = "wizer.initialize";
-
 struct LibraryOptions {
   std::string init{kDefaultInit};  // an export of no parameters and no results
   uint64_t deadline_ms = 60'000;   // of that; `_initialize` has as long
   std::string domain;              // the trust domain that it belongs to
+  // Until it is frozen: what it draws at random is the same in all calls, but for what it draws in
+  // cell::kResumedExport.
+  host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
 };
 
 // Thread-safe, immutable.
@@ -55,14 +56,17 @@ class Library {
 
   const std::shared_ptr<cell::PoolEntry>& pool_entry() const { return entry_; }
   const cell::Image& image() const { return *image_; }
+  // Random bytes that it drew until it was frozen.
+  uint64_t entropy_bytes() const { return entropy_bytes_; }
 
  private:
   Library(std::shared_ptr<const cell::Image> image, std::shared_ptr<cell::Pool> pool)
       : image_(std::move(image)), pool_(std::move(pool)) {}
   static Result<std::shared_ptr<const Library>> create(std::shared_ptr<const cell::Image> image,
                                                        const std::shared_ptr<cell::Pool>& pool,
-                                                       std::string_view domain);
+                                                       std::string_view domain, uint64_t entropy_bytes = 0);
 
+  uint64_t entropy_bytes_ = 0;
   std::shared_ptr<const cell::Image> image_;
   std::shared_ptr<cell::Pool> pool_;
   std::shared_ptr<cell::PoolEntry> entry_;

@@ -1,6 +1,7 @@
 #include "spore/program/program.h"
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -20,6 +21,10 @@ using Phase = host::Suspension::Phase;
 namespace {
 
 constexpr std::string_view kStart = "_start";
+
+uint64_t ns_since(std::chrono::steady_clock::time_point begin) {
+  return static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+}
 
 // Some bytes, then the end, or nothing for ever.
 class FixedInput final : public Input {
@@ -51,10 +56,12 @@ bool exports(const wasm::PreparedModule& prepared, std::string_view name) {
 
 Status check_program(const cell::Blueprint& blueprint) {
   SPORE_TRY(check_holdable(blueprint));
-  if (!exports(*blueprint.prepared, kStart)) {
+  if (!exports(*blueprint.prepared, kStart) && !exports(*blueprint.prepared, kRequestExport)) {
     return Status::invalid_argument(
-        "it exports no '_start', so it is a library and reads nothing: freeze it after an export that "
-        "initialises it (--init EXPORT)");
+        "it exports neither '_start' nor '{}', so it is a library and answers no requests: freeze it after "
+        "an "
+        "export that initialises it (--init EXPORT), and call its functions",
+        kRequestExport);
   }
   const auto reads = [](const wasm::ModuleFacts::Import& import) {
     return import.module == host::wasi::kModule && (import.name == "fd_read" || import.name == "poll_oneoff");
@@ -68,24 +75,30 @@ Status check_program(const cell::Blueprint& blueprint) {
 }
 
 // Why a program did not come to its first read.
-Status never_read(const Suspension& suspension, const Status& status, const host::Wasi& wasi,
-                  std::string_view error, const FreezeOptions& options) {
+Status never_read(const Suspension& suspension, const Status& status, const Answer& said,
+                  const FreezeOptions& options) {
+  const std::string& error = said.error;
+  if (!suspension.stack().empty() && suspension.phase() == Phase::kRunning) {
+    auto info = std::make_shared<WaitInfo>();
+    info->functions = suspension.stack();
+    return Status::unsupported("{}", status.message()).with_attachment(std::move(info));
+  }
   if (suspension.phase() == Phase::kUnwinding && status.code() == Code::kTrap) {
     return Status::limit_exceeded(
         "its stack is too large to be saved where it waits for input: {} (read requests where less is "
         "called)",
         status.message());
   }
-  if ((status.ok() || wasi.exit_code().has_value()) && options.setup.has_value()) {
+  if ((status.ok() || said.exit_code.has_value()) && options.setup.has_value()) {
     return Status::exited("it ended with exit code {} before it waited for requests{}",
-                          wasi.exit_code().value_or(0), last_words(error))
-        .with_detail(std::string(error));
+                          said.exit_code.value_or(0), last_words(error))
+        .with_detail(error);
   }
-  if (status.ok() || wasi.exit_code().has_value()) {
+  if (status.ok() || said.exit_code.has_value()) {
     return Status::exited(
         "it ended with exit code {} before it read its standard input{} (what is frozen reads requests from "
         "there, in a loop or all at once)",
-        wasi.exit_code().value_or(0), last_words(error));
+        said.exit_code.value_or(0), last_words(error));
   }
   if (status.code() == Code::kDeadlineExceeded) {
     return Status::deadline_exceeded(
@@ -185,34 +198,94 @@ Result<std::shared_ptr<const Program>> Program::create(Parts parts, const std::s
   return std::shared_ptr<const Program>(std::move(program));
 }
 
+Result<Program::Parts> Program::stop(const Suspension* suspension, Instance& instance, const Answer& said,
+                                     const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
+                                     const cell::Image* base) {
+  Parts parts{.image = nullptr, .suspended = {}, .framing = {}, .domain = {}, .facts = {}};
+  if (suspension != nullptr) {
+    parts.suspended = SPORE_TRY(suspension->freeze(instance));
+    parts.facts.frames_bytes = parts.suspended->lent.size();
+  }
+  parts.facts.output = said.output;
+  parts.facts.error = said.error;
+  parts.facts.memory_bytes = instance.memory_bytes();
+  parts.facts.entropy_bytes = instance.wasi()->entropy_bytes();
+  // Its own blueprint: by that the pool tells images apart.
+  parts.image = SPORE_TRY(
+      cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance, reset, base));
+  return parts;
+}
+
+namespace {
+
+// A module that was started, and how that ended.
+struct Started {
+  Instance instance;
+  Status status;
+  Answer said;
+};
+
+// A program, by `_start`, or, `suspension` null, a library, by its initialiser.
+Result<Started> start(const cell::Blueprint& blueprint, const FreezeOptions& options,
+                      Suspension* suspension) {
+  engine::Limits limits = blueprint.limits;
+  limits.deadline_ms = options.deadline_ms;
+  Started started{
+      .instance = SPORE_TRY(instantiate(blueprint, limits, options.entropy)), .status = {}, .said = {}};
+  host::Wasi& wasi = *started.instance.wasi();
+  std::string setup;
+  if (options.setup.has_value()) setup = SPORE_TRY(framed(*options.setup, options.framing));
+  wasi.set_input(std::make_shared<FixedInput>(std::move(setup), suspension == nullptr));
+  wasi.set_suspension(suspension);
+  const auto function =
+      SPORE_TRY(started.instance.function<void()>(suspension == nullptr ? options.init : kStart));
+  started.status = function();
+  wasi.set_suspension(nullptr);
+  started.said = {.output = wasi.take_output(), .error = wasi.take_error(), .exit_code = wasi.exit_code()};
+  return started;
+}
+
+// Why a library was not initialised.
+Status not_initialised(const Started& started, const FreezeOptions& options) {
+  if (started.said.exit_code.has_value()) {
+    return Status::exited("it ended with exit code {} while it was initialised{}", *started.said.exit_code,
+                          last_words(started.said.error))
+        .with_detail(started.said.error);
+  }
+  return with_words(started.status.copy().with_context(fmt::format("'{}'", options.init)),
+                    started.said.error);
+}
+
+}  // namespace
+
 Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
                                      const FreezeOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
-  Suspension suspension = SPORE_TRY(Suspension::at_first_wait(*blueprint.prepared));
-  engine::Limits limits = blueprint.limits;
-  limits.deadline_ms = options.deadline_ms;
-  Instance instance = SPORE_TRY(cell::instantiate(blueprint, limits));
-  host::Wasi& wasi = *instance.wasi();
-  std::string setup;
-  if (options.setup.has_value()) setup = SPORE_TRY(framed(*options.setup, options.framing));
-  wasi.set_input(std::make_shared<FixedInput>(std::move(setup), false));
-  wasi.set_suspension(&suspension);
-  const auto start = SPORE_TRY(instance.function<void()>(kStart));
-  const Status status = start();
-  Parts parts{
-      .image = nullptr, .suspended = {}, .framing = options.framing, .domain = options.domain, .facts = {}};
-  parts.facts.output = wasi.take_output();
-  parts.facts.error = wasi.take_error();
-  if (!status.ok() || suspension.phase() != Phase::kUnwinding) {
-    return never_read(suspension, status, wasi, parts.facts.error, options);
+  std::optional<Suspension> suspension;
+  if (exports(*blueprint.prepared, kStart)) {
+    suspension = SPORE_TRY(Suspension::at_first_wait(*blueprint.prepared, options.functions));
   }
-  parts.suspended = SPORE_TRY(suspension.freeze(instance));
-  parts.facts.memory_bytes = instance.memory_bytes();
-  parts.facts.frames_bytes = parts.suspended.lent.size();
-  parts.image = SPORE_TRY(cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance,
-                                               for_requests(reset, options.memory_growth_bytes_max)));
-  parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+  Suspension* const waits = suspension.has_value() ? &*suspension : nullptr;
+  Started started = SPORE_TRY(start(blueprint, options, waits));
+  if (waits == nullptr && !started.status.ok()) return not_initialised(started, options);
+  if (waits != nullptr && (!started.status.ok() || waits->phase() != Phase::kUnwinding)) {
+    return never_read(*waits, started.status, started.said, options);
+  }
+  Parts parts = SPORE_TRY(stop(waits, started.instance, started.said, blueprint,
+                               for_requests(reset, options.memory_growth_bytes_max), nullptr));
+  parts.framing = options.framing;
+  parts.domain = options.domain;
+  parts.facts.boot_ns = ns_since(begin);
   return parts;
+}
+
+Result<std::vector<uint32_t>> Program::find_wait(const cell::Blueprint& blueprint,
+                                                 const FreezeOptions& options) {
+  SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
+  Suspension watch = Suspension::watch();
+  const Started started = SPORE_TRY(start(blueprint, options, &watch));
+  if (watch.phase() == Phase::kWatched) return watch.stack();
+  return never_read(watch, started.status, started.said, options).with_context(blueprint.name);
 }
 
 Result<std::shared_ptr<const Program>> Program::freeze(const cell::Blueprint& blueprint,
@@ -228,31 +301,83 @@ Result<std::shared_ptr<const Program>> Program::freeze(const cell::Blueprint& bl
   return create(std::move(parts).value(), pool);
 }
 
+namespace {
+
+// What Suspended::functions are in a manifest.
+constexpr std::string_view kFunctionsMark = "; functions";
+
+std::string functions_text(const host::StackFunctions& functions) {
+  std::string text;
+  if (functions == nullptr) return text;
+  text = kFunctionsMark;
+  for (const uint32_t function : *functions) text += fmt::format(" {}", function);
+  return text;
+}
+
+Result<host::StackFunctions> parse_functions(std::string_view arguments) {
+  const size_t mark = arguments.find(kFunctionsMark);
+  if (mark == std::string_view::npos) return host::StackFunctions();
+  std::vector<uint32_t> functions;
+  const char* at = arguments.data() + mark + kFunctionsMark.size();
+  const char* const end = arguments.data() + arguments.size();
+  while (at != end) {
+    uint32_t function = 0;
+    const auto [next, error] = std::from_chars(at + 1, end, function);
+    const bool ascending = functions.empty() || functions.back() < function;
+    if (*at != ' ' || error != std::errc() || !ascending) {
+      return Status::invalid_argument("it does not tell which of its functions were rewritten: '{}'",
+                                      printable(arguments));
+    }
+    functions.push_back(function);
+    at = next;
+  }
+  return std::make_shared<const std::vector<uint32_t>>(std::move(functions));
+}
+
+Result<host::Suspended> suspended_in(const snapshot::Contents& contents,
+                                     const wasm::PreparedModule& prepared) {
+  host::StackFunctions functions = SPORE_TRY(parse_functions(contents.manifest.rewriter_arguments));
+  host::Suspended suspended = SPORE_TRY(Suspension::names(prepared, std::move(functions)));
+  if (contents.frames->address > std::numeric_limits<uint32_t>::max()) {
+    return Status::invalid_argument("its frames are at {}", contents.frames->address);
+  }
+  const std::span<const uint8_t> borrowed = contents.frames->borrowed;
+  const std::span<const std::byte> lent = std::as_bytes(borrowed);
+  suspended.frames_at = static_cast<uint32_t>(contents.frames->address);
+  suspended.lent.assign(lent.begin(), lent.end());
+  return suspended;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents& contents,
                                                         const cell::Blueprint& blueprint,
                                                         const std::shared_ptr<cell::Pool>& pool,
                                                         const RestoreOptions& options) {
-  if (!contents.frames.has_value() || contents.manifest.framing == Framing::kNone) {
-    return Status::invalid_argument("{}: this image is of a library, not of a program at its read",
-                                    contents.manifest.name);
+  const snapshot::Manifest& manifest = contents.manifest;
+  if (manifest.framing == Framing::kNone) {
+    return Status::invalid_argument("{}: this image is of a library that answers no requests", manifest.name);
   }
   SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
+  if (contents.frames.has_value() != exports(*blueprint.prepared, kStart) ||
+      contents.image.memories.size() != 1) {
+    return Status::invalid_argument("{}: this image is of another module", manifest.name);
+  }
   Parts parts{.image = nullptr,
               .suspended = {},
-              .framing = contents.manifest.framing,
-              .domain = contents.manifest.domain,
-              .facts = {}};
-  const std::span<const uint8_t> borrowed = contents.frames->borrowed;
-  const std::span<const std::byte> lent = std::as_bytes(borrowed);
-  parts.suspended = SPORE_TRY(Suspension::names(*blueprint.prepared));
-  if (contents.image.memories.size() != 1 ||
-      contents.frames->address > std::numeric_limits<uint32_t>::max()) {
-    return Status::invalid_argument("{}: this image is of another module", contents.manifest.name);
-  }
-  parts.suspended.frames_at = static_cast<uint32_t>(contents.frames->address);
-  parts.suspended.lent.assign(lent.begin(), lent.end());
+              .framing = manifest.framing,
+              .domain = manifest.domain,
+              .facts = {},
+              .file = {},
+              .base = contents.base};
+  if (!contents.base.has_value()) parts.file = contents.id;
   parts.facts.memory_bytes = contents.image.memories.front()->bytes();
-  parts.facts.frames_bytes = lent.size();
+  if (contents.frames.has_value()) {
+    Result<host::Suspended> suspended = suspended_in(contents, *blueprint.prepared);
+    if (!suspended.ok()) return std::move(suspended).status().with_context(manifest.name);
+    parts.suspended = std::move(suspended).value();
+    parts.facts.frames_bytes = parts.suspended->lent.size();
+  }
   cell::Image::Restored restored =
       SPORE_TRY(snapshot::restore(contents, std::make_shared<const cell::Blueprint>(blueprint),
                                   for_requests(pool->options().reset, options.memory_growth_bytes_max)));
@@ -262,51 +387,72 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
 }
 
 Result<Digest> Program::save(const std::filesystem::path& path, const Source& source) const {
-  const std::span<const std::byte> lent = parts_.suspended.lent;
-  snapshot::Frames frames{.address = parts_.suspended.frames_at,
-                          .borrowed = std::vector<uint8_t>(lent.size())};
-  std::ranges::copy(lent, std::as_writable_bytes(std::span(frames.borrowed)).begin());
-  return save_image(*parts_.image, source,
-                    {.domain = parts_.domain,
-                     .entry = std::string(kStart),
-                     .framing = parts_.framing,
-                     .frames = std::move(frames)},
-                    path);
+  return save(path, source, {});
+}
+
+Result<Digest> Program::save_derived(const std::filesystem::path& path, const Source& source,
+                                     std::string_view base_file) const {
+  if (!parts_.base.has_value()) {
+    return Status::invalid_argument("{}: it was not made of a program from a file", entry_->module());
+  }
+  return save(path, source, snapshot::Origin::Base{.id = *parts_.base, .file = std::string(base_file)});
+}
+
+Result<Digest> Program::save(const std::filesystem::path& path, const Source& source,
+                             std::optional<snapshot::Origin::Base> base) const {
+  snapshot::Origin origin{.domain = parts_.domain,
+                          .entry = std::string(is_library() ? kRequestExport : kStart),
+                          .framing = parts_.framing,
+                          .frames = {},
+                          .base = std::move(base)};
+  Source with_functions = source;
+  if (parts_.suspended.has_value()) {
+    const std::span<const std::byte> lent = parts_.suspended->lent;
+    origin.frames = snapshot::Frames{.address = parts_.suspended->frames_at,
+                                     .borrowed = std::vector<uint8_t>(lent.size())};
+    std::ranges::copy(lent, std::as_writable_bytes(std::span(origin.frames->borrowed)).begin());
+    if (source.rewriter_arguments.find(kFunctionsMark) == std::string::npos) {
+      with_functions.rewriter_arguments += functions_text(parts_.suspended->functions);
+    }
+  }
+  return save_image(*parts_.image, with_functions, std::move(origin), path);
 }
 
 // --- requests -------------------------------------------------------------------------------------------
 
 struct Program::Run {
   cell::Lease lease;
-  Suspension suspension;
-  Status status;  // of the call
+  std::optional<Suspension> suspension;  // nothing: of a library
+  Status status;                         // of the call
   Answer answer;
 };
 
 // From the read on, with `text` as its request.
-Result<Program::Run> Program::run(std::string_view text, Suspension suspension,
+Result<Program::Run> Program::run(std::string_view text, std::optional<Suspension> suspension,
                                   const RequestOptions& options) const {
+  const bool library = !suspension.has_value();
   auto input = std::make_shared<FixedInput>(SPORE_TRY(framed(text, parts_.framing)),
-                                            parts_.framing == Framing::kEndOfInput);
+                                            library || parts_.framing == Framing::kEndOfInput);
   Run run{
       .lease = SPORE_TRY(entry_->acquire()), .suspension = std::move(suspension), .status = {}, .answer = {}};
   if (options.deadline_ms.has_value()) SPORE_TRY(run.lease->set_deadline_ms(*options.deadline_ms));
   host::Wasi& wasi = *run.lease->wasi();
   wasi.set_input(std::move(input));
   if (options.output_bytes_max.has_value()) wasi.set_output_bytes_max(*options.output_bytes_max);
-  wasi.set_suspension(&run.suspension);
-  const auto start = SPORE_TRY(run.lease->function<void()>(kStart));
-  run.status = start();
+  if (!library) wasi.set_suspension(&*run.suspension);
+  const auto call = SPORE_TRY(run.lease->function<void()>(library ? kRequestExport : kStart));
+  run.status = call();
   wasi.set_suspension(nullptr);
   run.answer.output = wasi.take_output();
   run.answer.error = wasi.take_error();
-  const Phase phase = run.suspension.phase();
+  const Phase phase = library ? Phase::kRunning : run.suspension->phase();
   const bool waits = phase == Phase::kWaiting || (phase == Phase::kUnwinding && run.status.ok());
   if (waits || run.status.ok() || run.status.code() == Code::kExited) {
     if (phase == Phase::kRewinding) {
       return Status::internal("{}: the program did not come back to where it was frozen", entry_->module());
     }
-    if (!waits) run.answer.exit_code = wasi.exit_code().value_or(0);
+    const bool answered = waits || (library && run.status.ok());
+    if (!answered) run.answer.exit_code = wasi.exit_code().value_or(0);
     run.status = unframe(run.answer.output, parts_.framing, !waits);
   }
   if (run.lease->store().refused_growth() && (!run.status.ok() || run.answer.exit_code.value_or(0) != 0)) {
@@ -321,36 +467,31 @@ Result<Program::Run> Program::run(std::string_view text, Suspension suspension,
 }
 
 Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
-  Run run = SPORE_TRY(this->run(text, Suspension::from(parts_.suspended), options));
+  std::optional<Suspension> suspension;
+  if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);
+  Run run = SPORE_TRY(this->run(text, std::move(suspension), options));
   return std::move(run.answer);
 }
 
 Result<Program::Extended> Program::extend(std::string_view text, const FreezeOptions& options) const {
   const auto begin = std::chrono::steady_clock::now();
-  Run run = SPORE_TRY(this->run(text, Suspension::to_next_wait(parts_.suspended),
-                                {.deadline_ms = options.deadline_ms, .output_bytes_max = {}}));
-  if (run.suspension.phase() != Phase::kUnwinding) {
-    return with_words(Status::exited("{}: it ended with exit code {} instead of waiting for another request",
-                                     entry_->module(), run.answer.exit_code.value_or(0)),
-                      run.answer.error);
+  std::optional<Suspension> suspension;
+  if (parts_.suspended.has_value()) suspension = Suspension::to_next_wait(*parts_.suspended);
+  Run run = SPORE_TRY(
+      this->run(text, std::move(suspension), {.deadline_ms = options.deadline_ms, .output_bytes_max = {}}));
+  Suspension* const waits = run.suspension.has_value() ? &*run.suspension : nullptr;
+  if (run.answer.exit_code.has_value() || (waits != nullptr && waits->phase() != Phase::kUnwinding)) {
+    return Status::exited("{}: it ended with exit code {} instead of waiting for another request{}",
+                          entry_->module(), run.answer.exit_code.value_or(0), last_words(run.answer.error))
+        .with_detail(run.answer.error);
   }
-  Instance& instance = *run.lease;
-  Parts parts{.image = nullptr,
-              .suspended = SPORE_TRY(run.suspension.freeze(instance)),
-              .framing = parts_.framing,
-              .domain = parts_.domain,
-              .facts = {.output = run.answer.output,
-                        .error = run.answer.error,
-                        .boot_ns = 0,
-                        .memory_bytes = instance.memory_bytes(),
-                        .frames_bytes = 0}};
-  parts.facts.frames_bytes = parts.suspended.lent.size();
   const cell::Image& base = *parts_.image;
-  parts.image = SPORE_TRY(
-      // Its own blueprint: by that the pool tells images apart.
-      cell::Image::capture(std::make_shared<const cell::Blueprint>(base.blueprint()), instance,
-                           for_requests(base.memories().reset, options.memory_growth_bytes_max), &base));
-  parts.facts.boot_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+  Parts parts = SPORE_TRY(stop(waits, *run.lease, run.answer, base.blueprint(),
+                               for_requests(base.memories().reset, options.memory_growth_bytes_max), &base));
+  parts.framing = parts_.framing;
+  parts.domain = parts_.domain;
+  parts.facts.boot_ns = ns_since(begin);
+  parts.base = parts_.file;
   return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(run.answer)};
 }
 

@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "spore/base/hash.h"
 #include "spore/base/status.h"
@@ -25,6 +26,7 @@
 #include "spore/cell/image.h"
 #include "spore/cell/pool.h"
 #include "spore/host/suspension.h"
+#include "spore/host/wasi.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
 
@@ -35,11 +37,23 @@ using snapshot::Framing;
 // "lines", "length", "eof".  kInvalidArgument: none of these.
 Result<Framing> parse_framing(std::string_view name);
 
+// What initialises a library unless another export is named.
+inline constexpr std::string_view kDefaultInit = "wizer.initialize";
+// A library that exports this, a function of no parameters and no results, answers requests: each call of it
+// reads one from standard input and writes the answer to standard output.
+inline constexpr std::string_view kRequestExport = "spore_request";
+
 struct FreezeOptions {
   Framing framing = Framing::kLines;
   // A request that it is given, and does not answer, before it is frozen: then that happens where it waits
   // for the next one.  Not with kEndOfInput.
   std::optional<std::string> setup;
+  // Of a program: those of its functions that were rewritten, as code::Rewritten has them.
+  host::StackFunctions functions;
+  // Until it is frozen: what it draws at random is the same in all requests.
+  host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
+  // Of a library that exports kRequestExport: what initialises it.
+  std::string init{kDefaultInit};
   // Until it waits for input for the first time; its start function and `_initialize` have as long again.
   uint64_t deadline_ms = 60'000;
   std::string domain;  // the trust domain that it belongs to
@@ -63,13 +77,19 @@ struct Answer {
   std::optional<uint32_t> exit_code;  // if it ended itself; 0 also if `_start` returned
 };
 
+// What a Status of Program::freeze carries if the program waited in functions that were not rewritten.
+struct WaitInfo : Status::Attachment {
+  std::vector<uint32_t> functions;  // in which it did, ascending
+};
+
 // What became of a program until it was frozen.
 struct FrozenFacts {
   std::string output;  // what it wrote before its first read: a greeting, a prompt
   std::string error;
   uint64_t boot_ns = 0;
   uint64_t memory_bytes = 0;
-  uint64_t frames_bytes = 0;  // of its saved stack
+  uint64_t frames_bytes = 0;   // of its saved stack
+  uint64_t entropy_bytes = 0;  // that it drew at random
 };
 
 // Thread-safe: requests run at once, each in an instance of the pool.  Immutable.
@@ -79,13 +99,20 @@ class Program {
   // kUnsupported: it cannot be frozen: not rewritten by asyncify, not all of its state can be held, or it
   // reads
   //   in a call from a host function; the message has cause and way out.
+  //   (with WaitInfo: in a function that was not rewritten.)
   // kInvalidArgument: it is no program, or nothing that reads; a setup that the framing cannot tell.
   // kExited: it ended before it read; with its exit code, and the last that it said.
   // kDeadlineExceeded: it did not read in time.  kLimitExceeded: its stack, or a limit of the blueprint.
   // How it trapped; what cell::instantiate() and cell::Image::capture() say.
+  // A library that answers requests is initialised instead, and frozen behind that; its `setup` is its input
+  // then. How that failed.
   static Result<std::shared_ptr<const Program>> freeze(const cell::Blueprint& blueprint,
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const FreezeOptions& options);
+  // The functions that are on the stack where freeze() would freeze it, ascending, of a program that was not
+  // rewritten yet: it is started, and ended there.  What it does to its world until then, it does.  As above.
+  static Result<std::vector<uint32_t>> find_wait(const cell::Blueprint& blueprint,
+                                                 const FreezeOptions& options);
   // Of what a file holds, for instances of `blueprint`, whose module was prepared to the same bytes.
   // kInvalidArgument: it holds no program, or another; kUnavailable: a file that it had open is gone or
   // changed; what snapshot::restore() and Pool::entry say.
@@ -114,6 +141,13 @@ class Program {
 
   // Writes it to a file; what snapshot::contents_of() and snapshot::write() say.
   Result<Digest> save(const std::filesystem::path& path, const Source& source) const;
+  // The same for one that extend() made of one that was restored from a file: without what is there, as a
+  // derived image.  `base_file`: where that file is, from the folder of this one.  kInvalidArgument: it is no
+  // such program.
+  Result<Digest> save_derived(const std::filesystem::path& path, const Source& source,
+                              std::string_view base_file) const;
+  // The module that it runs in is a library.
+  bool is_library() const { return !parts_.suspended.has_value(); }
 
   // Makes instances ahead.  What PoolEntry::warm_up says.
   Status warm_up(uint32_t instances) const { return entry_->warm_up(instances); }
@@ -126,16 +160,25 @@ class Program {
  private:
   struct Parts {
     std::shared_ptr<const cell::Image> image;
-    host::Suspended suspended;
+    std::optional<host::Suspended> suspended;  // nothing: a library, which is called
     Framing framing = Framing::kLines;
     std::string domain;
     FrozenFacts facts;
+    std::optional<Digest> file{};  // that its image is in, and stands on nothing
+    std::optional<Digest> base{};  // that the image is in which its own stands on
   };
   static Result<std::shared_ptr<const Program>> create(Parts parts, const std::shared_ptr<cell::Pool>& pool);
   struct Run;
-  Result<Run> run(std::string_view text, host::Suspension suspension, const RequestOptions& options) const;
+  Result<Run> run(std::string_view text, std::optional<host::Suspension> suspension,
+                  const RequestOptions& options) const;
+  // What becomes of an instance that stands in its unwinding wait, or, null, of a library's between calls.
+  static Result<Parts> stop(const host::Suspension* suspension, host::Instance& instance, const Answer& said,
+                            const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
+                            const cell::Image* base);
   static Result<Parts> boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
                             const FreezeOptions& options);
+  Result<Digest> save(const std::filesystem::path& path, const Source& source,
+                      std::optional<snapshot::Origin::Base> base) const;
   Program(Parts parts, std::shared_ptr<cell::Pool> pool);
 
   const Parts parts_;

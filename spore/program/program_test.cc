@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "spore/cell/clean_function.h"
 #include "spore/cell/pool.h"
 #include "spore/engine/ticker.h"
 #include "spore/program/library.h"
@@ -544,6 +545,129 @@ TEST_P(ProgramTest, ALibraryIsFrozenAfterItsInitialiser) {
   EXPECT_EQ(Library::freeze(made, pool_, {.init = "none"}).code(), Code::kNotFound);
   EXPECT_EQ(Library::freeze(made, pool_, {.init = "takes"}).code(), Code::kInvalidArgument);
   EXPECT_EQ(Library::freeze(made, pool_, {.init = "fails"}).code(), Code::kTrap);
+}
+
+// What it draws at random before it is frozen is counted, or refused; `spore_resumed` is called before each
+// use, and what it does is gone in the next.
+TEST_P(ProgramTest, EntropyBeforeALibraryIsFrozenIsTold) {
+  const std::vector<uint8_t> wasm = engine::text_to_wasm(R"((module
+    (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "draws") (drop (call $random (i32.const 0) (i32.const 300))))
+    (func (export "draws_not"))
+    (func (export "spore_resumed")
+      (drop (call $random (i32.const 400) (i32.const 8)))
+      (i32.store (i32.const 800) (i32.add (i32.load (i32.const 800)) (i32.const 1))))
+    (func (export "early") (result i64) (i64.load (i32.const 0)))
+    (func (export "late") (result i64) (i64.load (i32.const 400)))
+    (func (export "resumed") (result i32) (i32.load (i32.const 800)))))")
+                                        .value();
+  const cell::Blueprint made = blueprint(wasm);
+  const auto library = Library::freeze(made, pool_, {.init = "draws"}).value();
+  EXPECT_EQ(library->entropy_bytes(), 300U);
+  const auto number = [&](std::string_view name) { return library->call(name, {})->at(0).as_i64().value(); };
+  EXPECT_EQ(number("early"), number("early"));
+  EXPECT_NE(number("late"), number("late"));
+  for (int i = 0; i < 3; i++) EXPECT_EQ(library->call("resumed", {})->at(0).as_i32().value(), 1);
+  const auto clean = cell::CleanFunction<int64_t()>::create(library->pool_entry(), "late").value();
+  EXPECT_NE(clean().value(), clean().value());
+
+  const auto refused = Library::freeze(made, pool_, {.init = "draws", .entropy = host::Wasi::Entropy::kNone});
+  EXPECT_EQ(refused.code(), Code::kHostError);
+  EXPECT_NE(refused.status().message().find("draws 300 random bytes"), std::string::npos)
+      << refused.status().message();
+  EXPECT_EQ(Library::freeze(made, pool_, {.init = "draws_not", .entropy = host::Wasi::Entropy::kNone})
+                .value()
+                ->entropy_bytes(),
+            0U);
+}
+
+// A hook that fails fails what it is called for.
+TEST_P(ProgramTest, AFrozenLibraryThatCannotGoOnSaysSo) {
+  const std::vector<uint8_t> wasm = engine::text_to_wasm(R"((module
+    (func (export "prepare")) (func (export "spore_resumed") (unreachable)) (func (export "f"))))")
+                                        .value();
+  const auto library = Library::freeze(blueprint(wasm), pool_, {.init = "prepare"}).value();
+  const auto failed = library->call("f", {});
+  EXPECT_EQ(failed.code(), Code::kTrap);
+  EXPECT_NE(failed.status().message().find("spore_resumed"), std::string::npos);
+}
+
+// Reads messages: the first is kept, later ones are answered with the first, and their number.
+constexpr const char* kServing = R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (global $kept (mut i32) (i32.const 0))
+  (func $read (param $at i32) (result i32)
+    (i32.store (i32.const 0) (local.get $at))
+    (i32.store (i32.const 4) (i32.const 100))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.load (i32.const 8)))
+  (func $keep (global.set $kept (call $read (i32.const 1024))))
+  (func (export "wizer.initialize") (call $keep))
+  (func (export "exits") (call $exit (i32.const 5)))
+  (func (export "spore_request") (local $n i32)
+    (if (i32.eqz (global.get $kept)) (then (call $keep) (return)))
+    (local.set $n (call $read (i32.const 2048)))
+    (if (i32.eq (i32.load8_u (i32.const 2048)) (i32.const 0x74)) (then (unreachable))) ;; t
+    (if (i32.eq (i32.load8_u (i32.const 2048)) (i32.const 0x78)) (then (call $exit (i32.const 3)))) ;; x
+    (i32.store8 (i32.const 1024) (i32.add (i32.load8_u (i32.const 1024)) (i32.const 1)))
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (global.get $kept))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))))";
+
+TEST_P(ProgramTest, ALibraryAnswersRequests) {
+  const cell::Blueprint made = blueprint(engine::text_to_wasm(kServing).value());
+  const auto library = Program::freeze(made, pool_, {.setup = "and"}).value();
+  EXPECT_TRUE(library->is_library());
+  for (int i = 0; i < 3; i++) {
+    const Answer answer = library->request("more").value();
+    EXPECT_EQ(answer.output, "bnd\n");  // each is the first
+    EXPECT_FALSE(answer.exit_code.has_value());
+    EXPECT_EQ(library->request("trap").code(), Code::kTrap);
+    EXPECT_EQ(library->request("x")->exit_code, 3U);
+  }
+  // Frozen without: the first request is what it keeps.
+  const auto bare = Program::freeze(made, pool_, {}).value();
+  EXPECT_EQ(bare->request("nothing").value().output, "");
+  const auto kept = bare->extend("oh").value();
+  EXPECT_EQ(kept.answer.output, "");
+  for (int i = 0; i < 3; i++) EXPECT_EQ(kept.program->request("more")->output, "ph\n");
+  EXPECT_EQ(kept.program->extend("x").code(), Code::kExited);
+
+  const Status exits = Program::freeze(made, pool_, {.init = "exits"}).status();
+  EXPECT_EQ(exits.code(), Code::kExited);
+  EXPECT_EQ(exits.message(), "guest: it ended with exit code 5 while it was initialised");
+  EXPECT_EQ(Program::freeze(made, pool_, {.init = "none"}).code(), Code::kNotFound);
+}
+
+// Goal: of a program that is not rewritten the functions are found that it waits in; with others than those
+// it is not frozen, and says in which it waited.
+TEST_P(ProgramTest, TheFunctionsOfAWaitAreFound) {
+  const std::vector<uint8_t> plain = engine::text_to_wasm(kGuest).value();
+  const std::vector<uint32_t> found = Program::find_wait(blueprint(plain), {}).value();
+  EXPECT_EQ(found, (std::vector<uint32_t>{6, 11}));  // behind five imports: $read, _start
+  const auto with = [&](std::vector<uint32_t> functions) {
+    return freeze(kGuest, {.functions = std::make_shared<const std::vector<uint32_t>>(std::move(functions))});
+  };
+  const auto program = with(found).value();
+  for (int i = 0; i < 3; i++) EXPECT_EQ(output_of(*program, "c"), "11\n");
+  const auto other = with({11});
+  EXPECT_EQ(other.code(), Code::kUnsupported);
+  const auto* wait = dynamic_cast<const WaitInfo*>(other.status().attachment());
+  ASSERT_NE(wait, nullptr);
+  EXPECT_EQ(wait->functions, found);
+  // Where it waits next counts only if it is to go on from there.
+  EXPECT_EQ(program->extend("d").code(), Code::kHostError);
+  EXPECT_TRUE(program->request("d").ok());
+  EXPECT_TRUE(program->extend("c").ok());
+  // What ends before it waits says so.
+  const std::string ends = R"((module
+    (import "wasi_snapshot_preview1" "fd_read" (func (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1) (func (export "_start"))))";
+  EXPECT_EQ(Program::find_wait(blueprint(engine::text_to_wasm(ends).value()), {}).code(), Code::kExited);
 }
 
 }  // namespace

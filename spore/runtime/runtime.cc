@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <iterator>
 
 #include "spore/base/metrics.h"
 #include "spore/base/utf8.h"
@@ -548,10 +550,136 @@ Result<std::shared_ptr<cell::PoolEntry>> Runtime::pool_entry(const Module& modul
 }
 
 Result<code::Rewritten> Runtime::rewrite_program(std::span<const uint8_t> bytes,
-                                                 const code::Rewriter::Progress& progress) {
+                                                 const code::Rewriter::Progress& progress,
+                                                 std::span<const uint32_t> functions) {
   SPORE_TRY(check_open());
   if (rewriter_ == nullptr) return no_rewriter_.copy();
-  return rewriter_->asyncify(bytes, {}, progress);
+  return rewriter_->asyncify(bytes, {}, progress, functions);
+}
+
+// --- freezing programs ----------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::string_view kWaitsMadeBy = "spore waits 1";
+
+Digest waits_key(const Digest& module) {
+  const std::string text = fmt::format("functions that this program waits in\n{}\n", kWaitsMadeBy);
+  return sha256({{reinterpret_cast<const uint8_t*>(text.data()), text.size()}, module.bytes});
+}
+
+std::vector<uint32_t> joined(std::span<const uint32_t> a, std::span<const uint32_t> b) {
+  std::vector<uint32_t> both;
+  std::ranges::set_union(a, b, std::back_inserter(both));
+  return both;
+}
+
+bool writes_to_files(const host::WasiConfig* wasi) {
+  return wasi != nullptr && std::ranges::any_of(wasi->options().directories, &host::WasiDirectory::writable);
+}
+
+bool exports_function(const wasm::ModuleFacts& facts, std::string_view name) {
+  return std::ranges::any_of(facts.exports, [&](const wasm::ModuleFacts::Export& exported) {
+    return exported.name == name && exported.type.starts_with("func");
+  });
+}
+
+}  // namespace
+
+std::vector<uint32_t> Runtime::remembered_wait(const Digest& module) const {
+  if (cache_ == nullptr) return {};
+  const auto kept = cache_->load_module(waits_key(module), kWaitsMadeBy);
+  std::vector<uint32_t> functions(kept ? kept->size() / sizeof(uint32_t) : 0);
+  if (kept) std::memcpy(functions.data(), kept->data(), functions.size() * sizeof(uint32_t));
+  return functions;
+}
+
+void Runtime::remember_wait(const Digest& module, std::span<const uint32_t> functions) {
+  if (cache_ == nullptr) return;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(functions.data());
+  cache_->store_module(waits_key(module), module, kWaitsMadeBy, {bytes, functions.size_bytes()}, 0);
+}
+
+// Of the program as it is, for which the code that is ready first will do.
+Result<std::vector<uint32_t>> Runtime::find_wait(std::string_view name, std::span<const uint8_t> bytes,
+                                                 const wasm::ModuleFacts& facts, const ModuleOptions& module,
+                                                 const program::FreezeOptions& freeze,
+                                                 const FreezeProgramOptions& options) {
+  if (options.progress) options.progress("compiling");
+  ModuleOptions as_it_is = module;
+  if (wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) as_it_is.tier = Tier::kBaseline;
+  const std::string watched = fmt::format("{} (watched)", name);
+  const auto loaded = SPORE_TRY(load_module(watched, bytes, as_it_is));
+  if (options.progress) options.progress("watching");
+  Status bound = check_bound(*loaded);
+  Result<std::vector<uint32_t>> functions =
+      bound.ok() ? program::Program::find_wait(*loaded->blueprint_, freeze) : std::move(bound);
+  SPORE_TRY(unload_module(watched));
+  return functions;
+}
+
+Result<FrozenProgram> Runtime::freeze_rewritten(std::string_view name, std::span<const uint8_t> bytes,
+                                                const ModuleOptions& module,
+                                                const program::FreezeOptions& freeze,
+                                                const FreezeProgramOptions& options,
+                                                std::span<const uint32_t> functions) {
+  if (options.progress) options.progress("rewriting");
+  const code::Rewritten rewritten = SPORE_TRY(rewrite_program(bytes, {}, functions));
+  if (options.progress) options.progress("compiling");
+  FrozenProgram frozen{.module = SPORE_TRY(load_module(name, *rewritten.wasm, module)),
+                       .program = nullptr,
+                       .source = {.wasm = rewritten.wasm,
+                                  .original = rewritten.original,
+                                  .rewriter = fmt::format("binaryen {}", code::kBinaryenVersion),
+                                  .rewriter_arguments = fmt::format("version {}", code::kRewriterVersion)}};
+  if (options.progress) options.progress("starting");
+  program::FreezeOptions how = freeze;
+  how.functions = rewritten.functions;
+  Result<std::shared_ptr<const program::Program>> program = this->freeze(*frozen.module, how);
+  if (!program.ok()) {
+    SPORE_TRY(unload_module(name));
+    return std::move(program).status();
+  }
+  frozen.program = std::move(program).value();
+  return frozen;
+}
+
+Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<const uint8_t> bytes,
+                                              const ModuleOptions& module,
+                                              const program::FreezeOptions& freeze,
+                                              const FreezeProgramOptions& options) {
+  const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
+  if (!exports_function(facts, "_start") && exports_function(facts, program::kRequestExport)) {
+    if (options.progress) options.progress("compiling");
+    auto loaded = SPORE_TRY(load_module(name, bytes, module));
+    if (options.progress) options.progress("starting");
+    auto program = SPORE_TRY(this->freeze(*loaded, freeze));
+    return FrozenProgram{
+        .module = std::move(loaded),
+        .program = std::move(program),
+        .source = {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end()),
+                   .original = {},
+                   .rewriter = {},
+                   .rewriter_arguments = {}}};
+  }
+  SPORE_TRY(code::check_asyncifiable(facts).with_context(name));
+  if (options.rewrite_all || writes_to_files(module.wasi.get())) {
+    return freeze_rewritten(name, bytes, module, freeze, options, {});
+  }
+  // What was seen with other arguments will often do; whether it does is found out when it is frozen.
+  std::vector<uint32_t> functions = remembered_wait(facts.hash);
+  const bool remembered = !functions.empty();
+  if (!remembered) functions = SPORE_TRY(find_wait(name, bytes, facts, module, freeze, options));
+  for (int attempt = 0;; attempt++) {
+    Result<FrozenProgram> frozen = freeze_rewritten(name, bytes, module, freeze, options, functions);
+    const auto* wait =
+        frozen.ok() ? nullptr : dynamic_cast<const program::WaitInfo*>(frozen.status().attachment());
+    if (frozen.ok() && (!remembered || attempt > 0)) remember_wait(facts.hash, functions);
+    if (wait == nullptr) return frozen;
+    // One that waits elsewhere each time is not worth more of this.
+    constexpr int kAttemptsMax = 3;
+    functions = attempt < kAttemptsMax ? joined(functions, wait->functions) : std::vector<uint32_t>();
+  }
 }
 
 Result<std::shared_ptr<const program::Program>> Runtime::freeze(const Module& module,

@@ -3,6 +3,7 @@
 // The composition root: options in, a system that loads modules and makes instances out.
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -93,6 +94,17 @@ struct InstanceOptions {
   std::unique_ptr<host::Wasi> wasi;
 };
 
+struct FreezeProgramOptions {
+  bool rewrite_all = false;
+  // Told what begins: "compiling", "watching", "rewriting", "starting".
+  std::function<void(std::string_view)> progress;
+};
+struct FrozenProgram {
+  std::shared_ptr<const Module> module;
+  std::shared_ptr<const program::Program> program;
+  program::Source source;  // for its file
+};
+
 struct FunctionDescription {
   std::string module;
   std::string name;
@@ -171,10 +183,20 @@ class Runtime final : ForkAware {
   }
   cell::Pool& pool() { return *pool_; }
 
-  // A program such that it can be frozen, from the code cache or by wasm-opt, on this thread.  kUnavailable:
-  // there is no helper; what code::Rewriter::asyncify says.
+  // Loads a program under a name and freezes it where it waits for its first request.  It is rewritten for
+  // that: only the functions that it waits in, which are found by running it until then (so it is started
+  // twice, the first time); or all of them, which takes minutes, if it was told so, or may write to its
+  // world's directories.  A library that answers requests is loaded as it is.  What load_module, freeze,
+  // rewrite_program and Program::find_wait say.
+  Result<FrozenProgram> freeze_program(std::string_view name, std::span<const uint8_t> bytes,
+                                       const ModuleOptions& module, const program::FreezeOptions& freeze,
+                                       const FreezeProgramOptions& options = {});
+
+  // A program such that it can be frozen, from the code cache or by wasm-opt, on this thread.  `functions`:
+  // as code::Rewriter::asyncify has them.  kUnavailable: there is no helper; what that says.
   Result<code::Rewritten> rewrite_program(std::span<const uint8_t> bytes,
-                                          const code::Rewriter::Progress& progress = {});
+                                          const code::Rewriter::Progress& progress = {},
+                                          std::span<const uint32_t> functions = {});
   // Starts a program that was rewritten so and freezes it at its first read: program::Program::freeze.  Its
   // code climbs like that of its module, while that is loaded; requests go on after it was unloaded.
   Result<std::shared_ptr<const program::Program>> freeze(const Module& module,
@@ -227,6 +249,17 @@ class Runtime final : ForkAware {
   Status check_open() const;
   Status check_room(std::string_view name) const SPORE_EXCLUDES(modules_mutex_);
   Status check_room_locked(std::string_view name) const SPORE_REQUIRES(modules_mutex_);
+  // The functions that a program was seen to wait in, by earlier calls of freeze_program.
+  std::vector<uint32_t> remembered_wait(const Digest& module) const;
+  void remember_wait(const Digest& module, std::span<const uint32_t> functions);
+  Result<std::vector<uint32_t>> find_wait(std::string_view name, std::span<const uint8_t> bytes,
+                                          const wasm::ModuleFacts& facts, const ModuleOptions& module,
+                                          const program::FreezeOptions& freeze,
+                                          const FreezeProgramOptions& options);
+  Result<FrozenProgram> freeze_rewritten(std::string_view name, std::span<const uint8_t> bytes,
+                                         const ModuleOptions& module, const program::FreezeOptions& freeze,
+                                         const FreezeProgramOptions& options,
+                                         std::span<const uint32_t> functions);
   static Status check_tier(const wasm::ModuleFacts& facts, std::optional<engine::Tier> tier);
   static Status check_bound(const Module& module);
 
