@@ -5,104 +5,34 @@
 //   same python3, started once, which answers line after line: clean for none of them
 //
 // The request is a JSON object of 200 bytes; the handler parses it, replaces the numbers in one text by one
-// re.sub, and dumps it.  Each answer is checked.  The first run rewrites and compiles CPython, which takes
-// minutes; it is kept in build/handlers.
+// re.sub, and dumps it.  Each answer is checked.  The first run rewrites and compiles CPython; it is kept in
+// build/handlers.
 
-#include <sys/wait.h>
-
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <string>
 
+#include "bench/frozen_work.h"
 #include "bench/harness.h"
-#include "spore/base/fd.h"
-#include "spore/handler/handler.h"
-#include "spore/spore.h"
 #include "tests/process.h"
 
 namespace spore {
 namespace {
 
+using bench::ask;
+using bench::Exchange;
 using bench::fail;
+using bench::kPython;
 using Clock = std::chrono::steady_clock;
 
 constexpr double kNsInMs = 1e6;
 constexpr double kNsInUs = 1e3;
 constexpr double kNsInSecond = 1e9;
-constexpr const char* kPython = "/usr/bin/python3";  // not a wrapper of it, which takes longer
-constexpr size_t kRequestBytes = 200;
 
-constexpr const char* kHandler = R"(import json, re
-
-def handle(request):
-    item = json.loads(request)
-    item["text"] = re.sub(r"[0-9]+", "#", item["text"])
-    return json.dumps(item)
-
-handle('{"text": "warm 1"}')
-)";
-constexpr const char* kOnce = "\nimport sys\nprint(handle(sys.stdin.readline()))\n";
-constexpr const char* kLoop = R"(
-import sys
-for line in sys.stdin:
-    print(handle(line), flush=True)
-)";
-
-// As json.dumps would write it; the same in the answer but for the numbers in its text.
-struct Exchange {
-  std::string request;
-  std::string answer;
-};
-
-Exchange exchange(uint64_t number) {
-  const auto text = [&](std::string_view a, std::string_view b) {
-    return fmt::format(
-        R"({{"id": {}, "price": 12.5, "tags": ["new", "blue"], "text": "order {} of {} pieces)",
-        1'000'000 + number, a, b);
-  };
-  Exchange made{.request = text(std::to_string(number), "42"), .answer = text("#", "#")};
-  const std::string filler(kRequestBytes - made.request.size() - 2, '.');
-  for (std::string* json : {&made.request, &made.answer}) *json += filler + "\"}";
-  return made;
-}
+Exchange exchange(uint64_t number) { return bench::exchange(number, true); }
 
 double ns_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
-}
-
-std::shared_ptr<const program::Program> freeze(Runtime& runtime, const std::filesystem::path& file) {
-  const handler::Handler handler = handler::read_handler(file, {}).value();
-  constexpr size_t kBytesMax = size_t{64} << 20;
-  Result<std::vector<uint8_t>> bytes = read_file(SPORE_SOURCE_DIR "/build/guests/python.wasm", kBytesMax);
-  if (!bytes.ok()) fail(fmt::format("{}: tools/guests.sh brings it", bytes.status().message()));
-  const auto rewritten = runtime.rewrite_program(bytes.value());
-  if (!rewritten.ok()) fail(rewritten.status().message());
-  const auto module = runtime.load_module("python", *rewritten->wasm,
-                                          {.wasi = host::WasiConfig::create(handler.world).value()});
-  if (!module.ok()) fail(module.status().message());
-  const auto program =
-      runtime.freeze(*module.value(), {.framing = handler::kFraming, .setup = handler.setup});
-  if (!program.ok()) fail(fmt::format("{}\n{}", program.status().message(), program.status().detail()));
-  return program.value();
-}
-
-std::unique_ptr<Runtime> make_runtime() {
-  RuntimeOptions options{.tier = Tier::kOptimised};
-  options.compile_in = runtime::CompileIn::kHelper;
-  options.code_cache = code::code_cache_options(SPORE_SOURCE_DIR "/build/handlers");
-  return Runtime::create(std::move(options)).value();
-}
-
-double ask(const program::Program& program, uint64_t number) {
-  const Exchange one = exchange(number);
-  const auto begin = Clock::now();
-  const Result<program::Answer> answer = program.request(one.request);
-  const double ns = ns_since(begin);
-  if (!answer.ok()) fail(answer.status().message());
-  if (answer->output != one.answer)
-    fail(fmt::format("'{}' was answered by '{}'", one.request, answer->output));
-  return ns;
 }
 
 double start_process(const std::string& script, const test::TemporaryFolder& folder, uint64_t number) {
@@ -139,13 +69,15 @@ double keep_process(const std::string& script, const test::TemporaryFolder& fold
 int run(int argc, char** argv) {
   bench::Report report("frozen", argc, argv);
   const test::TemporaryFolder folder;
-  const std::string file = folder.write("handler.py", kHandler);
-  const std::string once = folder.write("once.py", std::string(kHandler) + kOnce);
-  const std::string loop = folder.write("loop.py", std::string(kHandler) + kLoop);
+  const std::string file = folder.write("handler.py", std::string(bench::kPythonHandler));
+  const std::string once =
+      folder.write("once.py", std::string(bench::kPythonHandler) + std::string(bench::kPythonOnce));
+  const std::string loop =
+      folder.write("loop.py", std::string(bench::kPythonHandler) + std::string(bench::kPythonLoop));
 
-  const std::unique_ptr<Runtime> runtime = make_runtime();
-  const auto program = freeze(*runtime, file);
-  for (uint64_t i = 0; i < 500; i++) ask(*program, i);
+  const std::unique_ptr<Runtime> runtime = bench::make_frozen_runtime(Tier::kOptimised);
+  const auto program = bench::freeze_handler(*runtime, file);
+  for (uint64_t i = 0; i < 500; i++) ask(*program, exchange(i));
   runtime->pool().reset_statistics();
 
   constexpr uint64_t kRounds = 20;
@@ -155,7 +87,7 @@ int run(int argc, char** argv) {
   std::vector<double> kept;
   uint64_t number = 0;
   for (uint64_t round = 0; round < kRounds; round++) {  // in turn: what disturbs one disturbs all
-    for (uint64_t i = 0; i < kRequests; i++) clean.push_back(ask(*program, number++));
+    for (uint64_t i = 0; i < kRequests; i++) clean.push_back(ask(*program, exchange(number++)));
     for (uint64_t i = 0; i < 5; i++) process.push_back(start_process(once, folder, number++));
     if (round % 4 == 0) kept.push_back(keep_process(loop, folder));
   }

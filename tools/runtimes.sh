@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the runtimes of handlers into a data directory, and has each rewritten and compiled there, such that the
-# next handler starts at once: tools/runtimes.sh SPORE DATA_DIR.  Minutes the first time; then a second each.
+# next handler starts at once: tools/runtimes.sh SPORE DATA_DIR.  Some seconds each the first time.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 spore=$1
@@ -8,8 +8,8 @@ home=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$home/runtimes"
-declare -A ending=([python]=py [javascript]=js)
-for language in python javascript; do
+declare -A ending=([python]=py [ruby]=rb [javascript]=js)
+for language in javascript python ruby; do
   # Renamed into place: somebody may have the old one mapped.
   cp "$root/build/guests/$language.wasm" "$home/runtimes/$language.new"
   mv "$home/runtimes/$language.new" "$home/runtimes/$language.wasm"

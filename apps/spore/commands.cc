@@ -12,6 +12,7 @@
 #include "spore/engine/ticker.h"
 #include "spore/runtime/machine.h"
 #include "spore/runtime/runtime.h"
+#include "spore/snapshot/reader.h"
 #include "spore/wasm/prepare.h"
 
 namespace spore::cli {
@@ -154,10 +155,27 @@ void print_facts_json(const Inspected& inspected) {
   print(json.take());
 }
 
+Result<bool> is_image(std::string_view file) {
+  constexpr uint64_t kBytesMax = uint64_t{1} << 40;
+  const FileView view = SPORE_TRY(view_file(std::filesystem::path(file), kBytesMax));
+  return snapshot::has_snapshot_magic(view.bytes());
+}
+
 Result<int> inspect_module(Args& args) {
   const std::string_view file = SPORE_TRY(args.positional("FILE"));
   SPORE_TRY(args.finish());
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  if (SPORE_TRY(is_image(file))) {
+    const snapshot::Description image = SPORE_TRY(snapshot::describe(std::filesystem::path(file)));
+    if (args.has("--json")) {
+      JsonWriter json;
+      image.write_json(json);
+      print(json.take());
+    } else {
+      print(image.text());
+    }
+    return kDone;
+  }
   const ModuleBytes module_bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
   const std::span<const uint8_t> bytes = module_bytes.bytes();
   Result<Inspected> inspected = inspect(bytes, options.module_bytes_max);
@@ -265,6 +283,12 @@ constexpr std::array kRunFlags{
 constexpr std::array kFreezeFlags{
     Flag{"-o", "IMAGE", "where the image goes; by habit its name ends in .spore"},
     Flag{"--stdin", "lines|length|eof", "how requests will be told to the program; lines if not given"},
+    Flag{"--from", "BASE", "go on from that image, and share its pages: a handler on a started runner"},
+    Flag{"--runner", "LANGUAGE", "no file: what runs handlers of that language, as it waits for one"},
+    Flag{"--setup", "TEXT", "a request that it is given before it is frozen, and does not answer"},
+    Flag{"--rewrite", "waits|all", "the functions that it waits in (default), or all, which takes minutes"},
+    Flag{"--entropy", "fresh|report|trap",
+         "of random numbers drawn until then: let, tell of, or refuse them"},
     Flag{"--runtime", "FILE", "of a handler: what runs it; LANGUAGE.wasm of the data directory if not given"},
     Flag{"--site-packages", "DIR", "of a Python handler: packages that it may import"},
     Flag{"--init", "EXPORT", "of a library: what initialises it; wizer.initialize if not given"},
@@ -274,6 +298,7 @@ constexpr std::array kFreezeFlags{
 };
 
 constexpr std::array kCallFlags{
+    Flag{"--base", "FILE", "the image that this one is derived from, if it is not where it was"},
     Flag{"--request", "TEXT", "one request; else they are read from standard input"},
     Flag{"--stdin", "lines|length|eof",
          "how they are told apart there; as the program wants them if not given"},
@@ -289,7 +314,7 @@ constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
             run_module},
     Command{"freeze", "FILE [ARGS...] -o IMAGE",
-            "start a program or a handler (.py, .js), and keep it as it waits for its first input",
+            "start a program or a handler (.py, .rb, .js), and keep it as it waits for its first input",
             kFreezeFlags, true, freeze_program},
     Command{"call", "IMAGE [FUNCTION ARGS...]", "have a frozen program answer requests", kCallFlags, true,
             call_image},
@@ -299,7 +324,12 @@ constexpr std::array kCommands{
             {},
             false,
             make_project},
-    Command{"inspect", "FILE", "print what a module is, without running it", {}, true, inspect_module},
+    Command{"inspect",
+            "FILE",
+            "print what a module is, or an image holds, without running it",
+            {},
+            true,
+            inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
     Command{"code", "list|verify|prune|clear", "look after the native code that is kept", kCodeFlags, false,
             manage_code},

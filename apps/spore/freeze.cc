@@ -1,25 +1,20 @@
-// spore freeze FILE [ARGS...] -o IMAGE | spore freeze HANDLER -o IMAGE | spore call IMAGE [--request TEXT] [<
-// requests]
-
-#include <unistd.h>
+// spore freeze FILE [ARGS...] -o IMAGE | spore freeze HANDLER -o IMAGE | spore freeze --runner LANGUAGE -o
+// IMAGE spore freeze --from BASE HANDLER -o IMAGE | spore freeze --from BASE --setup TEXT -o IMAGE
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <system_error>
 
 #include "apps/spore/command.h"
+#include "apps/spore/image.h"
 #include "apps/spore/progress.h"
-#include "apps/spore/values.h"
 #include "apps/spore/world.h"
 #include "spore/base/json.h"
 #include "spore/base/utf8.h"
 #include "spore/handler/handler.h"
 #include "spore/runtime/runtime.h"
-#include "spore/snapshot/reader.h"
 
 namespace spore::cli {
 namespace {
@@ -40,55 +35,84 @@ struct Freezing {
   std::filesystem::path out;
   runtime::Runtime& runtime;
   std::shared_ptr<const host::WasiConfig> world;
+  host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
 };
 
-void print_frozen(const Freezing& freezing, const Digest& id, double boot_ms, uint64_t memory_bytes) {
+struct Entropy {
+  host::Wasi::Entropy until_frozen = host::Wasi::Entropy::kFresh;
+  bool told = false;
+};
+
+Result<Entropy> entropy_of(const Args& args) {
+  const std::string_view name = args.value_of("--entropy").value_or("fresh");
+  if (name == "fresh" || name == "report") return Entropy{.told = name == "report"};
+  if (name == "trap") return Entropy{.until_frozen = host::Wasi::Entropy::kNone};
+  return Status::invalid_argument("--entropy is fresh, report or trap, not '{}'", printable(name));
+}
+
+struct Frozen {
+  Digest id;
+  double boot_ms = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t entropy_bytes = 0;
+};
+
+void print_frozen(const Freezing& freezing, const Frozen& frozen) {
   std::error_code ignored;  // then it is 0, of a file that was written just now
   const uint64_t file_bytes = std::filesystem::file_size(freezing.out, ignored);
+  if (freezing.args.value_of("--entropy") == "report") {
+    fmt::print(stderr,
+               "spore: {} random bytes were drawn before it was frozen: they are the same in each request\n",
+               frozen.entropy_bytes);
+  }
   if (freezing.args.has("--json")) {
     JsonWriter json;
     json.begin_object()
-        .field("id", id.hex())
+        .field("id", frozen.id.hex())
         .field("image_bytes", file_bytes)
-        .field("memory_bytes", memory_bytes)
-        .field("boot_ms", boot_ms)
+        .field("memory_bytes", frozen.memory_bytes)
+        .field("entropy_bytes", frozen.entropy_bytes)
+        .field("boot_ms", frozen.boot_ms)
         .end_object();
     print(json.take());
     return;
   }
   print(fmt::format("{}: {} bytes, {} of memory, started in {:.1f} ms\n", freezing.out.native(), file_bytes,
-                    memory_bytes, boot_ms));
+                    frozen.memory_bytes, frozen.boot_ms));
+}
+
+void print_program(const Freezing& freezing, const Digest& id, const program::FrozenFacts& facts) {
+  // What it greets with is none of its answers.
+  fmt::print(stderr, "{}{}", facts.error, facts.output);
+  constexpr double kNsInMs = 1e6;
+  print_frozen(freezing, {.id = id,
+                          .boot_ms = static_cast<double>(facts.boot_ns) / kNsInMs,
+                          .memory_bytes = facts.memory_bytes,
+                          .entropy_bytes = facts.entropy_bytes});
 }
 
 Result<int> freeze_program(const Freezing& freezing, std::span<const uint8_t> bytes,
                            program::FreezeOptions how) {
-  std::optional<Progress> progress(fmt::format("rewriting {}", freezing.file));
-  const code::Rewritten rewritten = SPORE_TRY(freezing.runtime.rewrite_program(bytes));
-  progress.emplace(fmt::format("compiling {}", freezing.file));
-  const std::shared_ptr<const runtime::Module> module =
-      SPORE_TRY(freezing.runtime.load_module(freezing.file, *rewritten.wasm, {.wasi = freezing.world}));
-  progress.emplace(fmt::format("starting {}", freezing.file));
-  how.deadline_ms = module->limits().deadline_ms;
-  const auto frozen = SPORE_TRY(freezing.runtime.freeze(*module, how));
+  const std::string_view rewrite = freezing.args.value_of("--rewrite").value_or("waits");
+  if (rewrite != "waits" && rewrite != "all") {
+    return Status::invalid_argument("--rewrite is waits or all, not '{}'", printable(rewrite));
+  }
+  std::optional<Progress> progress;
+  const runtime::FreezeProgramOptions options{.rewrite_all = rewrite == "all",
+                                              .progress = [&](std::string_view phase) {
+                                                progress.emplace(fmt::format("{} {}", phase, freezing.file));
+                                              }};
+  how.deadline_ms = freezing.runtime.options().limits.deadline_ms;
+  how.entropy = freezing.entropy;
+  const runtime::FrozenProgram frozen = SPORE_TRY(
+      freezing.runtime.freeze_program(freezing.file, bytes, {.wasi = freezing.world}, how, options));
   progress.reset();
-  // What it greets with is none of its answers.
-  fmt::print(stderr, "{}{}", frozen->facts().error, frozen->facts().output);
-  const Digest id = SPORE_TRY(
-      frozen->save(freezing.out, {.wasm = rewritten.wasm,
-                                  .original = rewritten.original,
-                                  .rewriter = fmt::format("binaryen {}", code::kBinaryenVersion),
-                                  .rewriter_arguments = fmt::format("version {}", code::kRewriterVersion)}));
-  constexpr double kNsInMs = 1e6;
-  print_frozen(freezing, id, static_cast<double>(frozen->facts().boot_ns) / kNsInMs,
-               frozen->facts().memory_bytes);
+  const Digest id = SPORE_TRY(frozen.program->save(freezing.out, frozen.source));
+  print_program(freezing, id, frozen.program->facts());
   return kDone;
 }
 
 Result<int> freeze_library(const Freezing& freezing, std::span<const uint8_t> bytes) {
-  if (freezing.args.has("--stdin")) {
-    return Status::invalid_argument("{} is a library, it exports no _start: --stdin is for programs",
-                                    freezing.file);
-  }
   std::optional<Progress> progress(fmt::format("compiling {}", freezing.file));
   const std::shared_ptr<const runtime::Module> module =
       SPORE_TRY(freezing.runtime.load_module(freezing.file, bytes, {.wasi = freezing.world}));
@@ -96,14 +120,17 @@ Result<int> freeze_library(const Freezing& freezing, std::span<const uint8_t> by
   const std::string_view init = freezing.args.value_of("--init").value_or(program::kDefaultInit);
   const auto begin = std::chrono::steady_clock::now();
   const auto frozen = SPORE_TRY(freezing.runtime.freeze_library(
-      *module, {.init = std::string(init), .deadline_ms = module->limits().deadline_ms}));
+      *module,
+      {.init = std::string(init), .deadline_ms = module->limits().deadline_ms, .entropy = freezing.entropy}));
   const double boot_ms = milliseconds_since(begin);
   progress.reset();
   const Digest id = SPORE_TRY(frozen->save(
       freezing.out, {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end())}));
   uint64_t memory_bytes = 0;
   for (const auto& memory : frozen->image().memories().images) memory_bytes += memory->bytes();
-  print_frozen(freezing, id, boot_ms, memory_bytes);
+  print_frozen(
+      freezing,
+      {.id = id, .boot_ms = boot_ms, .memory_bytes = memory_bytes, .entropy_bytes = frozen->entropy_bytes()});
   return kDone;
 }
 
@@ -131,257 +158,145 @@ Result<FileView> open_runtime(const Args& args, const handler::Language& languag
       file.native(), language.name);
 }
 
-Result<int> freeze_handler(const Args& args, std::string_view file, const std::filesystem::path& out,
+// A handler, or, without a setup, the runner of a language that waits for one.
+Result<int> freeze_handler(const Args& args, std::string_view name, handler::Handler handler,
+                           std::optional<std::string> setup, const std::filesystem::path& out,
                            const runtime::RuntimeOptions& options) {
-  for (const std::string_view flag : {"--stdin", "--init", "--arg"}) {
-    if (args.has(flag)) return Status::invalid_argument("{} is for wasm files, {} is a handler", flag, file);
+  for (const std::string_view flag : {"--stdin", "--init", "--arg", "--setup"}) {
+    if (args.has(flag)) return Status::invalid_argument("{} is for wasm files, {} is a handler", flag, name);
   }
-  handler::Handler handler = SPORE_TRY(handler::read_handler(
-      std::filesystem::path(file),
-      {.site_packages = std::filesystem::path(args.value_of("--site-packages").value_or(""))}));
-  const host::WasiOptions given = SPORE_TRY(world_options(args, file, {}));
+  const host::WasiOptions given = SPORE_TRY(world_options(args, name, {}));
   handler.world.env = given.env;
   handler.world.directories.insert(handler.world.directories.end(), given.directories.begin(),
                                    given.directories.end());
   const FileView module = SPORE_TRY(open_runtime(args, *handler.language, options.module_bytes_max));
+  const Entropy entropy = SPORE_TRY(entropy_of(args));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(handler.world)));
-  const Freezing freezing{
-      .args = args, .file = file, .out = out, .runtime = *runtime, .world = std::move(opened)};
-  return freeze_program(freezing, module.bytes(),
-                        {.framing = handler::kFraming, .setup = std::move(handler.setup)});
+  const Freezing freezing{.args = args,
+                          .file = name,
+                          .out = out,
+                          .runtime = *runtime,
+                          .world = std::move(opened),
+                          .entropy = entropy.until_frozen};
+  return freeze_program(freezing, module.bytes(), {.framing = handler::kFraming, .setup = std::move(setup)});
 }
 
-// --- requests -----------------------------------------------------------------------------------------
-
-// Sends requests and prints answers, one after the other.
-class Requests {
- public:
-  // `told`: how answers are told apart.
-  Requests(const Args& args, const program::Program& program, Framing told)
-      : json_(args.has("--json")), told_(told), program_(program) {}
-
-  // The exit code of one request on its own.  Nothing follows its answer, which is printed as it is.
-  Result<int> one(std::string_view text) {
-    const program::Answer answer = SPORE_TRY(ask(text));
-    if (!json_) print(answer.output);
-    constexpr uint32_t kExitCodeMax = 255;
-    return static_cast<int>(std::min(answer.exit_code.value_or(kDone), kExitCodeMax));
+// What is frozen goes on from an image, which has a world already.
+Result<int> freeze_from(const Args& args, std::span<const std::string_view> words,
+                        const std::filesystem::path& out, const runtime::RuntimeOptions& options) {
+  for (const std::string_view flag : {"--stdin", "--init", "--arg", "--env", "--dir", "--runtime", "--runner",
+                                      "--site-packages", "--rewrite"}) {
+    if (!args.has(flag)) continue;
+    return Status::invalid_argument("{} is for what is started, and with --from nothing is: give it to BASE",
+                                    flag);
   }
-  // One of many: what goes wrong is told, and the next one is as good.
-  void next(std::string_view text) {
-    number_++;
-    const Result<program::Answer> answer = ask(text);
-    if (answer.ok()) {
-      if (!json_) print_framed(answer->output);
-      failed_ = failed_ || answer->exit_code.value_or(kDone) != kDone;
-      return;
-    }
-    failed_ = true;
-    if (json_) {
-      JsonWriter json;
-      json.begin_object().begin_object("error").field("code", code_name(answer.code()));
-      json.field("message", answer.status().message()).end_object().end_object();
-      print(json.take());
-    }
-    fmt::print(stderr, "spore: request {}: {}\n{}", number_, answer.status().message(),
-               answer.status().detail());
+  const std::string_view from = args.value_of("--from").value_or("");
+  const std::filesystem::path base(from);
+  if (words.size() != (args.has("--setup") ? 0 : 1)) {
+    return Status::invalid_argument("--from BASE takes one handler, or --setup TEXT");
   }
-  int exit_code() const { return failed_ ? kFailed : kDone; }
-
- private:
-  Result<program::Answer> ask(std::string_view text) {
-    const auto begin = std::chrono::steady_clock::now();
-    program::Answer answer = SPORE_TRY(program_.request(text));
-    constexpr double kUsInMs = 1e3;
-    const double microseconds = milliseconds_since(begin) * kUsInMs;
-    if (json_) {
-      JsonWriter json;
-      json.begin_object().field("output", answer.output).field("error", answer.error);
-      if (answer.exit_code.has_value()) {
-        json.field("exit_code", uint64_t{*answer.exit_code});
-      } else {
-        json.null_field("exit_code");
-      }
-      json.field("call_us", microseconds).end_object();
-      print(json.take());
-      return answer;
-    }
-    fmt::print(stderr, "{}", answer.error);
-    return answer;
+  std::string setup(args.value_of("--setup").value_or(""));
+  if (!words.empty())
+    setup = SPORE_TRY(handler::read_handler(std::filesystem::path(words.front()), {})).setup;
+  const ImageFile image = SPORE_TRY(read_image(args, base));
+  if (image.base) {
+    return Status::invalid_argument("{} is derived from another image itself: give --from that one", from);
   }
-  void print_framed(std::string_view answer) const {
-    if (told_ == Framing::kLength) {
-      const auto length = static_cast<uint32_t>(answer.size());
-      print({reinterpret_cast<const char*>(&length), sizeof length});
-    }
-    print(answer);
-    // A program that reads lines ends its answers itself.
-    if (told_ == Framing::kLines && program_.framing() != told_ && !answer.ends_with('\n')) print("\n");
-  }
-
-  bool json_;
-  bool failed_ = false;
-  Framing told_;
-  uint64_t number_ = 0;
-  const program::Program& program_;
-};
-
-// Standard input, as it comes.
-class RequestReader {
- public:
-  // A line without its end; nothing at the end.  kIo.
-  Result<std::optional<std::string>> line() {
-    for (;;) {
-      const size_t end = buffer_.find('\n', searched_);
-      if (end != std::string::npos) return take(end, 1);
-      searched_ = buffer_.size();
-      const bool more = SPORE_TRY(fill());
-      if (!more) return buffer_.empty() ? std::optional<std::string>() : take(buffer_.size(), 0);
-    }
-  }
-  // What a length announces.  kCorruption: the input ends before that.
-  Result<std::optional<std::string>> message() {
-    uint32_t length = 0;
-    const size_t head = SPORE_TRY(fill_to(sizeof length));
-    if (head == 0) return std::optional<std::string>();
-    if (head == sizeof length) {
-      std::memcpy(&length, buffer_.data(), sizeof length);
-      buffer_.erase(0, sizeof length);
-      const size_t bytes = SPORE_TRY(fill_to(length));
-      if (bytes == length) return take(length, 0);
-    }
-    return Status::corruption("standard input ends in the middle of a request");
-  }
-  Result<std::string> rest() {
-    while (SPORE_TRY(fill())) {
-    }
-    return std::move(buffer_);
-  }
-
- private:
-  std::optional<std::string> take(size_t bytes, size_t end) {
-    std::string taken = buffer_.substr(0, bytes);
-    buffer_.erase(0, bytes + end);
-    searched_ = 0;
-    return taken;
-  }
-  Result<size_t> fill_to(size_t bytes) {
-    while (buffer_.size() < bytes) {
-      const bool more = SPORE_TRY(fill());
-      if (!more) break;
-    }
-    return std::min(buffer_.size(), bytes);
-  }
-  Result<bool> fill() {
-    constexpr size_t kReadBytes = 64 * 1024;
-    const size_t had = buffer_.size();
-    buffer_.resize(had + kReadBytes);
-    ssize_t n = 0;
-    do {
-      n = ::read(STDIN_FILENO, buffer_.data() + had, kReadBytes);
-    } while (n < 0 && errno == EINTR);
-    buffer_.resize(had + static_cast<size_t>(std::max<ssize_t>(n, 0)));
-    if (n < 0) return Status::from_errno(errno, "standard input");
-    return n > 0;
-  }
-
-  std::string buffer_;
-  size_t searched_ = 0;  // bytes of it that are known to hold no end of line
-};
-
-Result<int> answer_input(Requests& requests, Framing framing) {
-  RequestReader reader;
-  if (framing == Framing::kEndOfInput) {
-    const std::string text = SPORE_TRY(reader.rest());
-    return requests.one(text);
-  }
-  for (;;) {
-    const std::optional<std::string> text =
-        SPORE_TRY(framing == Framing::kLines ? reader.line() : reader.message());
-    if (!text.has_value()) return requests.exit_code();
-    requests.next(*text);
-    std::fflush(stdout);
-  }
-}
-
-Result<int> call_function(const Args& args, const program::Library& library,
-                          std::span<const std::string_view> words) {
-  if (words.empty())
-    return Status::invalid_argument("this image is of a library: say what to call, and with what");
-  const cell::Lease lease = SPORE_TRY(library.pool_entry()->acquire());
-  const host::DynamicFunction function = SPORE_TRY(lease->dynamic_function(words.front()));
-  const std::vector<host::Value> values = SPORE_TRY(parse_values(function.signature(), words.subspan(1)));
-  const auto begin = std::chrono::steady_clock::now();
-  const std::vector<host::Value> results = SPORE_TRY(function(values));
-  constexpr double kUsInMs = 1e3;
-  print_results(args, results, milliseconds_since(begin) * kUsInMs);
+  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  std::optional<Progress> progress(fmt::format("compiling {}", from));
+  const auto module = SPORE_TRY(runtime->load_image(from, image.contents));
+  const auto program = SPORE_TRY(runtime->restore(*module, image.contents));
+  progress.emplace(fmt::format("starting {}", words.empty() ? from : words.front()));
+  const program::Program::Extended extended =
+      SPORE_TRY(program->extend(setup, {.deadline_ms = options.limits.deadline_ms}));
+  progress.reset();
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::absolute(out, error).parent_path();
+  const std::filesystem::path to_base = std::filesystem::absolute(base, error).lexically_relative(folder);
+  if (error) return Status::from_errno(error.value(), out.native());
+  const snapshot::Manifest& manifest = image.contents.manifest;
+  const program::Source source{.wasm = image.contents.source,
+                               .original = manifest.original,
+                               .rewriter = manifest.rewriter,
+                               .rewriter_arguments = manifest.rewriter_arguments};
+  const Digest id = SPORE_TRY(extended.program->save_derived(out, source, to_base.native()));
+  const Freezing freezing{.args = args, .file = from, .out = out, .runtime = *runtime, .world = nullptr};
+  print_program(freezing, id, extended.program->facts());
   return kDone;
 }
 
-}  // namespace
-
-Result<int> freeze_program(Args& args) {
-  const std::string_view file = SPORE_TRY(args.positional("FILE"));
-  const std::vector<std::string_view> words = args.rest();
-  const std::optional<std::string_view> out = args.value_of("-o");
-  if (!out) return Status::invalid_argument("-o IMAGE is missing");
-  runtime::RuntimeOptions defaults;
-  defaults.limits.deadline_ms = kFreezeDeadlineMs;
-  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args, std::move(defaults)));
-  if (handler::language_of(file) != nullptr) {
-    if (words.empty()) return freeze_handler(args, file, std::filesystem::path(*out), options);
-    return Status::invalid_argument("{} is a handler, which takes no arguments, such as '{}'", file,
-                                    printable(words.front()));
-  }
+Result<int> freeze_module(const Args& args, std::string_view file, std::span<const std::string_view> words,
+                          const std::filesystem::path& out, const runtime::RuntimeOptions& options) {
   for (const std::string_view flag : {"--runtime", "--site-packages"}) {
     if (args.has(flag)) return Status::invalid_argument("{} is for handlers, which {} is not", flag, file);
   }
   const ModuleBytes module_bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
   Result<wasm::ModuleFacts> facts = wasm::inspect(module_bytes.bytes(), options.module_bytes_max);
   if (!facts.ok()) return std::move(facts).status().with_context(file);
+  const Entropy entropy = SPORE_TRY(entropy_of(args));
   host::WasiOptions world = SPORE_TRY(world_options(args, file, words));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(world)));
   const Freezing freezing{.args = args,
                           .file = file,
-                          .out = std::filesystem::path(*out),
+                          .out = out,
                           .runtime = *runtime,
-                          .world = std::move(opened)};
-  const bool is_program = std::ranges::any_of(
-      facts->exports, [](const wasm::ModuleFacts::Export& exported) { return exported.name == "_start"; });
-  const bool by_init = args.has("--init") || !is_program;
-  if (by_init) return freeze_library(freezing, module_bytes.bytes());
-  const Framing framing = SPORE_TRY(program::parse_framing(args.value_of("--stdin").value_or("lines")));
-  return freeze_program(freezing, module_bytes.bytes(), {.framing = framing});
+                          .world = std::move(opened),
+                          .entropy = entropy.until_frozen};
+  const auto exports = [&](std::string_view name) {
+    return std::ranges::any_of(
+        facts->exports, [&](const wasm::ModuleFacts::Export& exported) { return exported.name == name; });
+  };
+  const bool is_library = !exports("_start") || args.has("--init");
+  // A library answers requests if it can and was not told otherwise, by --init without --stdin.
+  if (is_library && (!exports(program::kRequestExport) || (args.has("--init") && !args.has("--stdin")))) {
+    if (args.has("--stdin")) {
+      return Status::invalid_argument(
+          "{} is a library that exports no {}: --stdin is for what answers requests", file,
+          program::kRequestExport);
+    }
+    return freeze_library(freezing, module_bytes.bytes());
+  }
+  program::FreezeOptions how;
+  how.framing = SPORE_TRY(program::parse_framing(args.value_of("--stdin").value_or("lines")));
+  if (const auto setup = args.value_of("--setup")) how.setup = std::string(*setup);
+  if (const auto init = args.value_of("--init")) how.init = std::string(*init);
+  return freeze_program(freezing, module_bytes.bytes(), std::move(how));
 }
 
-Result<int> call_image(Args& args) {
-  const std::string_view file = SPORE_TRY(args.positional("IMAGE"));
+}  // namespace
+
+Result<int> freeze_program(Args& args) {
   const std::vector<std::string_view> words = args.rest();
-  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
-  const snapshot::Contents contents = SPORE_TRY(snapshot::read(std::filesystem::path(file)));
-  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
-  std::optional<Progress> progress(fmt::format("compiling {}", file));
-  const std::shared_ptr<const runtime::Module> module = SPORE_TRY(runtime->load_image(file, contents));
-  progress.reset();
-  if (!contents.frames.has_value()) {
-    if (args.has("--request")) {
-      return Status::invalid_argument("{} is of a library: call its functions, it takes no requests", file);
-    }
-    const auto library = SPORE_TRY(runtime->restore_library(*module, contents));
-    return call_function(args, *library, words);
+  const std::optional<std::string_view> out = args.value_of("-o");
+  if (!out) return Status::invalid_argument("-o IMAGE is missing");
+  const std::filesystem::path image(*out);
+  runtime::RuntimeOptions defaults;
+  defaults.limits.deadline_ms = kFreezeDeadlineMs;
+  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args, std::move(defaults)));
+  if (args.has("--from")) return freeze_from(args, words, image, options);
+  const handler::HandlerOptions packages{
+      .site_packages = std::filesystem::path(args.value_of("--site-packages").value_or(""))};
+  if (const auto runner = args.value_of("--runner")) {
+    if (!words.empty())
+      return Status::invalid_argument("--runner {} takes no file, such as '{}'", *runner, words[0]);
+    const handler::Language* language = SPORE_TRY(handler::find_language(*runner));
+    handler::Handler waiting = SPORE_TRY(handler::runner_of(*language, packages));
+    return freeze_handler(args, *runner, std::move(waiting), {}, image, options);
   }
-  if (!words.empty()) {
-    return Status::invalid_argument("{} is of a program: it takes requests, and no '{}'", file,
-                                    words.front());
+  if (words.empty()) return Status::invalid_argument("FILE is missing");
+  const std::string_view file = words.front();
+  if (handler::language_of(file) == nullptr) {
+    return freeze_module(args, file, std::span(words).subspan(1), image, options);
   }
-  const auto program = SPORE_TRY(runtime->restore(*module, contents));
-  Framing told = program->framing();
-  if (const auto name = args.value_of("--stdin")) told = SPORE_TRY(program::parse_framing(*name));
-  Requests requests(args, *program, told);
-  if (const auto text = args.value_of("--request")) return requests.one(*text);
-  return answer_input(requests, told);
+  if (words.size() > 1) {
+    return Status::invalid_argument("{} is a handler, which takes no arguments, such as '{}'", file,
+                                    printable(words[1]));
+  }
+  handler::Handler handler = SPORE_TRY(handler::read_handler(std::filesystem::path(file), packages));
+  std::string setup = handler.setup;
+  return freeze_handler(args, file, std::move(handler), std::move(setup), image, options);
 }
 
 }  // namespace spore::cli

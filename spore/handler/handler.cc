@@ -57,26 +57,29 @@ Status check_packages(const fs::path& directory) {
   return error ? Status::from_errno(error.value(), directory.native()) : Status();
 }
 
-Result<Handler> read_handler(const fs::path& file, const HandlerOptions& options) {
+Result<Handler> runner_of(const Language& language, const HandlerOptions& options) {
   Handler handler;
-  handler.language = language_of(file);
-  if (handler.language == nullptr) {
+  handler.language = &language;
+  handler.world.args = language.args(language.runner);
+  if (options.site_packages.empty()) return handler;
+  if (language.name != "python") return Status::invalid_argument("packages are for python alone");
+  SPORE_TRY(check_packages(options.site_packages));
+  handler.world.directories.push_back(
+      {.host = options.site_packages.native(), .guest = std::string(kGuestPackages)});
+  return handler;
+}
+
+Result<Handler> read_handler(const fs::path& file, const HandlerOptions& options) {
+  const Language* language = language_of(file);
+  if (language == nullptr) {
     return Status::invalid_argument("{}: handlers are files of one of: {}", file.native(), language_names());
   }
-  const bool packages = !options.site_packages.empty();
   const std::vector<uint8_t> bytes = SPORE_TRY(read_file(file, kSourceBytesMax));
   const std::string_view source(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!is_utf8(source)) return Status::invalid_argument("{} is no UTF-8", file.native());
-  if (packages) {
-    if (handler.language->name != "python") {
-      return Status::invalid_argument("{}: packages are for python alone", file.native());
-    }
-    SPORE_TRY(check_packages(options.site_packages));
-    handler.world.directories.push_back(
-        {.host = options.site_packages.native(), .guest = std::string(kGuestPackages)});
-  }
-  handler.world.args = handler.language->args(handler.language->runner);
-  handler.setup = setup_of(file, source, packages);
+  Result<Handler> handler = runner_of(*language, options);
+  if (!handler.ok()) return std::move(handler).status().with_context(file.native());
+  handler->setup = setup_of(file, source, !options.site_packages.empty());
   return handler;
 }
 

@@ -37,6 +37,10 @@ struct Handler {
 // kNotFound, kIo.
 Result<Handler> read_handler(const std::filesystem::path& file, const HandlerOptions& options);
 
+// What runs the handlers of a language, as it waits for one: without a setup, which is its first request
+// then. As read_handler().
+Result<Handler> runner_of(const Language& language, const HandlerOptions& options);
+
 // A directory of Python packages.  kUnsupported: native code in it, named: no wasm runtime loads that; a
 // wheel that was not unpacked, which would be ignored.  kNotFound, kIo; kInvalidArgument: no directory.
 Status check_packages(const std::filesystem::path& directory);

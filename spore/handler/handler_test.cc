@@ -14,22 +14,19 @@
 #include <gtest/gtest.h>
 
 #include "spore/handler/project.h"
+#include "tests/handler_texts.h"
 #include "tests/process.h"
 
 namespace spore::handler {
 namespace {
 
 namespace fs = std::filesystem;
+using test::framed;
+using test::has;
+using test::last_line;
 using test::ProcessResult;
 using test::TemporaryFolder;
 using Texts = std::vector<std::string>;
-
-std::string framed(std::string_view text) {
-  const auto length = static_cast<uint32_t>(text.size());
-  std::string bytes(sizeof length, '\0');
-  std::memcpy(bytes.data(), &length, sizeof length);
-  return bytes + std::string(text);
-}
 
 // The messages in a program's output; what is left over is the last one, as it is.
 Texts unframed(std::string_view output) {
@@ -43,16 +40,6 @@ Texts unframed(std::string_view output) {
   }
   if (!output.empty()) all.emplace_back(output);
   return all;
-}
-
-testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
-}
-
-std::string last_line(std::string_view text) {
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  return std::string(text.substr(text.rfind('\n') + 1));
 }
 
 // What a handler of that source does with requests in one process, which is not made as new in between.
@@ -271,17 +258,18 @@ TEST_F(JavaScriptRunnerTest, WhatItLogsIsNoAnswer) {
 TEST(HandlerTest, TheEndingTellsTheLanguage) {
   EXPECT_EQ(language_of("a/b.py")->name, "python");
   EXPECT_EQ(language_of("b.js")->name, "javascript");
-  for (const char* file : {"b.rb", "b.wasm", "py", ".py", "b.py.wat"})
+  for (const char* file : {"b.pl", "b.wasm", "py", ".py", "b.py.wat"})
     EXPECT_EQ(language_of(file), nullptr) << file;
-  const auto ruby = find_language("ruby");
-  EXPECT_EQ(ruby.code(), Code::kInvalidArgument);
-  EXPECT_TRUE(has(ruby.status().message(), "python, javascript"));
+  EXPECT_EQ(language_of("c.rb")->name, "ruby");
+  const auto perl = find_language("perl");
+  EXPECT_EQ(perl.code(), Code::kInvalidArgument);
+  EXPECT_TRUE(has(perl.status().message(), "python, ruby, javascript"));
 }
 
 TEST(HandlerTest, FilesThatAreNoHandlersAreRefused) {
   const TemporaryFolder folder;
   EXPECT_EQ(read_handler(folder.path() / "none.py", {}).code(), Code::kNotFound);
-  EXPECT_EQ(read_handler(folder.write("a.rb", ""), {}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(read_handler(folder.write("a.pl", ""), {}).code(), Code::kInvalidArgument);
   EXPECT_EQ(read_handler(folder.write("latin.py", "# \xE9\n"), {}).code(), Code::kInvalidArgument);
   EXPECT_EQ(read_handler(folder.write("long.py", std::string(kSourceBytesMax + 1, '#')), {}).code(),
             Code::kLimitExceeded);

@@ -21,8 +21,9 @@ std::vector<std::string> python_args(std::string_view runner) {
   return {"python", "-B", "-P", "-c", std::string(runner)};
 }
 
-// Its runner is part of the module.
+// Their runners are parts of the modules.
 std::vector<std::string> javascript_args(std::string_view /*runner*/) { return {"javascript"}; }
+std::vector<std::string> ruby_args(std::string_view /*runner*/) { return {"ruby"}; }
 
 }  // namespace
 
@@ -33,6 +34,7 @@ std::span<const Language> languages() {
                .runtime = "python.wasm",
                .runner = embedded("python/runner.py"),
                .args = &python_args},
+      Language{.name = "ruby", .ending = ".rb", .runtime = "ruby.wasm", .runner = {}, .args = &ruby_args},
       Language{.name = "javascript",
                .ending = ".js",
                .runtime = "javascript.wasm",

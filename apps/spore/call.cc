@@ -1,0 +1,224 @@
+// spore call IMAGE [--request TEXT] [< requests] | spore call IMAGE FUNCTION [ARGS...]
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+#include "apps/spore/command.h"
+#include "apps/spore/image.h"
+#include "apps/spore/progress.h"
+#include "apps/spore/values.h"
+#include "spore/base/json.h"
+#include "spore/runtime/runtime.h"
+
+namespace spore::cli {
+namespace {
+
+using program::Framing;
+
+double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// Sends requests and prints answers, one after the other.
+class Requests {
+ public:
+  // `told`: how answers are told apart.
+  Requests(const Args& args, const program::Program& program, Framing told)
+      : json_(args.has("--json")), told_(told), program_(program) {}
+
+  // The exit code of one request on its own.  Nothing follows its answer, which is printed as it is.
+  Result<int> one(std::string_view text) {
+    const program::Answer answer = SPORE_TRY(ask(text));
+    if (!json_) print(answer.output);
+    constexpr uint32_t kExitCodeMax = 255;
+    return static_cast<int>(std::min(answer.exit_code.value_or(kDone), kExitCodeMax));
+  }
+  // One of many: what goes wrong is told, and the next one is as good.
+  void next(std::string_view text) {
+    number_++;
+    const Result<program::Answer> answer = ask(text);
+    if (answer.ok()) {
+      if (!json_) print_framed(answer->output);
+      failed_ = failed_ || answer->exit_code.value_or(kDone) != kDone;
+      return;
+    }
+    failed_ = true;
+    if (json_) {
+      JsonWriter json;
+      json.begin_object().begin_object("error").field("code", code_name(answer.code()));
+      json.field("message", answer.status().message()).end_object().end_object();
+      print(json.take());
+    }
+    fmt::print(stderr, "spore: request {}: {}\n{}", number_, answer.status().message(),
+               answer.status().detail());
+  }
+  int exit_code() const { return failed_ ? kFailed : kDone; }
+
+ private:
+  Result<program::Answer> ask(std::string_view text) {
+    const auto begin = std::chrono::steady_clock::now();
+    program::Answer answer = SPORE_TRY(program_.request(text));
+    constexpr double kUsInMs = 1e3;
+    const double microseconds = milliseconds_since(begin) * kUsInMs;
+    if (json_) {
+      JsonWriter json;
+      json.begin_object().field("output", answer.output).field("error", answer.error);
+      if (answer.exit_code.has_value()) {
+        json.field("exit_code", uint64_t{*answer.exit_code});
+      } else {
+        json.null_field("exit_code");
+      }
+      json.field("call_us", microseconds).end_object();
+      print(json.take());
+      return answer;
+    }
+    fmt::print(stderr, "{}", answer.error);
+    return answer;
+  }
+  void print_framed(std::string_view answer) const {
+    if (told_ == Framing::kLength) {
+      const auto length = static_cast<uint32_t>(answer.size());
+      print({reinterpret_cast<const char*>(&length), sizeof length});
+    }
+    print(answer);
+    // A program that reads lines ends its answers itself.
+    if (told_ == Framing::kLines && program_.framing() != told_ && !answer.ends_with('\n')) print("\n");
+  }
+
+  bool json_;
+  bool failed_ = false;
+  Framing told_;
+  uint64_t number_ = 0;
+  const program::Program& program_;
+};
+
+// Standard input, as it comes.
+class RequestReader {
+ public:
+  // A line without its end; nothing at the end.  kIo.
+  Result<std::optional<std::string>> line() {
+    for (;;) {
+      const size_t end = buffer_.find('\n', searched_);
+      if (end != std::string::npos) return take(end, 1);
+      searched_ = buffer_.size();
+      const bool more = SPORE_TRY(fill());
+      if (!more) return buffer_.empty() ? std::optional<std::string>() : take(buffer_.size(), 0);
+    }
+  }
+  // What a length announces.  kCorruption: the input ends before that.
+  Result<std::optional<std::string>> message() {
+    uint32_t length = 0;
+    const size_t head = SPORE_TRY(fill_to(sizeof length));
+    if (head == 0) return std::optional<std::string>();
+    if (head == sizeof length) {
+      std::memcpy(&length, buffer_.data(), sizeof length);
+      buffer_.erase(0, sizeof length);
+      const size_t bytes = SPORE_TRY(fill_to(length));
+      if (bytes == length) return take(length, 0);
+    }
+    return Status::corruption("standard input ends in the middle of a request");
+  }
+  Result<std::string> rest() {
+    while (SPORE_TRY(fill())) {
+    }
+    return std::move(buffer_);
+  }
+
+ private:
+  std::optional<std::string> take(size_t bytes, size_t end) {
+    std::string taken = buffer_.substr(0, bytes);
+    buffer_.erase(0, bytes + end);
+    searched_ = 0;
+    return taken;
+  }
+  Result<size_t> fill_to(size_t bytes) {
+    while (buffer_.size() < bytes) {
+      const bool more = SPORE_TRY(fill());
+      if (!more) break;
+    }
+    return std::min(buffer_.size(), bytes);
+  }
+  Result<bool> fill() {
+    constexpr size_t kReadBytes = 64 * 1024;
+    const size_t had = buffer_.size();
+    buffer_.resize(had + kReadBytes);
+    ssize_t n = 0;
+    do {
+      n = ::read(STDIN_FILENO, buffer_.data() + had, kReadBytes);
+    } while (n < 0 && errno == EINTR);
+    buffer_.resize(had + static_cast<size_t>(std::max<ssize_t>(n, 0)));
+    if (n < 0) return Status::from_errno(errno, "standard input");
+    return n > 0;
+  }
+
+  std::string buffer_;
+  size_t searched_ = 0;  // bytes of it that are known to hold no end of line
+};
+
+Result<int> answer_input(Requests& requests, Framing framing) {
+  RequestReader reader;
+  if (framing == Framing::kEndOfInput) {
+    const std::string text = SPORE_TRY(reader.rest());
+    return requests.one(text);
+  }
+  for (;;) {
+    const std::optional<std::string> text =
+        SPORE_TRY(framing == Framing::kLines ? reader.line() : reader.message());
+    if (!text.has_value()) return requests.exit_code();
+    requests.next(*text);
+    std::fflush(stdout);
+  }
+}
+
+Result<int> call_function(const Args& args, const program::Library& library,
+                          std::span<const std::string_view> words) {
+  if (words.empty())
+    return Status::invalid_argument("this image is of a library: say what to call, and with what");
+  const cell::Lease lease = SPORE_TRY(library.pool_entry()->acquire());
+  const host::DynamicFunction function = SPORE_TRY(lease->dynamic_function(words.front()));
+  const std::vector<host::Value> values = SPORE_TRY(parse_values(function.signature(), words.subspan(1)));
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<host::Value> results = SPORE_TRY(function(values));
+  constexpr double kUsInMs = 1e3;
+  print_results(args, results, milliseconds_since(begin) * kUsInMs);
+  return kDone;
+}
+
+}  // namespace
+
+Result<int> call_image(Args& args) {
+  const std::string_view file = SPORE_TRY(args.positional("IMAGE"));
+  const std::vector<std::string_view> words = args.rest();
+  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  const ImageFile image = SPORE_TRY(read_image(args, std::filesystem::path(file)));
+  const snapshot::Contents& contents = image.contents;
+  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  std::optional<Progress> progress(fmt::format("compiling {}", file));
+  const std::shared_ptr<const runtime::Module> module =
+      SPORE_TRY(runtime->load_image(file, image.with_module()));
+  progress.reset();
+  if (contents.manifest.framing == Framing::kNone) {
+    if (args.has("--request")) {
+      return Status::invalid_argument("{} is of a library: call its functions, it takes no requests", file);
+    }
+    const auto library = SPORE_TRY(runtime->restore_library(*module, contents));
+    return call_function(args, *library, words);
+  }
+  if (!words.empty()) {
+    return Status::invalid_argument("{} is of a program: it takes requests, and no '{}'", file,
+                                    words.front());
+  }
+  const auto program = SPORE_TRY(runtime->restore(*module, contents));
+  Framing told = program->framing();
+  if (const auto name = args.value_of("--stdin")) told = SPORE_TRY(program::parse_framing(*name));
+  Requests requests(args, *program, told);
+  if (const auto text = args.value_of("--request")) return requests.one(*text);
+  return answer_input(requests, told);
+}
+
+}  // namespace spore::cli

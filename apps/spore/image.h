@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "apps/spore/args.h"
+#include "spore/base/status.h"
+#include "spore/snapshot/contents.h"
+
+namespace spore::cli {
+
+// An image from a file.
+struct ImageFile {
+  snapshot::Contents contents;
+  std::optional<snapshot::Contents> base;  // that it is derived from
+
+  // The one that has the module.
+  const snapshot::Contents& with_module() const { return base ? *base : contents; }
+};
+
+// The base of a derived image is where --base says, or else where the image does.  What snapshot::read says.
+Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path);
+
+}  // namespace spore::cli
