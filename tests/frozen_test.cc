@@ -2,6 +2,7 @@
 // By the command line and by the API, in this process and from a file.
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,10 +10,12 @@
 #include <gtest/gtest.h>
 
 #include "spore/engine/engine.h"
+#include "spore/handler/handler.h"
 #include "spore/runtime/runtime.h"
 #include "spore/snapshot/reader.h"
 #include "tests/asyncify.h"
 #include "tests/process.h"
+#include "tests/sanitizers.h"
 
 namespace spore::test {
 namespace {
@@ -243,6 +246,61 @@ for line in sys.stdin:
   EXPECT_TRUE(is_clean());
   EXPECT_EQ(run("x = bytearray(100_000_000)").code(), Code::kLimitExceeded);
   EXPECT_TRUE(is_clean());
+}
+
+// Bytes of this process' memory, what is shared among processes in equal parts.
+size_t proportional_bytes() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  std::string word;
+  while (file >> word) {
+    size_t kib = 0;
+    if (word == "Pss:" && file >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
+// Goal: a hundred handlers on one started Python cost little more than one.  Method: each in a program of its
+// own, with an instance that has answered; the memory of the process, beside that with one of them, less what
+// the images hold of their own and what the instances wrote.
+TEST_F(FrozenTest, AHundredHandlersShareOnePython) {
+  if (!fs::exists(built("python.wasm"))) GTEST_SKIP() << "there is no CPython: run tools/guests.sh";
+  const handler::Handler waiting = handler::runner_of(*handler::find_language("python").value(), {}).value();
+  const std::vector<uint8_t> bytes = read_file(built("python.wasm"), size_t{1} << 27).value();
+  const auto runner =
+      runtime_
+          ->freeze_program("python", bytes, {.wasi = host::WasiConfig::create(waiting.world).value()},
+                           {.framing = handler::kFraming})
+          .value()
+          .program;
+  std::vector<std::shared_ptr<const program::Program>> handlers;
+  const auto add = [&] {
+    const std::string source = fmt::format(
+        "import json\ndef handle(request):\n    return [{}, json.loads(request)]\n", handlers.size());
+    const std::string file = folder_.write(fmt::format("handler{}.py", handlers.size()), source);
+    const std::string setup = handler::read_handler(file, {}).value().setup;
+    handlers.push_back(runner->extend(setup).value().program);
+  };
+  const auto all_answer = [&] {
+    for (size_t i = 0; i < handlers.size(); i++)
+      EXPECT_EQ(handlers[i]->request("7")->output, fmt::format("[{}, 7]", i));
+  };
+  add();
+  all_answer();
+  const size_t one = proportional_bytes();
+  while (handlers.size() < 100) add();
+  all_answer();
+  const size_t hundred = proportional_bytes();
+  size_t changed = 0;
+  for (const auto& handler : handlers) changed += handler->image().bytes();
+  const size_t written = runtime_->pool().statistics().private_bytes;
+  RecordProperty("pss_one", std::to_string(one));
+  RecordProperty("pss_hundred", std::to_string(hundred));
+  fmt::print(
+      "PSS with one handler {} MB, with a hundred {} MB; their images hold {} MB, their instances {} MB\n",
+      one >> 20, hundred >> 20, changed >> 20, written >> 20);
+  EXPECT_LE(changed, handlers.size() * (runner->image().bytes() / 4));
+  if (kSanitized) return;  // which have memory of their own
+  EXPECT_LE(hundred, 2 * one + changed + written);
 }
 
 TEST_F(FrozenTest, ProgramsThatDoNotReadSayWhy) {

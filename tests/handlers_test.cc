@@ -69,6 +69,10 @@ class PythonHandlerTest : public HandlersTest {
  protected:
   PythonHandlerTest() : HandlersTest("python", ".py") {}
 };
+class RubyHandlerTest : public HandlersTest {
+ protected:
+  RubyHandlerTest() : HandlersTest("ruby", ".rb") {}
+};
 class JavaScriptHandlerTest : public HandlersTest {
  protected:
   JavaScriptHandlerTest() : HandlersTest("javascript", ".js") {}
@@ -164,6 +168,132 @@ TEST_F(PythonHandlerTest, RandomIsOtherInEachRequest) {
   EXPECT_GT(result.out.size(), 20U);
   EXPECT_FALSE(has(result.out.substr(first.size()), first.substr(6, 8)));
 }
+
+// --- on a runner that was started before ------------------------------------------------------------------
+
+TEST_F(PythonHandlerTest, HandlersStandOnOneRunner) {
+  folder_.write("shout.py", "def loud(text):\n    return text.upper() + '!'\n");
+  fs::create_directory(folder_.path() / "packages");
+  fs::rename(folder_.path() / "shout.py", folder_.path() / "packages/shout.py");
+  const ProcessResult base = spore({"freeze", "--runner", "python", "--runtime", runtime_.native(),
+                                    "--site-packages", "packages", "-o", "python.spore"});
+  ASSERT_EQ(base.exit_code, 0) << base.err;
+  const auto from = [&](const std::string& source, const Words& more = {}) {
+    folder_.write(file_, source);
+    Words words{"freeze", "--from", "python.spore", file_, "-o", "shop.spore"};
+    words.insert(words.end(), more.begin(), more.end());
+    return spore(words);
+  };
+  const ProcessResult frozen = from(
+      "import shout\nseen = []\ndef handle(request):\n    seen.append(1)\n    return [shout.loud(request), "
+      "len(seen)]\n");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  EXPECT_LT(fs::file_size(folder_.path() / "shop.spore"), fs::file_size(folder_.path() / "python.spore") / 5);
+  for (int i = 0; i < 2; i++) EXPECT_EQ(call("hey").out, "[\"HEY!\", 1]");
+  EXPECT_EQ(call("\xff").exit_code, 1);
+  const ProcessResult inspected = spore({"inspect", "shop.spore"});
+  EXPECT_TRUE(has(inspected.out, "derived from"));
+  EXPECT_TRUE(has(spore({"inspect", "shop.spore", "--json"}).out, R"("kind": "derived")"));
+
+  // A handler that cannot be loaded says so as ever.
+  const ProcessResult unloadable = from("import json\nload()\n");
+  EXPECT_EQ(unloadable.exit_code, 1);
+  EXPECT_TRUE(has(unloadable.err, "shop.py:2: NameError: name 'load' is not defined"));
+  // What was given when the runner was started cannot be given again.
+  for (const Words& words :
+       {Words{"--env", "A=b"}, Words{"--dir", "packages"}, Words{"--site-packages", "packages"}})
+    EXPECT_EQ(from("def handle(r): pass\n", words).exit_code, 2) << words[0];
+  EXPECT_EQ(spore({"freeze", "--from", "shop.spore", file_, "-o", "x.spore"}).exit_code, 2);
+  EXPECT_EQ(spore({"freeze", "--runner", "perl", "-o", "x.spore"}).exit_code, 2);
+
+  // The base was moved; another one is not it.
+  fs::rename(folder_.path() / "python.spore", folder_.path() / "moved.spore");
+  const ProcessResult lost = call("hey");
+  EXPECT_EQ(lost.exit_code, 1);
+  EXPECT_TRUE(has(lost.err, "--base FILE"));
+  EXPECT_EQ(spore({"call", "shop.spore", "--base", "moved.spore", "--request", "hey"}).out, "[\"HEY!\", 1]");
+  ASSERT_EQ(
+      spore({"freeze", "--runner", "python", "--runtime", runtime_.native(), "-o", "python.spore"}).exit_code,
+      0);
+  EXPECT_TRUE(has(call("hey").err, "is derived from image"));
+}
+
+// --- Ruby -----------------------------------------------------------------------------------------------
+
+TEST_F(RubyHandlerTest, EachRequestIsClean) {
+  const ProcessResult frozen = freeze(R"(
+require "json"
+$seen = []
+class String
+  def shout = upcase + "!"
+end
+def handle(request)
+  return missing if request == "fail"
+  state = [$seen.size, "x".respond_to?(:mark), ENV["MARK"]]
+  $seen << request
+  String.class_eval { def mark = 1 }
+  ENV["MARK"] = "here"
+  [state, request.gsub(/[aeiou]/, "-"), request.shout, $seen.size]
+end
+)");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  const ProcessResult result = call_all({"one\ntwo", "fail", "three"});
+  EXPECT_TRUE(has(result.out, framed("[[0,false,null],\"-n-\\ntw-\",\"ONE\\nTWO!\",1]"))) << result.err;
+  EXPECT_TRUE(has(result.out, framed("[[0,false,null],\"thr--\",\"THREE!\",1]")));
+  EXPECT_TRUE(has(result.err, "shop.rb:8: NameError: undefined local variable or method 'missing'"));
+}
+
+TEST_F(RubyHandlerTest, AnErrorHasItsLineAndAnExitCode) {
+  const ProcessResult frozen = freeze("def handle(request)\n  1 / request.to_i\nend\n");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  const ProcessResult failed = call("0");
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_EQ(last_line(failed.err), "shop.rb:2: ZeroDivisionError: divided by 0");
+  const ProcessResult unloadable = freeze("require 'json'\nload_it()\n");
+  EXPECT_EQ(unloadable.exit_code, 1);
+  EXPECT_TRUE(has(unloadable.err, "shop.rb:2: NoMethodError: undefined method 'load_it'"));
+}
+
+TEST_F(RubyHandlerTest, RandomIsOtherInEachRequest) {
+  ASSERT_EQ(freeze("def handle(request) = rand\n").exit_code, 0);
+  const std::string first = call("").out;
+  EXPECT_GT(first.size(), 10U);
+  EXPECT_NE(first, call("").out);
+}
+
+TEST_F(RubyHandlerTest, HandlersStandOnOneRunner) {
+  ASSERT_EQ(
+      spore({"freeze", "--runner", "ruby", "--runtime", runtime_.native(), "-o", "ruby.spore"}).exit_code, 0);
+  folder_.write(file_, "def handle(request) = request.reverse\n");
+  const ProcessResult frozen = spore({"freeze", "--from", "ruby.spore", file_, "-o", "shop.spore"});
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  EXPECT_EQ(call("abc").out, "cba");
+}
+
+TEST_F(RubyHandlerTest, AProjectIsFrozenAndCalled) {
+  ASSERT_EQ(spore({"new", "ruby", "greet"}).exit_code, 0);
+  const ProcessResult frozen =
+      spore({"freeze", "greet/handler.rb", "--runtime", runtime_.native(), "-o", "shop.spore"});
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  EXPECT_EQ(call("{\"name\": \"moon\"}").out, "{\"greeting\":\"Hello, moon!\"}");
+}
+
+// A library that answers requests, by --init as the command line has it, and as it is.
+TEST_F(RubyHandlerTest, ItIsFrozenAfterItsInitialiser) {
+  const Words common{"freeze", runtime_.native(), "--stdin", "length", "-o", "ruby.spore"};
+  Words by_init = common;
+  by_init.insert(by_init.end(), {"--init", "wizer.initialize", "--entropy", "report"});
+  const ProcessResult frozen = spore(by_init);
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  EXPECT_TRUE(has(frozen.err, "random bytes were drawn before it was frozen"));
+  Words trapped = common;
+  trapped.insert(trapped.end(), {"--entropy", "trap"});
+  const ProcessResult refused = spore(trapped);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(has(refused.err, "random bytes, which would be the same"));
+}
+
+// --- JavaScript -----------------------------------------------------------------------------------------
 
 TEST_F(JavaScriptHandlerTest, EachRequestIsClean) {
   const ProcessResult frozen = freeze(R"(

@@ -196,10 +196,17 @@ Result<int> freeze_from(const Args& args, std::span<const std::string_view> word
   if (words.size() != (args.has("--setup") ? 0 : 1)) {
     return Status::invalid_argument("--from BASE takes one handler, or --setup TEXT");
   }
-  std::string setup(args.value_of("--setup").value_or(""));
-  if (!words.empty())
-    setup = SPORE_TRY(handler::read_handler(std::filesystem::path(words.front()), {})).setup;
   const ImageFile image = SPORE_TRY(read_image(args, base));
+  const bool packages =
+      image.contents.manifest.wasi &&
+      std::ranges::any_of(image.contents.manifest.wasi->directories,
+                          [](const auto& directory) { return directory.guest == handler::kGuestPackages; });
+  std::string setup(args.value_of("--setup").value_or(""));
+  if (!words.empty()) {
+    setup =
+        SPORE_TRY(handler::read_handler(std::filesystem::path(words.front()), {.packages_mounted = packages}))
+            .setup;
+  }
   if (image.base) {
     return Status::invalid_argument("{} is derived from another image itself: give --from that one", from);
   }

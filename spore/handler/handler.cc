@@ -16,8 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kGuestPackages = "/site-packages";
-
 std::string setup_of(const fs::path& file, std::string_view source, bool packages) {
   JsonWriter json;
   json.begin_object().field("file", file.filename().native()).field("source", source).begin_array("path");
@@ -79,7 +77,7 @@ Result<Handler> read_handler(const fs::path& file, const HandlerOptions& options
   if (!is_utf8(source)) return Status::invalid_argument("{} is no UTF-8", file.native());
   Result<Handler> handler = runner_of(*language, options);
   if (!handler.ok()) return std::move(handler).status().with_context(file.native());
-  handler->setup = setup_of(file, source, !options.site_packages.empty());
+  handler->setup = setup_of(file, source, options.packages_mounted || !options.site_packages.empty());
   return handler;
 }
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "spore/base/status.h"
 #include "spore/handler/language.h"
@@ -19,11 +20,15 @@ namespace spore::handler {
 
 // Of all runners: any text goes through, also one of several lines.
 inline constexpr snapshot::Framing kFraming = snapshot::Framing::kLength;
+// Where a guest finds its packages.
+inline constexpr std::string_view kGuestPackages = "/site-packages";
 inline constexpr size_t kSourceBytesMax = size_t{16} << 20;
 
 struct HandlerOptions {
   // Packages that it may import, all Python; empty: only what the runtime has.
   std::filesystem::path site_packages;
+  // They are there already, in the world of the runner that it will be loaded in.
+  bool packages_mounted = false;
 };
 
 struct Handler {

@@ -429,7 +429,7 @@ struct Program::Run {
 
 // From the read on, with `text` as its request.
 Result<Program::Run> Program::run(std::string_view text, std::optional<Suspension> suspension,
-                                  const RequestOptions& options) const {
+                                  const RequestOptions& options, Purpose purpose) const {
   const bool library = !suspension.has_value();
   auto input = std::make_shared<FixedInput>(SPORE_TRY(framed(text, parts_.framing)),
                                             library || parts_.framing == Framing::kEndOfInput);
@@ -453,7 +453,8 @@ Result<Program::Run> Program::run(std::string_view text, std::optional<Suspensio
     }
     const bool answered = waits || (library && run.status.ok());
     if (!answered) run.answer.exit_code = wasi.exit_code().value_or(0);
-    run.status = unframe(run.answer.output, parts_.framing, !waits);
+    const bool silent = run.answer.output.empty() && purpose == Purpose::kExtend;  // a setup is not answered
+    run.status = silent ? Status() : unframe(run.answer.output, parts_.framing, !waits);
   }
   if (run.lease->store().refused_growth() && (!run.status.ok() || run.answer.exit_code.value_or(0) != 0)) {
     const uint64_t growth_max = parts_.image->memories().reset.growth_bytes_max;
@@ -469,7 +470,7 @@ Result<Program::Run> Program::run(std::string_view text, std::optional<Suspensio
 Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);
-  Run run = SPORE_TRY(this->run(text, std::move(suspension), options));
+  Run run = SPORE_TRY(this->run(text, std::move(suspension), options, Purpose::kAnswer));
   return std::move(run.answer);
 }
 
@@ -477,8 +478,9 @@ Result<Program::Extended> Program::extend(std::string_view text, const FreezeOpt
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::to_next_wait(*parts_.suspended);
-  Run run = SPORE_TRY(
-      this->run(text, std::move(suspension), {.deadline_ms = options.deadline_ms, .output_bytes_max = {}}));
+  Run run =
+      SPORE_TRY(this->run(text, std::move(suspension),
+                          {.deadline_ms = options.deadline_ms, .output_bytes_max = {}}, Purpose::kExtend));
   Suspension* const waits = run.suspension.has_value() ? &*run.suspension : nullptr;
   if (run.answer.exit_code.has_value() || (waits != nullptr && waits->phase() != Phase::kUnwinding)) {
     return Status::exited("{}: it ended with exit code {} instead of waiting for another request{}",

@@ -133,9 +133,9 @@ class Program {
   // What PoolEntry::acquire says.
   Result<Answer> request(std::string_view text, const RequestOptions& options = {}) const;
 
-  // What it is after one request: frozen again where it waits for the next one, on this one's image: what
-  // both have alike is held once.  Of the options, framing and domain are this one's. kExited: it ended, and
-  // waits for nothing; what request() and freeze() say.
+  // What it is after one request, which it need not answer: frozen again where it waits for the next one, on
+  // this one's image: what both have alike is held once.  Of the options, framing and domain are this one's.
+  // kExited: it ended, and waits for nothing; what request() and freeze() say.
   struct Extended;
   Result<Extended> extend(std::string_view text, const FreezeOptions& options = {}) const;
 
@@ -169,8 +169,9 @@ class Program {
   };
   static Result<std::shared_ptr<const Program>> create(Parts parts, const std::shared_ptr<cell::Pool>& pool);
   struct Run;
+  enum class Purpose : uint8_t { kAnswer, kExtend };
   Result<Run> run(std::string_view text, std::optional<host::Suspension> suspension,
-                  const RequestOptions& options) const;
+                  const RequestOptions& options, Purpose purpose) const;
   // What becomes of an instance that stands in its unwinding wait, or, null, of a library's between calls.
   static Result<Parts> stop(const host::Suspension* suspension, host::Instance& instance, const Answer& said,
                             const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
