@@ -29,6 +29,17 @@ constexpr const char* kHome = SPORE_SOURCE_DIR "/build/handlers";
 
 fs::path built(std::string_view name) { return fs::path(SPORE_SOURCE_DIR "/build/guests") / name; }
 
+// Bytes of this process' memory, what is shared among processes in equal parts.
+size_t proportional_bytes() {
+  std::ifstream file("/proc/self/smaps_rollup");
+  std::string word;
+  while (file >> word) {
+    size_t kib = 0;
+    if (word == "Pss:" && file >> kib) return kib * 1024;
+  }
+  return 0;
+}
+
 class FrozenTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -246,17 +257,12 @@ for line in sys.stdin:
   EXPECT_TRUE(is_clean());
   EXPECT_EQ(run("x = bytearray(100_000_000)").code(), Code::kLimitExceeded);
   EXPECT_TRUE(is_clean());
-}
 
-// Bytes of this process' memory, what is shared among processes in equal parts.
-size_t proportional_bytes() {
-  std::ifstream file("/proc/self/smaps_rollup");
-  std::string word;
-  while (file >> word) {
-    size_t kib = 0;
-    if (word == "Pss:" && file >> kib) return kib * 1024;
-  }
-  return 0;
+  // Nor does anything pile up.
+  if (kSanitized) return;  // which keep what was freed, and take long
+  const size_t before = proportional_bytes();
+  for (int i = 0; i < 10'000; i++) ASSERT_TRUE(is_clean()) << i;
+  EXPECT_LE(proportional_bytes(), before + (size_t{2} << 20));
 }
 
 // Goal: a hundred handlers on one started Python cost little more than one.  Method: each in a program of its

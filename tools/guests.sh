@@ -249,7 +249,7 @@ build_javascript() {
   local stack_bytes=$((4 * 1024 * 1024)) # below all data: an overflow is a trap
   wasm_cc "${flags[@]}" -O2 -w -c "${sources[@]}"
   wasm_cc "${flags[@]}" -O2 -Wall -Wextra -c "$handlers/javascript/runner.c"
-  wasm_cc -O2 -Wl,--strip-all,--stack-first,-z,stack-size=$stack_bytes ./*.o -o javascript.wasm
+  wasm_cc -O2 -mexec-model=reactor -Wl,--strip-all,--stack-first,-z,stack-size=$stack_bytes ./*.o -o javascript.wasm
   rm ./*.o
   clang-19 "${flags[@]}" -O1 -w "${sources[@]}" "$handlers/javascript/runner.c" -lm -o native/javascript
 }

@@ -2,6 +2,9 @@
 
 #include "spore/program/program.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <fstream>
 #include <thread>
@@ -127,6 +130,31 @@ std::string deep_guest(int depth, std::string_view locals = "") {
 )",
                      depth, locals);
 }
+
+// Reads messages: the first is kept, later ones are answered with the first, and their number.
+constexpr const char* kServing = R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (global $kept (mut i32) (i32.const 0))
+  (func $read (param $at i32) (result i32)
+    (i32.store (i32.const 0) (local.get $at))
+    (i32.store (i32.const 4) (i32.const 100))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.load (i32.const 8)))
+  (func $keep (global.set $kept (call $read (i32.const 1024))))
+  (func (export "wizer.initialize") (call $keep))
+  (func (export "exits") (call $exit (i32.const 5)))
+  (func (export "spore_request") (local $n i32)
+    (if (i32.eqz (global.get $kept)) (then (call $keep) (return)))
+    (local.set $n (call $read (i32.const 2048)))
+    (if (i32.eq (i32.load8_u (i32.const 2048)) (i32.const 0x74)) (then (unreachable))) ;; t
+    (if (i32.eq (i32.load8_u (i32.const 2048)) (i32.const 0x78)) (then (call $exit (i32.const 3)))) ;; x
+    (i32.store8 (i32.const 1024) (i32.add (i32.load8_u (i32.const 1024)) (i32.const 1)))
+    (i32.store (i32.const 0) (i32.const 1024))
+    (i32.store (i32.const 4) (global.get $kept))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))))";
 
 class ProgramTest : public testing::TestWithParam<Tier> {
  protected:
@@ -506,6 +534,40 @@ TEST_P(ProgramTest, InstancesGoOverToBetterCodeBetweenRequests) {
   EXPECT_EQ(counts().created, 1u);
 }
 
+// A child that was forked while others asked has clean copies of its own; the parent goes on.
+TEST_P(ProgramTest, AForkedChildAnswersRequests) {
+  if (test::kThreadSanitizer) GTEST_SKIP() << "it does not follow a fork among threads";
+  const auto program = freeze(kGuest).value();
+  const auto library =
+      Program::freeze(blueprint(engine::text_to_wasm(kServing).value()), pool_, {.setup = "and"}).value();
+  const auto is_right = [&] {
+    return output_of(*program, "c") == "11\n" && output_of(*library, "more") == "bnd\n" &&
+           program->request("x")->exit_code == 3U && program->request("t").code() == Code::kTrap;
+  };
+  ASSERT_TRUE(is_right());
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0};
+  std::jthread others([&] {
+    while (!stop.load()) wrong += is_right() ? 0 : 1;
+  });
+  for (int i = 0; i < 10; i++) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      bool right = true;
+      for (int j = 0; j < 20; j++) right = is_right() && right;
+      ::_exit(right ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(is_right());
+  }
+  stop = true;
+  others.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
 TEST_P(ProgramTest, TenThousandRequestsTakeNoMemory) {
   if (test::kAddressSanitizer) GTEST_SKIP() << "it keeps what was freed";
   const auto program = freeze(kGuest).value();
@@ -592,31 +654,6 @@ TEST_P(ProgramTest, AFrozenLibraryThatCannotGoOnSaysSo) {
   EXPECT_EQ(failed.code(), Code::kTrap);
   EXPECT_NE(failed.status().message().find("spore_resumed"), std::string::npos);
 }
-
-// Reads messages: the first is kept, later ones are answered with the first, and their number.
-constexpr const char* kServing = R"((module
-  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-  (memory (export "memory") 1)
-  (global $kept (mut i32) (i32.const 0))
-  (func $read (param $at i32) (result i32)
-    (i32.store (i32.const 0) (local.get $at))
-    (i32.store (i32.const 4) (i32.const 100))
-    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
-    (i32.load (i32.const 8)))
-  (func $keep (global.set $kept (call $read (i32.const 1024))))
-  (func (export "wizer.initialize") (call $keep))
-  (func (export "exits") (call $exit (i32.const 5)))
-  (func (export "spore_request") (local $n i32)
-    (if (i32.eqz (global.get $kept)) (then (call $keep) (return)))
-    (local.set $n (call $read (i32.const 2048)))
-    (if (i32.eq (i32.load8_u (i32.const 2048)) (i32.const 0x74)) (then (unreachable))) ;; t
-    (if (i32.eq (i32.load8_u (i32.const 2048)) (i32.const 0x78)) (then (call $exit (i32.const 3)))) ;; x
-    (i32.store8 (i32.const 1024) (i32.add (i32.load8_u (i32.const 1024)) (i32.const 1)))
-    (i32.store (i32.const 0) (i32.const 1024))
-    (i32.store (i32.const 4) (global.get $kept))
-    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))))";
 
 TEST_P(ProgramTest, ALibraryAnswersRequests) {
   const cell::Blueprint made = blueprint(engine::text_to_wasm(kServing).value());

@@ -1,4 +1,6 @@
-// Makes a program of a JavaScript module that exports handle(request): QuickJS, and messages on standard input.
+// Has a JavaScript module that exports handle(request) answer: QuickJS, and messages on standard input.  In
+// Spore this is a library: one export boots it and loads the handler, another takes a request; natively it is a
+// program, for tests.
 //
 // A message is its length as four bytes, little-endian, and so many bytes; answers are told likewise, so that
 // any text goes through.  The first message is JSON: {"file": name, "source": text}.  Nothing answers it:
@@ -207,21 +209,45 @@ static void answer(JSValueConst handle, const char* message, size_t length) {
   write_message(data, bytes);
 }
 
-int main(void) {
-  JSRuntime* runtime = JS_NewRuntime();
+// --- a library, or a program -----------------------------------------------------------------------------
+
+static JSRuntime* runtime;
+static JSValue handler = JS_UNDEFINED;
+
+static void boot(void) {
+  runtime = JS_NewRuntime();
   context = runtime == NULL ? NULL : JS_NewContext(runtime);
   if (context == NULL) die("no memory");
   define_globals();
+}
+
+// Takes one message: the first loads the handler, each other is answered.  False at the end of input.
+static bool step(void) {
   size_t length = 0;
-  const char* setup = read_message(&length);
-  if (setup == NULL) return 0;
-  const JSValue handle = load(setup, length);
-  JS_RunGC(runtime);
-  for (;;) {
-    char* request = read_message(&length);
-    if (request == NULL) return 0;
-    random_left = 0;
-    answer(handle, request, length);
-    free(request);
+  char* message = read_message(&length);
+  if (message == NULL) return false;
+  if (JS_IsUndefined(handler)) {
+    handler = load(message, length);
+    JS_RunGC(runtime);
+    return true;
+  }
+  random_left = 0;
+  answer(handler, message, length);
+  free(message);
+  return true;
+}
+
+#ifdef __wasi__
+// In Spore, where each call begins in a clean copy of what the first one left.
+__attribute__((export_name("wizer.initialize"))) void initialise(void) {
+  boot();
+  step();
+}
+__attribute__((export_name("spore_request"))) void take_request(void) { step(); }
+#else
+int main(void) {
+  boot();
+  while (step()) {
   }
 }
+#endif
