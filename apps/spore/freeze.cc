@@ -281,6 +281,8 @@ Result<int> freeze_program(Args& args) {
   const std::filesystem::path image(*out);
   runtime::RuntimeOptions defaults;
   defaults.limits.deadline_ms = kFreezeDeadlineMs;
+  // What would be compiled better meanwhile is lost when this command ends.
+  defaults.tier_up.calls = defaults.tier_up.guest_ms = UINT64_MAX;
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args, std::move(defaults)));
   if (args.has("--from")) return freeze_from(args, words, image, options);
   const handler::HandlerOptions packages{

@@ -578,10 +578,13 @@ bool writes_to_files(const host::WasiConfig* wasi) {
   return wasi != nullptr && std::ranges::any_of(wasi->options().directories, &host::WasiDirectory::writable);
 }
 
-bool exports_function(const wasm::ModuleFacts& facts, std::string_view name) {
-  return std::ranges::any_of(facts.exports, [&](const wasm::ModuleFacts::Export& exported) {
-    return exported.name == name && exported.type.starts_with("func");
-  });
+bool answers_as_library(const wasm::ModuleFacts& facts) {
+  const auto exports = [&](std::string_view name) {
+    return std::ranges::any_of(facts.exports, [&](const wasm::ModuleFacts::Export& exported) {
+      return exported.name == name && exported.type.starts_with("func");
+    });
+  };
+  return !exports("_start") && exports(program::kRequestExport);
 }
 
 }  // namespace
@@ -644,37 +647,51 @@ Result<FrozenProgram> Runtime::freeze_rewritten(std::string_view name, std::span
   return frozen;
 }
 
+Result<FrozenProgram> Runtime::freeze_serving_library(std::string_view name, std::span<const uint8_t> bytes,
+                                                      const ModuleOptions& module,
+                                                      const program::FreezeOptions& freeze,
+                                                      const FreezeProgramOptions& options) {
+  if (options.progress) options.progress("compiling");
+  FrozenProgram frozen{
+      .module = SPORE_TRY(load_module(name, bytes, module)),
+      .program = nullptr,
+      .source = {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end()),
+                 .original = {},
+                 .rewriter = {},
+                 .rewriter_arguments = {}}};
+  if (options.progress) options.progress("starting");
+  Result<std::shared_ptr<const program::Program>> program = this->freeze(*frozen.module, freeze);
+  if (!program.ok()) {
+    SPORE_TRY(unload_module(name));
+    return std::move(program).status();
+  }
+  frozen.program = std::move(program).value();
+  return frozen;
+}
+
 Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<const uint8_t> bytes,
                                               const ModuleOptions& module,
                                               const program::FreezeOptions& freeze,
                                               const FreezeProgramOptions& options) {
-  const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
-  if (!exports_function(facts, "_start") && exports_function(facts, program::kRequestExport)) {
-    if (options.progress) options.progress("compiling");
-    auto loaded = SPORE_TRY(load_module(name, bytes, module));
-    if (options.progress) options.progress("starting");
-    auto program = SPORE_TRY(this->freeze(*loaded, freeze));
-    return FrozenProgram{
-        .module = std::move(loaded),
-        .program = std::move(program),
-        .source = {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end()),
-                   .original = {},
-                   .rewriter = {},
-                   .rewriter_arguments = {}}};
-  }
-  SPORE_TRY(code::check_asyncifiable(facts).with_context(name));
-  if (options.rewrite_all || writes_to_files(module.wasi.get())) {
-    return freeze_rewritten(name, bytes, module, freeze, options, {});
-  }
-  // What was seen with other arguments will often do; whether it does is found out when it is frozen.
-  std::vector<uint32_t> functions = remembered_wait(facts.hash);
+  SPORE_TRY(check_open());
+  const bool all = options.rewrite_all || writes_to_files(module.wasi.get());
+  // What was seen with other arguments will often do; whether it does is found out when it is frozen.  A
+  // module that is remembered was looked at then.
+  const Digest hash = sha256(bytes);
+  std::vector<uint32_t> functions;
+  if (!all) functions = remembered_wait(hash);
   const bool remembered = !functions.empty();
-  if (!remembered) functions = SPORE_TRY(find_wait(name, bytes, facts, module, freeze, options));
+  if (!remembered) {
+    const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
+    if (answers_as_library(facts)) return freeze_serving_library(name, bytes, module, freeze, options);
+    SPORE_TRY(code::check_asyncifiable(facts).with_context(name));
+    if (!all) functions = SPORE_TRY(find_wait(name, bytes, facts, module, freeze, options));
+  }
   for (int attempt = 0;; attempt++) {
     Result<FrozenProgram> frozen = freeze_rewritten(name, bytes, module, freeze, options, functions);
     const auto* wait =
         frozen.ok() ? nullptr : dynamic_cast<const program::WaitInfo*>(frozen.status().attachment());
-    if (frozen.ok() && (!remembered || attempt > 0)) remember_wait(facts.hash, functions);
+    if (frozen.ok() && !functions.empty() && (!remembered || attempt > 0)) remember_wait(hash, functions);
     if (wait == nullptr) return frozen;
     // One that waits elsewhere each time is not worth more of this.
     constexpr int kAttemptsMax = 3;

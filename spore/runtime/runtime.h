@@ -256,6 +256,10 @@ class Runtime final : ForkAware {
                                           const wasm::ModuleFacts& facts, const ModuleOptions& module,
                                           const program::FreezeOptions& freeze,
                                           const FreezeProgramOptions& options);
+  Result<FrozenProgram> freeze_serving_library(std::string_view name, std::span<const uint8_t> bytes,
+                                               const ModuleOptions& module,
+                                               const program::FreezeOptions& freeze,
+                                               const FreezeProgramOptions& options);
   Result<FrozenProgram> freeze_rewritten(std::string_view name, std::span<const uint8_t> bytes,
                                          const ModuleOptions& module, const program::FreezeOptions& freeze,
                                          const FreezeProgramOptions& options,
