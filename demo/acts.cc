@@ -109,7 +109,7 @@ export function handle(request) {
   if (request === "remember") kept = "a secret";
   return kept;
 })"));
-  say(fmt::format("  QuickJS was rewritten, compiled or found compiled, started and frozen in {}",
+  say(fmt::format("  QuickJS was compiled, or found compiled, started and frozen in {}",
                   duration(ns_since(begin))));
   show_clean(*forgetful);
   if (!runtime->unload_module("javascript").ok()) fail("unloading");

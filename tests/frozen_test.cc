@@ -1,6 +1,8 @@
 // Real programs, frozen at their first read: C, Rust and Go, and CPython where its rewriting is kept already.
 // By the command line and by the API, in this process and from a file.
 
+#include <time.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -137,6 +139,7 @@ TEST_F(FrozenTest, AFileHoldsTheProgram) {
 constexpr const char* kJumping = R"((module
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "env" "tell" (func $tell))
   (memory (export "memory") 1)
   (global $elsewhere (mut i32) (i32.const 0))
   (func $read (result i32)
@@ -148,6 +151,7 @@ constexpr const char* kJumping = R"((module
   (func $read_elsewhere (result i32) (local $n i32)
     (local.set $n (call $read))
     (i32.store8 (i32.const 1024) (i32.const 33))
+    (call $tell)
     (loop $for_ever (br_if $for_ever (i32.eqz (local.get $n))))
     (local.get $n))
   (func (export "_start") (local $n i32)
@@ -164,18 +168,87 @@ constexpr const char* kJumping = R"((module
 // for the next request; to be frozen there it must be rewritten as a whole, and says so.
 TEST_F(FrozenTest, ItsNextReadMayBeElsewhere) {
   const std::vector<uint8_t> wasm = engine::text_to_wasm(kJumping).value();
-  const auto program = runtime_->freeze_program("jumping", wasm, {}, {}).value().program;
+  int told = 0;
+  runtime::ModuleOptions options;
+  options.host.define("env", "tell", [&told](host::Caller& /*caller*/) -> Status {
+    told++;
+    return {};
+  });
+  const auto program =
+      runtime_->freeze_program("jumping", wasm, options, {}, {.may_start_again = true}).value().program;
   for (int i = 0; i < 3; i++) {
     EXPECT_EQ(program->request("jump", {.deadline_ms = 5000})->output, "jump\n");
     EXPECT_EQ(program->request("stay")->output, "stay\n");
   }
+  EXPECT_EQ(told, 0);
   const auto extended = program->extend("stay").value().program;
   EXPECT_EQ(extended->request("more")->output, "more\n");
   const Status refused = program->extend("jump").status();
   EXPECT_EQ(refused.code(), Code::kHostError);
   EXPECT_NE(refused.message().find("--rewrite all"), std::string::npos) << refused.message();
-  const auto whole = runtime_->freeze_program("whole", wasm, {}, {}, {.rewrite_all = true}).value().program;
+  const auto whole =
+      runtime_->freeze_program("whole", wasm, options, {}, {.rewrite_all = true}).value().program;
   EXPECT_EQ(whole->extend("jump").value().program->request("more")->output, "!ore\n");
+  EXPECT_EQ(told, 1);
+}
+
+// Goal: what waits elsewhere and would go on in a loop there is ended at once, not at the next tick of the
+// clock of deadlines, by the code of each tier.  Method: processor time, which a loop would take.
+TEST_F(FrozenTest, WhatWaitsElsewhereIsEndedAtOnce) {
+  if (kSanitized) GTEST_SKIP() << "time is measured";
+  for (const engine::Tier tier : {engine::Tier::kBaseline, engine::Tier::kOptimised}) {
+    runtime::ModuleOptions options;
+    options.tier = tier;
+    options.host.define("env", "tell", [](host::Caller& /*caller*/) -> Status { return {}; });
+    std::string text = kJumping;
+    text.replace(text.find("(br_if $for_ever (i32.eqz (local.get $n)))"), 42, "(br $for_ever)");
+    text.erase(text.find("(call $tell)"), 12);
+    const auto program =
+        runtime_
+            ->freeze_program(fmt::format("jumping {}", engine::tier_name(tier)),
+                             engine::text_to_wasm(text).value(), options, {}, {.may_start_again = true})
+            .value()
+            .program;
+    constexpr int kRequests = 200;
+    constexpr double kTickMs = 1;
+    const auto cpu_ms = [] {
+      timespec time{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+      return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
+    };
+    const double before = cpu_ms();
+    for (int i = 0; i < kRequests; i++) ASSERT_EQ(program->request("jump")->output, "jump\n");
+    EXPECT_LT((cpu_ms() - before) / kRequests, kTickMs / 2) << engine::tier_name(tier);
+  }
+}
+
+// A stack that is too deep to be told has all functions rewritten, remembered or not.
+TEST_F(FrozenTest, ADeepWaitHasAllFunctionsRewritten) {
+  const std::vector<uint8_t> wasm = engine::text_to_wasm(R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func $deep (param $depth i32)
+    (if (local.get $depth) (then (call $deep (i32.sub (local.get $depth) (i32.const 1))) (return)))
+    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 100))
+    (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (i32.store (i32.const 4) (i32.load (i32.const 8)))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+  (func (export "_start") (local $n i32)
+    (drop (call $args (i32.const 0) (i32.const 4)))
+    (local.set $n (i32.load (i32.const 0)))
+    (loop $next (call $deep (i32.mul (local.get $n) (i32.const 50))) (br $next))))
+)")
+                                        .value();
+  for (const Words& args : {Words{"one"}, Words{"one", "two"}, Words{"one", "two", "three"}}) {
+    const auto program = runtime_
+                             ->freeze_program(fmt::format("deep {}", args.size()), wasm,
+                                              {.wasi = host::WasiConfig::create({.args = args}).value()}, {})
+                             .value()
+                             .program;
+    for (int i = 0; i < 2; i++) EXPECT_EQ(program->request("x")->output, "x\n") << args.size();
+  }
 }
 
 // Frozen again where it waited with other arguments: what is remembered of a module is not believed.

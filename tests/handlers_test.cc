@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -213,7 +214,49 @@ TEST_F(PythonHandlerTest, HandlersStandOnOneRunner) {
   ASSERT_EQ(
       spore({"freeze", "--runner", "python", "--runtime", runtime_.native(), "-o", "python.spore"}).exit_code,
       0);
-  EXPECT_TRUE(has(call("hey").err, "is derived from image"));
+  EXPECT_TRUE(has(call("hey").err, "is not that image"));
+}
+
+// What is no runner does not take a handler, and what is derived does not go over what it needs.
+TEST_F(JavaScriptHandlerTest, OnlyARunnerIsGoneOnFrom) {
+  ASSERT_EQ(freeze("export const handle = (request) => request;\n").exit_code, 0);
+  folder_.write("other.js", "export const handle = () => Math.random();\n");
+  const ProcessResult answered = spore({"freeze", "--from", "shop.spore", "other.js", "-o", "other.spore"});
+  EXPECT_EQ(answered.exit_code, 2);
+  EXPECT_TRUE(has(answered.err, "shop.spore answered other.js instead of loading it")) << answered.err;
+  EXPECT_FALSE(fs::exists(folder_.path() / "other.spore"));
+  ASSERT_EQ(
+      spore({"freeze", "--runner", "javascript", "--runtime", runtime_.native(), "-o", "js.spore"}).exit_code,
+      0);
+  EXPECT_EQ(spore({"freeze", "--from", "js.spore", "other.js", "-o", "js.spore"}).exit_code, 2);
+  // By another name of the folder that it is written to, too.
+  fs::create_directories(folder_.path() / "real/deep");
+  fs::create_directory_symlink("real/deep", folder_.path() / "link");
+  ASSERT_EQ(spore({"freeze", "--from", "js.spore", "other.js", "-o", "link/other.spore"}).exit_code, 0);
+  EXPECT_EQ(spore({"call", "link/other.spore", "--request", ""}).exit_code, 0);
+}
+
+TEST_F(PythonHandlerTest, EntropyIsToldOfAndRefused) {
+  folder_.write(file_, "import os\nkey = os.urandom(24)\ndef handle(request):\n    return 1\n");
+  const Words runner{"freeze", "--runner", "python", "--runtime", runtime_.native(), "-o", "python.spore"};
+  ASSERT_EQ(spore(runner).exit_code, 0);
+  Words from{"freeze", "--from", "python.spore", file_, "-o", "shop.spore", "--entropy", "report"};
+  const ProcessResult reported = spore(from);
+  ASSERT_EQ(reported.exit_code, 0) << reported.err;
+  const std::string before = spore({"inspect", "python.spore", "--json"}).out;
+  const auto drawn = [](std::string_view json) {
+    const size_t at = json.find("\"entropy_bytes\": ");
+    return std::strtoull(json.data() + at + std::string_view("\"entropy_bytes\": ").size(), nullptr, 10);
+  };
+  const unsigned long long all = drawn(spore({"inspect", "shop.spore", "--json"}).out);
+  EXPECT_EQ(all, drawn(before) + 24);
+  EXPECT_TRUE(has(reported.err, fmt::format("{} random bytes were drawn before it was frozen", all)));
+  from.back() = "trap";
+  const ProcessResult refused = spore(from);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_TRUE(has(refused.err, "draws 24 random bytes"));
+  from.back() = "some";
+  EXPECT_EQ(spore(from).exit_code, 2);
 }
 
 // --- Ruby -----------------------------------------------------------------------------------------------

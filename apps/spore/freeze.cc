@@ -1,5 +1,7 @@
-// spore freeze FILE [ARGS...] -o IMAGE | spore freeze HANDLER -o IMAGE | spore freeze --runner LANGUAGE -o
-// IMAGE spore freeze --from BASE HANDLER -o IMAGE | spore freeze --from BASE --setup TEXT -o IMAGE
+// spore freeze FILE [ARGS...] -o IMAGE
+// spore freeze HANDLER -o IMAGE
+// spore freeze --runner LANGUAGE -o IMAGE
+// spore freeze --from BASE (HANDLER | --setup TEXT) -o IMAGE
 
 #include <algorithm>
 #include <chrono>
@@ -163,7 +165,9 @@ Result<int> freeze_handler(const Args& args, std::string_view name, handler::Han
                            std::optional<std::string> setup, const std::filesystem::path& out,
                            const runtime::RuntimeOptions& options) {
   for (const std::string_view flag : {"--stdin", "--init", "--arg", "--setup"}) {
-    if (args.has(flag)) return Status::invalid_argument("{} is for wasm files, {} is a handler", flag, name);
+    if (!args.has(flag)) continue;
+    return Status::invalid_argument("{} is for wasm files, not for handlers and what runs them ({})", flag,
+                                    name);
   }
   const host::WasiOptions given = SPORE_TRY(world_options(args, name, {}));
   handler.world.env = given.env;
@@ -182,6 +186,18 @@ Result<int> freeze_handler(const Args& args, std::string_view name, handler::Han
   return freeze_program(freezing, module.bytes(), {.framing = handler::kFraming, .setup = std::move(setup)});
 }
 
+// From the folder of one file to another file.
+Result<std::string> path_between(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  const std::filesystem::path file = std::filesystem::absolute(from, error);
+  if (error) return Status::from_errno(error.value(), from.native());
+  const std::filesystem::path folder = std::filesystem::canonical(file.parent_path(), error);
+  if (error) return Status::from_errno(error.value(), file.parent_path().native());
+  const std::filesystem::path target = std::filesystem::canonical(to, error);
+  if (error) return Status::from_errno(error.value(), to.native());
+  return target.lexically_relative(folder).native();
+}
+
 // What is frozen goes on from an image, which has a world already.
 Result<int> freeze_from(const Args& args, std::span<const std::string_view> words,
                         const std::filesystem::path& out, const runtime::RuntimeOptions& options) {
@@ -193,41 +209,52 @@ Result<int> freeze_from(const Args& args, std::span<const std::string_view> word
   }
   const std::string_view from = args.value_of("--from").value_or("");
   const std::filesystem::path base(from);
+  const bool is_handler = !words.empty();
   if (words.size() != (args.has("--setup") ? 0 : 1)) {
     return Status::invalid_argument("--from BASE takes one handler, or --setup TEXT");
   }
+  const Entropy entropy = SPORE_TRY(entropy_of(args));
   const ImageFile image = SPORE_TRY(read_image(args, base));
+  const snapshot::Manifest& manifest = image.contents.manifest;
+  if (image.base) {
+    return Status::invalid_argument("{} is derived from another image itself: give --from that one", from);
+  }
+  if (manifest.framing == snapshot::Framing::kNone || (is_handler && manifest.framing != handler::kFraming)) {
+    return Status::invalid_argument("{} is no image of a runner ('spore freeze --runner' makes one)", from);
+  }
+  std::error_code none;  // of a new file: then it is no other
+  if (std::filesystem::equivalent(base, out, none)) {
+    return Status::invalid_argument("{} would be written over, and what is derived needs it", from);
+  }
   const bool packages =
-      image.contents.manifest.wasi &&
-      std::ranges::any_of(image.contents.manifest.wasi->directories,
-                          [](const auto& directory) { return directory.guest == handler::kGuestPackages; });
+      manifest.wasi && std::ranges::any_of(manifest.wasi->directories, [](const auto& directory) {
+        return directory.guest == handler::kGuestPackages;
+      });
   std::string setup(args.value_of("--setup").value_or(""));
-  if (!words.empty()) {
+  if (is_handler) {
     setup =
         SPORE_TRY(handler::read_handler(std::filesystem::path(words.front()), {.packages_mounted = packages}))
             .setup;
-  }
-  if (image.base) {
-    return Status::invalid_argument("{} is derived from another image itself: give --from that one", from);
   }
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::optional<Progress> progress(fmt::format("compiling {}", from));
   const auto module = SPORE_TRY(runtime->load_image(from, image.contents));
   const auto program = SPORE_TRY(runtime->restore(*module, image.contents));
-  progress.emplace(fmt::format("starting {}", words.empty() ? from : words.front()));
-  const program::Program::Extended extended =
-      SPORE_TRY(program->extend(setup, {.deadline_ms = options.limits.deadline_ms}));
+  progress.emplace(fmt::format("starting {}", is_handler ? words.front() : from));
+  const program::Program::Extended extended = SPORE_TRY(
+      program->extend(setup, {.entropy = entropy.until_frozen, .deadline_ms = options.limits.deadline_ms}));
   progress.reset();
-  std::error_code error;
-  const std::filesystem::path folder = std::filesystem::absolute(out, error).parent_path();
-  const std::filesystem::path to_base = std::filesystem::absolute(base, error).lexically_relative(folder);
-  if (error) return Status::from_errno(error.value(), out.native());
-  const snapshot::Manifest& manifest = image.contents.manifest;
+  if (is_handler && !extended.answer.output.empty()) {
+    return Status::invalid_argument(
+        "{} answered {} instead of loading it: it is no image of a runner that waits for a handler", from,
+        words.front());
+  }
   const program::Source source{.wasm = image.contents.source,
                                .original = manifest.original,
                                .rewriter = manifest.rewriter,
                                .rewriter_arguments = manifest.rewriter_arguments};
-  const Digest id = SPORE_TRY(extended.program->save_derived(out, source, to_base.native()));
+  const std::string to_base = SPORE_TRY(path_between(out, base));
+  const Digest id = SPORE_TRY(extended.program->save_derived(out, source, to_base));
   const Freezing freezing{.args = args, .file = from, .out = out, .runtime = *runtime, .world = nullptr};
   print_program(freezing, id, extended.program->facts());
   return kDone;
@@ -251,17 +278,14 @@ Result<int> freeze_module(const Args& args, std::string_view file, std::span<con
                           .runtime = *runtime,
                           .world = std::move(opened),
                           .entropy = entropy.until_frozen};
-  const auto exports = [&](std::string_view name) {
-    return std::ranges::any_of(
-        facts->exports, [&](const wasm::ModuleFacts::Export& exported) { return exported.name == name; });
-  };
-  const bool is_library = !exports("_start") || args.has("--init");
+  const bool serves = wasm::exports_function(facts.value(), program::kRequestExport);
+  const bool is_library = !wasm::exports_function(facts.value(), "_start") || args.has("--init");
   // A library answers requests if it can and was not told otherwise, by --init without --stdin.
-  if (is_library && (!exports(program::kRequestExport) || (args.has("--init") && !args.has("--stdin")))) {
-    if (args.has("--stdin")) {
-      return Status::invalid_argument(
-          "{} is a library that exports no {}: --stdin is for what answers requests", file,
-          program::kRequestExport);
+  if (is_library && (!serves || (args.has("--init") && !args.has("--stdin")))) {
+    for (const std::string_view flag : {"--stdin", "--setup", "--rewrite"}) {
+      if (!args.has(flag)) continue;
+      return Status::invalid_argument("{} is for what answers requests, and as a library {} does not{}", flag,
+                                      file, serves ? " without --stdin" : "");
     }
     return freeze_library(freezing, module_bytes.bytes());
   }

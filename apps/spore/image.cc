@@ -5,19 +5,30 @@
 
 namespace spore::cli {
 
+namespace {
+
+Status not_found(const std::filesystem::path& path, std::string_view why) {
+  return Status::not_found(
+      "{} is derived from another image, and what is in its place {} (--base FILE says where that is)",
+      printable(path.native()), printable(why));
+}
+
+}  // namespace
+
 Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path) {
   ImageFile image;
   snapshot::ReadOptions options;
   const snapshot::Description described = SPORE_TRY(snapshot::describe(path));
   if (described.base) {
-    std::filesystem::path base = path.parent_path() / *described.manifest.base_file;
+    std::filesystem::path base = *described.manifest.base_file;
+    if (base.is_absolute()) return not_found(path, "is told by a whole path, as none is written");
+    base = path.parent_path() / base;
     if (const auto flag = args.value_of("--base")) base = std::filesystem::path(*flag);
-    Result<snapshot::Contents> read = snapshot::read(base);
-    if (!read.ok()) {
-      return std::move(read).status().with_context(fmt::format(
-          "{} is derived from another image (--base FILE says where that is)", printable(path.native())));
-    }
-    image.base = std::move(read).value();
+    // The place is the file's word: nothing but its id is looked at before that is right.
+    const Result<snapshot::Description> there = snapshot::describe(base);
+    if (!there.ok()) return not_found(path, fmt::format("cannot be read: {}", there.status().message()));
+    if (there->id != *described.base) return not_found(path, "is not that image");
+    image.base = SPORE_TRY(snapshot::read(base));
     options.base = &*image.base;
   } else if (args.has("--base")) {
     return Status::invalid_argument("{} stands on no other image: --base is for those that do",

@@ -53,11 +53,8 @@ void add_counts(const PooledInstance& pooled, PoolCounts& counts) {
 
 // A program's image stands in the middle of a call: nothing else of it may be called there.
 bool resumes(const Blueprint& blueprint) {
-  const auto exports = [&](std::string_view name) {
-    return std::ranges::any_of(blueprint.prepared->facts.exports,
-                               [&](const auto& exported) { return exported.name == name; });
-  };
-  return exports(kResumedExport) && !exports("_start");
+  const wasm::ModuleFacts& facts = blueprint.prepared->facts;
+  return wasm::exports_function(facts, kResumedExport) && !wasm::exports_function(facts, "_start");
 }
 
 }  // namespace
@@ -89,6 +86,11 @@ Result<Lease> PoolEntry::resumed(Lease lease) {
       *lease.pooled_, 0, [](host::Instance& instance) { return instance.function<void()>(kResumedExport); },
       why);
   if (hear != nullptr) why = (*hear)();
+  if (host::Wasi* const wasi = lease->wasi(); wasi != nullptr) {
+    // What it says is no part of an answer.
+    static_cast<void>(wasi->take_output());
+    static_cast<void>(wasi->take_error());
+  }
   if (!why.ok()) return std::move(why).with_context(kResumedExport);
   return lease;
 }

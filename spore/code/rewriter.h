@@ -99,15 +99,19 @@ class Rewriter final : ForkAware {
   Rewriter& operator=(const Rewriter&) = delete;
 
   // `wasm`, such that a call of it can be unwound in an import that waits for input, and rewound.  The same
-  // bytes for the same bytes.  `functions`, ascending: those that will be on the stack then; only their
-  // bodies change, and nobody looks whether others are there.  Empty: all that can come to be, which takes
-  // long. What wasm::inspect says.  kUnsupported: what check_asyncifiable says, or wasm-opt, in its last
-  // line. kLimitExceeded: one of the limits, named; also time, memory and length of the result. kCancelled:
-  // heeded at once; wasm-opt is killed. kUnavailable: wasm-opt or the helper is not there, of another
-  // version, cannot be confined, or was killed
+  // bytes for the same bytes.
+  // `functions`, ascending: those that will be on the stack then; only their bodies change, and nobody looks
+  // whether others are there.  Empty: all that can come to be, which takes long.
+  //
+  // - What wasm::inspect says.
+  // - kUnsupported: what check_asyncifiable says, or wasm-opt, in its last line.
+  // - kLimitExceeded: one of the limits, named; also time, memory and length of the result.
+  // - kCancelled: heeded at once; wasm-opt is killed.
+  // - kUnavailable: wasm-opt or the helper is not there, of another version, cannot be confined, or was
+  // killed
   //   by somebody.
-  // kInternal: wasm-opt crashed, or what it made is no such module.
-  // kIo: no descriptors or no memory for what goes between.
+  // - kInternal: wasm-opt crashed, or what it made is no such module.
+  // - kIo: no descriptors or no memory for what goes between.
   Result<Rewritten> asyncify(std::span<const uint8_t> wasm, const std::stop_token& stop = {},
                              const Progress& progress = {}, std::span<const uint32_t> functions = {});
 

@@ -246,7 +246,9 @@ Result<std::vector<uint32_t>> Caller::stack_functions() const {
   std::vector<uint32_t> functions(kStackFunctionsMax);
   const size_t count = spore_stack_functions(store_.context_, functions.data(), functions.size());
   if (count >= kStackFunctionsMax) {
-    return Status::limit_exceeded("{} functions or more are on the guest's stack", kStackFunctionsMax);
+    return Status::limit_exceeded(
+        "{} functions or more are on the guest's stack (freeze it, or what it stands on, with --rewrite all)",
+        kStackFunctionsMax);
   }
   functions.resize(count);
   return functions;
@@ -624,7 +626,13 @@ bool Store::try_call(RawFunction::Place& function, RawValue* values, size_t coun
 
 void Store::let_return() {
   returning_call_ = call_number();
-  wasmtime_context_set_epoch_deadline(context_, 0);  // the next check comes to on_epoch
+  // The next check comes to on_epoch, also of a function that is on the stack and keeps the old deadline in a
+  // register, as Cranelift's do: that has passed, too, one epoch on.  Others' stores are called back, and go
+  // on.
+  wasmtime_context_set_epoch_deadline(context_, 0);
+  wasmtime_engine_increment_epoch(engine_->handle());
+  begin_quota();
+  host_calls_ = limits_.host_calls_max;  // and the next call of a host function is one too many
 }
 
 Status Store::check_running() const {

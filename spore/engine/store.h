@@ -228,7 +228,7 @@ class Store {
   // is half done.  Made as new, and taken back, it is as good as one that trapped.
   bool exited() const { return exited_; }
   // For host functions: the guest may return from here, and do nothing else.  The next function that it
-  // enters, or the next round of a loop, ends the call (kCancelled).
+  // enters, of its own or of the host's, or the next round of a loop, ends the call.
   void let_return();
   // Guest calls that are open, one inside the other.
   uint32_t nesting() const { return depth(); }

@@ -34,7 +34,7 @@ std::string_view trap_kind_message(TrapKind kind);
 
 inline constexpr uint64_t kOffsetUnknown = UINT64_MAX;
 // So deep the engine looks: backtraces tell the innermost ones, Caller::stack_functions all of fewer.
-inline constexpr size_t kStackFunctionsMax = 256;
+inline constexpr size_t kStackFunctionsMax = 64;
 
 struct Frame {
   std::string module;

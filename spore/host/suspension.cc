@@ -100,7 +100,8 @@ Status Suspension::wait(engine::Caller& caller) {
 Status Suspension::look_at_stack(engine::Caller& caller) {
   if (freezes_ && made_.functions == nullptr) return {};
   Result<std::vector<uint32_t>> found = caller.stack_functions();
-  if (!freezes_ && found.code() == Code::kLimitExceeded) return {};  // too deep to be told: all of them
+  stack_unknown_ = found.code() == Code::kLimitExceeded;
+  if (stack_unknown_ && !freezes_) return {};
   std::vector<uint32_t> stack = SPORE_TRY(std::move(found));
   std::ranges::sort(stack);
   const auto [last, end] = std::ranges::unique(stack);
@@ -111,7 +112,7 @@ Status Suspension::look_at_stack(engine::Caller& caller) {
   return Status::unsupported(
       "the program waits for input in functions that were not rewritten for that: it waited elsewhere when "
       "it "
-      "was watched (have all of it rewritten: --rewrite all)");
+      "was watched (freeze it, or what it stands on, with --rewrite all)");
 }
 
 Status Suspension::borrow(engine::Caller& caller) {

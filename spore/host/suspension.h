@@ -73,6 +73,8 @@ class Suspension {
   // The functions that it waited in, ascending: of watch(), and of a wait that was refused as not all of them
   // were rewritten.
   const std::vector<uint32_t>& stack() const { return stack_; }
+  // It was too deep for all of it to be known.
+  bool stack_unknown() const { return stack_unknown_; }
 
   // After `_start` came back in kUnwinding.  Leaves the instance at its read: the next call of `_start` goes
   // on from there.
@@ -109,6 +111,7 @@ class Suspension {
   bool freezes_ = false;             // it is to be frozen at its next wait
   Suspended made_;                   // then: where its frames are at first
   std::vector<uint32_t> stack_;
+  bool stack_unknown_ = false;
   Phase phase_ = Phase::kRunning;
 };
 

@@ -1,5 +1,6 @@
 #include "spore/program/freezing.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -29,6 +30,13 @@ Status check_holdable(const cell::Blueprint& blueprint) {
   return Status::unsupported(
       "not all of its state can be held from outside, so it cannot be frozen: it {}{}", why,
       why.find("shared memory") == std::string::npos ? "" : " (build it without threads)");
+}
+
+Status check_hook(const wasm::ModuleFacts& facts, std::string_view name) {
+  const auto found = std::ranges::find(facts.exports, name, &wasm::ModuleFacts::Export::name);
+  if (found == facts.exports.end() || wasm::exports_function(facts, name)) return {};
+  return Status::invalid_argument("its export '{}' is {}, and should be a function of nothing: func()", name,
+                                  printable(found->type));
 }
 
 std::string last_words(std::string_view text) {

@@ -14,6 +14,7 @@
 #include "spore/host/wasi.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
+#include "spore/wasm/inspect.h"
 
 namespace spore::program {
 
@@ -23,6 +24,9 @@ Result<host::Instance> instantiate(const cell::Blueprint& blueprint, const engin
 
 // kUnsupported: not all of its state can be held, with the reasons.
 Status check_holdable(const cell::Blueprint& blueprint);
+
+// kInvalidArgument: it exports something of that name that is no function of no parameters and no results.
+Status check_hook(const wasm::ModuleFacts& facts, std::string_view name);
 
 // For the end of a message: "; its last words: ...", or nothing.
 std::string last_words(std::string_view standard_error);

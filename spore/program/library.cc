@@ -25,6 +25,7 @@ Result<std::shared_ptr<const Library>> Library::freeze(const cell::Blueprint& bl
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const LibraryOptions& options) {
   SPORE_TRY(check_holdable(blueprint).with_context(blueprint.name));
+  SPORE_TRY(check_hook(blueprint.prepared->facts, cell::kResumedExport).with_context(blueprint.name));
   engine::Limits limits = blueprint.limits;
   limits.deadline_ms = options.deadline_ms;
   host::Instance instance = SPORE_TRY(instantiate(blueprint, limits, options.entropy));
@@ -50,11 +51,11 @@ Result<std::shared_ptr<const Library>> Library::restore(const snapshot::Contents
   cell::Image::Restored restored = SPORE_TRY(
       snapshot::restore(contents, std::make_shared<const cell::Blueprint>(blueprint), pool->options().reset));
   SPORE_TRY(check_files(restored.lost).with_context(blueprint.name));
-  return create(std::move(restored.image), pool, contents.manifest.domain);
+  return create(std::move(restored.image), pool, contents.manifest.domain, contents.manifest.entropy_bytes);
 }
 
 Result<Digest> Library::save(const std::filesystem::path& path, const Source& source) const {
-  return save_image(*image_, source, {.domain = entry_->domain()}, path);
+  return save_image(*image_, source, {.domain = entry_->domain(), .entropy_bytes = entropy_bytes_}, path);
 }
 
 }  // namespace spore::program

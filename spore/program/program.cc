@@ -1,7 +1,6 @@
 #include "spore/program/program.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -49,24 +48,24 @@ class FixedInput final : public Input {
 
 // --- freezing -------------------------------------------------------------------------------------------
 
-bool exports(const wasm::PreparedModule& prepared, std::string_view name) {
-  return std::ranges::any_of(prepared.facts.exports,
-                             [&](const auto& exported) { return exported.name == name; });
-}
-
-Status check_program(const cell::Blueprint& blueprint) {
+// As a library, if the options name an initialiser.
+Status check_program(const cell::Blueprint& blueprint, const FreezeOptions& options) {
   SPORE_TRY(check_holdable(blueprint));
-  if (!exports(*blueprint.prepared, kStart) && !exports(*blueprint.prepared, kRequestExport)) {
+  const wasm::ModuleFacts& facts = blueprint.prepared->facts;
+  SPORE_TRY(check_hook(facts, kRequestExport));
+  SPORE_TRY(check_hook(facts, cell::kResumedExport));
+  const bool starts = wasm::exports_function(facts, kStart) && !options.init.has_value();
+  if (!starts && !wasm::exports_function(facts, kRequestExport)) {
     return Status::invalid_argument(
-        "it exports neither '_start' nor '{}', so it is a library and answers no requests: freeze it after "
-        "an "
-        "export that initialises it (--init EXPORT), and call its functions",
-        kRequestExport);
+        "it exports {}, so it is a library and answers no requests: freeze it after an export that "
+        "initialises it (--init EXPORT), and call its functions",
+        options.init.has_value() ? fmt::format("no '{}'", kRequestExport)
+                                 : fmt::format("neither '_start' nor '{}'", kRequestExport));
   }
   const auto reads = [](const wasm::ModuleFacts::Import& import) {
     return import.module == host::wasi::kModule && (import.name == "fd_read" || import.name == "poll_oneoff");
   };
-  if (std::ranges::none_of(blueprint.prepared->facts.imports, reads)) {
+  if (std::ranges::none_of(facts.imports, reads)) {
     return Status::invalid_argument(
         "it imports neither fd_read nor poll_oneoff, so it never reads its standard input: a program that "
         "answers requests reads them there");
@@ -78,9 +77,10 @@ Status check_program(const cell::Blueprint& blueprint) {
 Status never_read(const Suspension& suspension, const Status& status, const Answer& said,
                   const FreezeOptions& options) {
   const std::string& error = said.error;
-  if (!suspension.stack().empty() && suspension.phase() == Phase::kRunning) {
+  const bool refused = !suspension.stack().empty() || suspension.stack_unknown();
+  if (refused && suspension.phase() == Phase::kRunning) {
     auto info = std::make_shared<WaitInfo>();
-    info->functions = suspension.stack();
+    if (!suspension.stack_unknown()) info->functions = suspension.stack();
     return Status::unsupported("{}", status.message()).with_attachment(std::move(info));
   }
   if (suspension.phase() == Phase::kUnwinding && status.code() == Code::kTrap) {
@@ -225,6 +225,10 @@ struct Started {
   Answer said;
 };
 
+std::string_view init_of(const FreezeOptions& options) {
+  return options.init.has_value() ? std::string_view(*options.init) : kDefaultInit;
+}
+
 // A program, by `_start`, or, `suspension` null, a library, by its initialiser.
 Result<Started> start(const cell::Blueprint& blueprint, const FreezeOptions& options,
                       Suspension* suspension) {
@@ -238,7 +242,7 @@ Result<Started> start(const cell::Blueprint& blueprint, const FreezeOptions& opt
   wasi.set_input(std::make_shared<FixedInput>(std::move(setup), suspension == nullptr));
   wasi.set_suspension(suspension);
   const auto function =
-      SPORE_TRY(started.instance.function<void()>(suspension == nullptr ? options.init : kStart));
+      SPORE_TRY(started.instance.function<void()>(suspension == nullptr ? init_of(options) : kStart));
   started.status = function();
   wasi.set_suspension(nullptr);
   started.said = {.output = wasi.take_output(), .error = wasi.take_error(), .exit_code = wasi.exit_code()};
@@ -252,7 +256,7 @@ Status not_initialised(const Started& started, const FreezeOptions& options) {
                           last_words(started.said.error))
         .with_detail(started.said.error);
   }
-  return with_words(started.status.copy().with_context(fmt::format("'{}'", options.init)),
+  return with_words(started.status.copy().with_context(fmt::format("'{}'", init_of(options))),
                     started.said.error);
 }
 
@@ -262,7 +266,7 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
                                      const FreezeOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Suspension> suspension;
-  if (exports(*blueprint.prepared, kStart)) {
+  if (!options.init.has_value() && wasm::exports_function(blueprint.prepared->facts, kStart)) {
     suspension = SPORE_TRY(Suspension::at_first_wait(*blueprint.prepared, options.functions));
   }
   Suspension* const waits = suspension.has_value() ? &*suspension : nullptr;
@@ -281,20 +285,21 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
 
 Result<std::vector<uint32_t>> Program::find_wait(const cell::Blueprint& blueprint,
                                                  const FreezeOptions& options) {
-  SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
+  SPORE_TRY(check_program(blueprint, options));
   Suspension watch = Suspension::watch();
   const Started started = SPORE_TRY(start(blueprint, options, &watch));
   if (watch.phase() == Phase::kWatched) return watch.stack();
-  return never_read(watch, started.status, started.said, options).with_context(blueprint.name);
+  return never_read(watch, started.status, started.said, options);
 }
 
 Result<std::shared_ptr<const Program>> Program::freeze(const cell::Blueprint& blueprint,
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const FreezeOptions& options) {
-  SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
+  SPORE_TRY(check_program(blueprint, options).with_context(blueprint.name));
   if (options.framing == Framing::kNone) return Status::invalid_argument("a program needs a framing");
   if (options.framing == Framing::kEndOfInput && options.setup.has_value()) {
-    return Status::invalid_argument("a program that reads all of its input in one request takes no setup");
+    return Status::invalid_argument("{}: what reads all of its input in one request takes no setup",
+                                    blueprint.name);
   }
   Result<Parts> parts = boot(blueprint, pool->options().reset, options);
   if (!parts.ok()) return std::move(parts).status().with_context(blueprint.name);
@@ -303,40 +308,12 @@ Result<std::shared_ptr<const Program>> Program::freeze(const cell::Blueprint& bl
 
 namespace {
 
-// What Suspended::functions are in a manifest.
-constexpr std::string_view kFunctionsMark = "; functions";
-
-std::string functions_text(const host::StackFunctions& functions) {
-  std::string text;
-  if (functions == nullptr) return text;
-  text = kFunctionsMark;
-  for (const uint32_t function : *functions) text += fmt::format(" {}", function);
-  return text;
-}
-
-Result<host::StackFunctions> parse_functions(std::string_view arguments) {
-  const size_t mark = arguments.find(kFunctionsMark);
-  if (mark == std::string_view::npos) return host::StackFunctions();
-  std::vector<uint32_t> functions;
-  const char* at = arguments.data() + mark + kFunctionsMark.size();
-  const char* const end = arguments.data() + arguments.size();
-  while (at != end) {
-    uint32_t function = 0;
-    const auto [next, error] = std::from_chars(at + 1, end, function);
-    const bool ascending = functions.empty() || functions.back() < function;
-    if (*at != ' ' || error != std::errc() || !ascending) {
-      return Status::invalid_argument("it does not tell which of its functions were rewritten: '{}'",
-                                      printable(arguments));
-    }
-    functions.push_back(function);
-    at = next;
-  }
-  return std::make_shared<const std::vector<uint32_t>>(std::move(functions));
-}
-
 Result<host::Suspended> suspended_in(const snapshot::Contents& contents,
                                      const wasm::PreparedModule& prepared) {
-  host::StackFunctions functions = SPORE_TRY(parse_functions(contents.manifest.rewriter_arguments));
+  host::StackFunctions functions;
+  if (contents.frames->functions.has_value()) {
+    functions = std::make_shared<const std::vector<uint32_t>>(*contents.frames->functions);
+  }
   host::Suspended suspended = SPORE_TRY(Suspension::names(prepared, std::move(functions)));
   if (contents.frames->address > std::numeric_limits<uint32_t>::max()) {
     return Status::invalid_argument("its frames are at {}", contents.frames->address);
@@ -358,9 +335,10 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
   if (manifest.framing == Framing::kNone) {
     return Status::invalid_argument("{}: this image is of a library that answers no requests", manifest.name);
   }
-  SPORE_TRY(check_program(blueprint).with_context(blueprint.name));
-  if (contents.frames.has_value() != exports(*blueprint.prepared, kStart) ||
-      contents.image.memories.size() != 1) {
+  FreezeOptions as;
+  if (!contents.frames.has_value()) as.init = kDefaultInit;
+  SPORE_TRY(check_program(blueprint, as).with_context(blueprint.name));
+  if (contents.image.memories.size() != 1) {
     return Status::invalid_argument("{}: this image is of another module", manifest.name);
   }
   Parts parts{.image = nullptr,
@@ -371,6 +349,7 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
               .file = {},
               .base = contents.base};
   if (!contents.base.has_value()) parts.file = contents.id;
+  parts.facts.entropy_bytes = manifest.entropy_bytes;
   parts.facts.memory_bytes = contents.image.memories.front()->bytes();
   if (contents.frames.has_value()) {
     Result<host::Suspended> suspended = suspended_in(contents, *blueprint.prepared);
@@ -403,19 +382,17 @@ Result<Digest> Program::save(const std::filesystem::path& path, const Source& so
   snapshot::Origin origin{.domain = parts_.domain,
                           .entry = std::string(is_library() ? kRequestExport : kStart),
                           .framing = parts_.framing,
+                          .entropy_bytes = parts_.facts.entropy_bytes,
                           .frames = {},
                           .base = std::move(base)};
-  Source with_functions = source;
   if (parts_.suspended.has_value()) {
     const std::span<const std::byte> lent = parts_.suspended->lent;
     origin.frames = snapshot::Frames{.address = parts_.suspended->frames_at,
                                      .borrowed = std::vector<uint8_t>(lent.size())};
     std::ranges::copy(lent, std::as_writable_bytes(std::span(origin.frames->borrowed)).begin());
-    if (source.rewriter_arguments.find(kFunctionsMark) == std::string::npos) {
-      with_functions.rewriter_arguments += functions_text(parts_.suspended->functions);
-    }
+    if (parts_.suspended->functions != nullptr) origin.frames->functions = *parts_.suspended->functions;
   }
-  return save_image(*parts_.image, with_functions, std::move(origin), path);
+  return save_image(*parts_.image, source, std::move(origin), path);
 }
 
 // --- requests -------------------------------------------------------------------------------------------
@@ -429,7 +406,8 @@ struct Program::Run {
 
 // From the read on, with `text` as its request.
 Result<Program::Run> Program::run(std::string_view text, std::optional<Suspension> suspension,
-                                  const RequestOptions& options, Purpose purpose) const {
+                                  const RequestOptions& options, Purpose purpose,
+                                  host::Wasi::Entropy entropy) const {
   const bool library = !suspension.has_value();
   auto input = std::make_shared<FixedInput>(SPORE_TRY(framed(text, parts_.framing)),
                                             library || parts_.framing == Framing::kEndOfInput);
@@ -439,6 +417,7 @@ Result<Program::Run> Program::run(std::string_view text, std::optional<Suspensio
   host::Wasi& wasi = *run.lease->wasi();
   wasi.set_input(std::move(input));
   if (options.output_bytes_max.has_value()) wasi.set_output_bytes_max(*options.output_bytes_max);
+  wasi.set_entropy(entropy);
   if (!library) wasi.set_suspension(&*run.suspension);
   const auto call = SPORE_TRY(run.lease->function<void()>(library ? kRequestExport : kStart));
   run.status = call();
@@ -470,7 +449,8 @@ Result<Program::Run> Program::run(std::string_view text, std::optional<Suspensio
 Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);
-  Run run = SPORE_TRY(this->run(text, std::move(suspension), options, Purpose::kAnswer));
+  Run run = SPORE_TRY(
+      this->run(text, std::move(suspension), options, Purpose::kAnswer, host::Wasi::Entropy::kFresh));
   return std::move(run.answer);
 }
 
@@ -478,9 +458,9 @@ Result<Program::Extended> Program::extend(std::string_view text, const FreezeOpt
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::to_next_wait(*parts_.suspended);
-  Run run =
-      SPORE_TRY(this->run(text, std::move(suspension),
-                          {.deadline_ms = options.deadline_ms, .output_bytes_max = {}}, Purpose::kExtend));
+  Run run = SPORE_TRY(this->run(text, std::move(suspension),
+                                {.deadline_ms = options.deadline_ms, .output_bytes_max = {}},
+                                Purpose::kExtend, options.entropy));
   Suspension* const waits = run.suspension.has_value() ? &*run.suspension : nullptr;
   if (run.answer.exit_code.has_value() || (waits != nullptr && waits->phase() != Phase::kUnwinding)) {
     return Status::exited("{}: it ended with exit code {} instead of waiting for another request{}",
@@ -494,6 +474,7 @@ Result<Program::Extended> Program::extend(std::string_view text, const FreezeOpt
   parts.domain = parts_.domain;
   parts.facts.boot_ns = ns_since(begin);
   parts.base = parts_.file;
+  parts.facts.entropy_bytes += parts_.facts.entropy_bytes;
   return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(run.answer)};
 }
 

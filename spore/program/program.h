@@ -52,8 +52,9 @@ struct FreezeOptions {
   host::StackFunctions functions;
   // Until it is frozen: what it draws at random is the same in all requests.
   host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
-  // Of a library that exports kRequestExport: what initialises it.
-  std::string init{kDefaultInit};
+  // It is to be a library that exports kRequestExport, which this initialises; nothing: a program, if it can
+  // be one, else a library after kDefaultInit.
+  std::optional<std::string> init{};
   // Until it waits for input for the first time; its start function and `_initialize` have as long again.
   uint64_t deadline_ms = 60'000;
   std::string domain;  // the trust domain that it belongs to
@@ -79,7 +80,7 @@ struct Answer {
 
 // What a Status of Program::freeze carries if the program waited in functions that were not rewritten.
 struct WaitInfo : Status::Attachment {
-  std::vector<uint32_t> functions;  // in which it did, ascending
+  std::vector<uint32_t> functions;  // in which it did, ascending; empty: they are too many to be told
 };
 
 // What became of a program until it was frozen.
@@ -134,7 +135,7 @@ class Program {
   Result<Answer> request(std::string_view text, const RequestOptions& options = {}) const;
 
   // What it is after one request, which it need not answer: frozen again where it waits for the next one, on
-  // this one's image: what both have alike is held once.  Of the options, framing and domain are this one's.
+  // this one's image: what both have alike is held once.  Of the options, deadline, growth and entropy count.
   // kExited: it ended, and waits for nothing; what request() and freeze() say.
   struct Extended;
   Result<Extended> extend(std::string_view text, const FreezeOptions& options = {}) const;
@@ -171,7 +172,7 @@ class Program {
   struct Run;
   enum class Purpose : uint8_t { kAnswer, kExtend };
   Result<Run> run(std::string_view text, std::optional<host::Suspension> suspension,
-                  const RequestOptions& options, Purpose purpose) const;
+                  const RequestOptions& options, Purpose purpose, host::Wasi::Entropy entropy) const;
   // What becomes of an instance that stands in its unwinding wait, or, null, of a library's between calls.
   static Result<Parts> stop(const host::Suspension* suspension, host::Instance& instance, const Answer& said,
                             const cell::Blueprint& blueprint, const memory::ResetOptions& reset,

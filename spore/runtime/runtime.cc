@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <iterator>
 
 #include "spore/base/metrics.h"
 #include "spore/base/utf8.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
+#include "spore/engine/trap.h"
+#include "spore/host/wasi_abi.h"
 #include "spore/wasm/prepared_file.h"
 
 namespace spore::runtime {
@@ -578,13 +581,21 @@ bool writes_to_files(const host::WasiConfig* wasi) {
   return wasi != nullptr && std::ranges::any_of(wasi->options().directories, &host::WasiDirectory::writable);
 }
 
-bool answers_as_library(const wasm::ModuleFacts& facts) {
-  const auto exports = [&](std::string_view name) {
-    return std::ranges::any_of(facts.exports, [&](const wasm::ModuleFacts::Export& exported) {
-      return exported.name == name && exported.type.starts_with("func");
-    });
-  };
-  return !exports("_start") && exports(program::kRequestExport);
+bool answers_as_library(const wasm::ModuleFacts& facts, const program::FreezeOptions& freeze) {
+  const bool starts = wasm::exports_function(facts, "_start") && !freeze.init.has_value();
+  return !starts && wasm::exports_function(facts, program::kRequestExport);
+}
+
+// A host function may do something outside of the guest's world, and would do it again.
+bool imports_others_functions(const wasm::ModuleFacts& facts) {
+  return std::ranges::any_of(facts.imports, [](const wasm::ModuleFacts::Import& import) {
+    return import.module != host::wasi::kModule && import.module != "spore";
+  });
+}
+
+bool overflowed_stack(const Status& status) {
+  const engine::TrapInfo* trap = engine::trap_info(status);
+  return trap != nullptr && trap->kind == engine::TrapKind::kStackOverflow;
 }
 
 }  // namespace
@@ -592,8 +603,10 @@ bool answers_as_library(const wasm::ModuleFacts& facts) {
 std::vector<uint32_t> Runtime::remembered_wait(const Digest& module) const {
   if (cache_ == nullptr) return {};
   const auto kept = cache_->load_module(waits_key(module), kWaitsMadeBy);
-  std::vector<uint32_t> functions(kept ? kept->size() / sizeof(uint32_t) : 0);
-  if (kept) std::memcpy(functions.data(), kept->data(), functions.size() * sizeof(uint32_t));
+  if (!kept || kept->size() % sizeof(uint32_t) != 0) return {};
+  std::vector<uint32_t> functions(kept->size() / sizeof(uint32_t));
+  std::memcpy(functions.data(), kept->data(), kept->size());
+  if (std::ranges::adjacent_find(functions, std::greater_equal()) != functions.end()) return {};
   return functions;
 }
 
@@ -603,22 +616,42 @@ void Runtime::remember_wait(const Digest& module, std::span<const uint32_t> func
   cache_->store_module(waits_key(module), module, kWaitsMadeBy, {bytes, functions.size_bytes()}, 0);
 }
 
-// Of the program as it is, for which the code that is ready first will do.
+// Of the program as it is, for which the code that is ready first will do.  Empty: all of it has to be
+// rewritten.
 Result<std::vector<uint32_t>> Runtime::find_wait(std::string_view name, std::span<const uint8_t> bytes,
                                                  const wasm::ModuleFacts& facts, const ModuleOptions& module,
                                                  const program::FreezeOptions& freeze,
                                                  const FreezeProgramOptions& options) {
   if (options.progress) options.progress("compiling");
   ModuleOptions as_it_is = module;
-  if (wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) as_it_is.tier = Tier::kBaseline;
-  const std::string watched = fmt::format("{} (watched)", name);
+  const bool baseline = wasm::check_proposals(facts, wasm::kProposalsBaseline).ok();
+  if (!tier_of(module).has_value() && baseline) as_it_is.tier = Tier::kBaseline;
+  static std::atomic<uint64_t> watched_count{0};
+  const std::string watched = fmt::format("{} (watched, {})", name, watched_count.fetch_add(1) + 1);
   const auto loaded = SPORE_TRY(load_module(watched, bytes, as_it_is));
   if (options.progress) options.progress("watching");
   Status bound = check_bound(*loaded);
   Result<std::vector<uint32_t>> functions =
       bound.ok() ? program::Program::find_wait(*loaded->blueprint_, freeze) : std::move(bound);
-  SPORE_TRY(unload_module(watched));
-  return functions;
+  static_cast<void>(unload_module(watched));
+  if (functions.ok()) return functions;
+  // With other code it may come further.
+  if (overflowed_stack(functions.status())) return std::vector<uint32_t>();
+  return std::move(functions).status().with_context(name);
+}
+
+// Frees the name again if it cannot be frozen.
+Result<FrozenProgram> Runtime::freeze_loaded(std::shared_ptr<const Module> module,
+                                             const program::FreezeOptions& freeze,
+                                             const FreezeProgramOptions& options, program::Source source) {
+  if (options.progress) options.progress("starting");
+  Result<std::shared_ptr<const program::Program>> program = this->freeze(*module, freeze);
+  if (!program.ok()) {
+    static_cast<void>(unload_module(module->name()));
+    return std::move(program).status();
+  }
+  return FrozenProgram{
+      .module = std::move(module), .program = std::move(program).value(), .source = std::move(source)};
 }
 
 Result<FrozenProgram> Runtime::freeze_rewritten(std::string_view name, std::span<const uint8_t> bytes,
@@ -629,44 +662,14 @@ Result<FrozenProgram> Runtime::freeze_rewritten(std::string_view name, std::span
   if (options.progress) options.progress("rewriting");
   const code::Rewritten rewritten = SPORE_TRY(rewrite_program(bytes, {}, functions));
   if (options.progress) options.progress("compiling");
-  FrozenProgram frozen{.module = SPORE_TRY(load_module(name, *rewritten.wasm, module)),
-                       .program = nullptr,
-                       .source = {.wasm = rewritten.wasm,
-                                  .original = rewritten.original,
-                                  .rewriter = fmt::format("binaryen {}", code::kBinaryenVersion),
-                                  .rewriter_arguments = fmt::format("version {}", code::kRewriterVersion)}};
-  if (options.progress) options.progress("starting");
+  auto loaded = SPORE_TRY(load_module(name, *rewritten.wasm, module));
   program::FreezeOptions how = freeze;
   how.functions = rewritten.functions;
-  Result<std::shared_ptr<const program::Program>> program = this->freeze(*frozen.module, how);
-  if (!program.ok()) {
-    SPORE_TRY(unload_module(name));
-    return std::move(program).status();
-  }
-  frozen.program = std::move(program).value();
-  return frozen;
-}
-
-Result<FrozenProgram> Runtime::freeze_serving_library(std::string_view name, std::span<const uint8_t> bytes,
-                                                      const ModuleOptions& module,
-                                                      const program::FreezeOptions& freeze,
-                                                      const FreezeProgramOptions& options) {
-  if (options.progress) options.progress("compiling");
-  FrozenProgram frozen{
-      .module = SPORE_TRY(load_module(name, bytes, module)),
-      .program = nullptr,
-      .source = {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end()),
-                 .original = {},
-                 .rewriter = {},
-                 .rewriter_arguments = {}}};
-  if (options.progress) options.progress("starting");
-  Result<std::shared_ptr<const program::Program>> program = this->freeze(*frozen.module, freeze);
-  if (!program.ok()) {
-    SPORE_TRY(unload_module(name));
-    return std::move(program).status();
-  }
-  frozen.program = std::move(program).value();
-  return frozen;
+  return freeze_loaded(std::move(loaded), how, options,
+                       {.wasm = rewritten.wasm,
+                        .original = rewritten.original,
+                        .rewriter = fmt::format("binaryen {}", code::kBinaryenVersion),
+                        .rewriter_arguments = fmt::format("version {}", code::kRewriterVersion)});
 }
 
 Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<const uint8_t> bytes,
@@ -674,17 +677,25 @@ Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<c
                                               const program::FreezeOptions& freeze,
                                               const FreezeProgramOptions& options) {
   SPORE_TRY(check_open());
-  const bool all = options.rewrite_all || writes_to_files(module.wasi.get());
+  bool all = options.rewrite_all || writes_to_files(module.wasi.get());
   // What was seen with other arguments will often do; whether it does is found out when it is frozen.  A
   // module that is remembered was looked at then.
   const Digest hash = sha256(bytes);
   std::vector<uint32_t> functions;
-  if (!all) functions = remembered_wait(hash);
+  if (!all && !freeze.init.has_value()) functions = remembered_wait(hash);
   const bool remembered = !functions.empty();
   if (!remembered) {
     const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
-    if (answers_as_library(facts)) return freeze_serving_library(name, bytes, module, freeze, options);
+    if (answers_as_library(facts, freeze)) {
+      if (options.progress) options.progress("compiling");
+      return freeze_loaded(SPORE_TRY(load_module(name, bytes, module)), freeze, options,
+                           {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end()),
+                            .original = {},
+                            .rewriter = {},
+                            .rewriter_arguments = {}});
+    }
     SPORE_TRY(code::check_asyncifiable(facts).with_context(name));
+    all = all || (imports_others_functions(facts) && !options.may_start_again);
     if (!all) functions = SPORE_TRY(find_wait(name, bytes, facts, module, freeze, options));
   }
   for (int attempt = 0;; attempt++) {
@@ -695,7 +706,8 @@ Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<c
     if (wait == nullptr) return frozen;
     // One that waits elsewhere each time is not worth more of this.
     constexpr int kAttemptsMax = 3;
-    functions = attempt < kAttemptsMax ? joined(functions, wait->functions) : std::vector<uint32_t>();
+    const bool again = attempt < kAttemptsMax && !wait->functions.empty();
+    functions = again ? joined(functions, wait->functions) : std::vector<uint32_t>();
   }
 }
 

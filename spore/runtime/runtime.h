@@ -96,6 +96,8 @@ struct InstanceOptions {
 
 struct FreezeProgramOptions {
   bool rewrite_all = false;
+  // Also if it calls host functions of yours: they may be called by each start.
+  bool may_start_again = false;
   // Told what begins: "compiling", "watching", "rewriting", "starting".
   std::function<void(std::string_view)> progress;
 };
@@ -185,8 +187,9 @@ class Runtime final : ForkAware {
 
   // Loads a program under a name and freezes it where it waits for its first request.  It is rewritten for
   // that: only the functions that it waits in, which are found by running it until then (so it is started
-  // twice, the first time); or all of them, which takes minutes, if it was told so, or may write to its
-  // world's directories.  A library that answers requests is loaded as it is.  What load_module, freeze,
+  // twice the first time, and once more, up to three times, if it waits in others then); or all of them,
+  // which takes minutes, if it was told so, may write to its world's directories, or calls host functions
+  // other than WASI's.  A library that answers requests is loaded as it is.  What load_module, freeze,
   // rewrite_program and Program::find_wait say.
   Result<FrozenProgram> freeze_program(std::string_view name, std::span<const uint8_t> bytes,
                                        const ModuleOptions& module, const program::FreezeOptions& freeze,
@@ -256,10 +259,9 @@ class Runtime final : ForkAware {
                                           const wasm::ModuleFacts& facts, const ModuleOptions& module,
                                           const program::FreezeOptions& freeze,
                                           const FreezeProgramOptions& options);
-  Result<FrozenProgram> freeze_serving_library(std::string_view name, std::span<const uint8_t> bytes,
-                                               const ModuleOptions& module,
-                                               const program::FreezeOptions& freeze,
-                                               const FreezeProgramOptions& options);
+  Result<FrozenProgram> freeze_loaded(std::shared_ptr<const Module> module,
+                                      const program::FreezeOptions& freeze,
+                                      const FreezeProgramOptions& options, program::Source source);
   Result<FrozenProgram> freeze_rewritten(std::string_view name, std::span<const uint8_t> bytes,
                                          const ModuleOptions& module, const program::FreezeOptions& freeze,
                                          const FreezeProgramOptions& options,

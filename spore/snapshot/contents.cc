@@ -46,6 +46,7 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
                        .preparer = wasm::kPreparerVersion,
                        .entry = std::move(origin.entry),
                        .framing = origin.framing,
+                       .entropy_bytes = origin.entropy_bytes,
                        .wasi = {}};
   if (blueprint.wasi != nullptr) contents.manifest.wasi = blueprint.wasi->options();
   if (origin.base) {

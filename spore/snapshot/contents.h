@@ -41,6 +41,7 @@ struct Manifest {
   uint32_t preparer = 0;
   std::string entry;  // the export that is called for a request; empty: any
   Framing framing = Framing::kNone;
+  uint64_t entropy_bytes = 0;             // drawn at random until then: the same in all that start from it
   std::optional<host::WasiOptions> wasi;  // its world
   // Of a derived image: where its base was when it was written, from the folder of this file.  A hint.
   std::optional<std::string> base_file;
@@ -50,11 +51,14 @@ struct Manifest {
 struct Frames {
   uint64_t address = 0;           // of the buffer in memory 0 where its frames are
   std::vector<uint8_t> borrowed;  // what was there, to be put back when the call goes on
+  // The functions that can be stopped, ascending; nothing: all that can come to a wait.
+  std::optional<std::vector<uint32_t>> functions{};
   bool operator==(const Frames&) const = default;
 };
 
 struct Contents {
-  Digest id;  // of the file that it was read from
+  Digest id;            // of the file that it was read from,
+  bool proved = false;  // and whether its facts were proved then
   // The id of the image that it is derived from.  Those of its pages that are that one's are not in its file,
   // and nor is the module; they are shared in memory, too.
   std::optional<Digest> base;
@@ -75,6 +79,7 @@ struct Origin {
   std::string rewriter_arguments;
   std::string entry;
   Framing framing = Framing::kNone;
+  uint64_t entropy_bytes = 0;
   std::optional<Frames> frames;
   // For a derived image, whose memories stand on those of the image in that file.
   struct Base {

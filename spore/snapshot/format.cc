@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -288,6 +289,7 @@ std::vector<uint8_t> encode_manifest(const Manifest& manifest) {
   write_digest(writer, manifest.module);
   write_digest(writer, manifest.prepared);
   writer.u32(manifest.preparer).text(manifest.entry).u8(static_cast<uint8_t>(manifest.framing));
+  writer.u64(manifest.entropy_bytes);
   writer.u8(manifest.wasi ? 1 : 0);
   if (manifest.wasi) write_world(writer, *manifest.wasi);
   if (manifest.base_file) writer.text(*manifest.base_file);
@@ -319,6 +321,7 @@ Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived) {
   } else {
     reader.fail("there is no such framing");
   }
+  manifest.entropy_bytes = reader.u64();
   if (read_flag(reader)) manifest.wasi = read_world(reader);
   if (derived) manifest.base_file = reader.text(kTextBytesMax);
   SPORE_TRY(finish(std::move(reader), Section::kManifest));
@@ -381,6 +384,11 @@ std::vector<uint8_t> encode_state(const State& state) {
   if (state.frames) {
     writer.u64(state.frames->address);
     write_bytes(writer, state.frames->borrowed);
+    writer.u8(state.frames->functions ? 1 : 0);
+    if (state.frames->functions) {
+      writer.u32(static_cast<uint32_t>(state.frames->functions->size()));
+      for (const uint32_t function : *state.frames->functions) writer.u32(function);
+    }
   }
   return writer.take();
 }
@@ -402,6 +410,14 @@ Result<State> decode_state(std::span<const uint8_t> bytes) {
     state.frames.emplace();
     state.frames->address = reader.u64();
     state.frames->borrowed = read_bytes(reader, kStateTextBytesMax);
+    if (read_flag(reader)) {
+      std::vector<uint32_t>& functions = state.frames->functions.emplace();
+      functions.resize(reader.count(kCountMax, sizeof(uint32_t)));
+      for (uint32_t& function : functions) function = reader.u32();
+      if (std::ranges::adjacent_find(functions, std::greater_equal()) != functions.end()) {
+        reader.fail("functions that do not ascend");
+      }
+    }
   }
   SPORE_TRY(finish(std::move(reader), Section::kState));
   if (state.wasi) {

@@ -48,7 +48,8 @@ class FormatTest : public testing::Test {
         host::Wasi(host::WasiConfig::create(*contents.manifest.wasi).value()).save().value();
     contents.manifest.wasi->directories.push_back({.host = "/h", .guest = "/g", .writable = true});
     contents.manifest.wasi->random_seed = 9;
-    contents.frames = Frames{.address = 4000, .borrowed = {1, 2, 3}};
+    contents.frames = Frames{.address = 4000, .borrowed = {1, 2, 3}, .functions = {{5, 9}}};
+    contents.manifest.entropy_bytes = 16;
     return contents;
   }
   std::vector<uint8_t> bytes_of(const Contents& contents) const {
@@ -444,7 +445,8 @@ TEST_F(FormatTest, TheFormatIsAsItWas) {
   EXPECT_EQ(bytes_of(contents.value()), bytes) << "a file that was read is written otherwise";
   EXPECT_EQ(file_, bytes) << "the same image is written otherwise";
   EXPECT_EQ(contents->manifest.name, "guest");
-  EXPECT_EQ(contents->frames, (Frames{.address = 4000, .borrowed = {1, 2, 3}}));
+  EXPECT_EQ(contents->frames, (Frames{.address = 4000, .borrowed = {1, 2, 3}, .functions = {{5, 9}}}));
+  EXPECT_EQ(contents->manifest.entropy_bytes, 16U);
   EXPECT_EQ(contents->image.memories[0]->page(4096)[5000 - 4096], std::byte{1});
   EXPECT_EQ(contents->image.values.tables[0][1], contents->prepared->table_functions[0]);
 }

@@ -339,8 +339,11 @@ Result<Contents> read_contents(const SnapshotFile& file, const ReadOptions& opti
     SPORE_TRY(take_module(contents, parts.module, copier.take_source()));
   }
   SPORE_TRY(corrupt(check_contents(contents)));
-  // That of a base was proved as the base was read.
-  if (options.validation == Validation::kFull && !base_id) SPORE_TRY(corrupt(prove_module(contents)));
+  contents.proved = base_id && options.base->proved;
+  if (options.validation == Validation::kFull && !contents.proved) {
+    SPORE_TRY(corrupt(prove_module(contents)));
+    contents.proved = true;
+  }
   return contents;
 }
 
@@ -434,6 +437,7 @@ std::string Description::text() const {
   if (!manifest.entry.empty()) line("a request", fmt::format("calls {}", printable(manifest.entry)));
   line("framing", framing_name(manifest.framing));
   if (has_frames) line("state", "in the middle of a call");
+  line("random bytes", fmt::format("{} were drawn until then", manifest.entropy_bytes));
   for (const Memory& memory : memories) {
     const std::string of_base =
         base ? fmt::format(", and {} as in that one", memory.base_bytes) : std::string();
@@ -460,6 +464,7 @@ void Description::write_json(JsonWriter& json) const {
   json.field("module", manifest.module.hex()).field("prepared", manifest.prepared.hex());
   json.field("preparer", manifest.preparer).field("prepared_bytes", prepared_bytes);
   json.field("entry", manifest.entry).field("framing", framing_name(manifest.framing));
+  json.field("entropy_bytes", manifest.entropy_bytes);
   json.field("in_a_call", has_frames).field("globals", globals);
   json.begin_array("memories");
   for (const Memory& memory : memories) {

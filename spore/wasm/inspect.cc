@@ -1,5 +1,6 @@
 #include "spore/wasm/inspect.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -136,6 +137,12 @@ std::string proposal_names(uint32_t proposals) {
 
 bool has_wasm_magic(std::span<const uint8_t> bytes) {
   return bytes.size() >= 4 && std::memcmp(bytes.data(), "\0asm", 4) == 0;
+}
+
+bool exports_function(const ModuleFacts& facts, std::string_view name) {
+  return std::ranges::any_of(facts.exports, [&](const ModuleFacts::Export& exported) {
+    return exported.name == name && exported.type == "func()";
+  });
 }
 
 Result<ModuleFacts> inspect(std::span<const uint8_t> bytes, size_t module_bytes_max) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "spore/base/hash.h"
@@ -50,6 +51,9 @@ struct ModuleFacts {
   std::vector<std::string> memory_types;
   std::vector<CustomSection> custom_sections;
 };
+
+// A function of no parameters and no results is exported under that name.
+bool exports_function(const ModuleFacts& facts, std::string_view name);
 
 // Validates `bytes` and tells what is in it.
 // kInvalidModule: not WebAssembly, cut short, or not valid; says what is wrong at which offset.
