@@ -20,31 +20,33 @@ import types
 
 INPUT, OUTPUT = 0, 1
 LENGTH_BYTES = 4
+READ_BYTES_MIN = 4096
 READ_BYTES_MAX = 1 << 20
 SEED_BYTES = 16
 
 
-def read_exactly(count):
-    """Bytes of standard input; fewer at its end."""
-    data = b""
-    while len(data) < count:
-        more = os.read(INPUT, min(count - len(data), READ_BYTES_MAX))
-        if not more:
-            break
-        data += more
-    return data
+buffered = b""  # read, and of the next message; nothing where the program is frozen
 
 
 def read_message():
     """Bytes; None at the end of input."""
-    head = read_exactly(LENGTH_BYTES)
-    if not head:
-        return None
-    length = int.from_bytes(head, "little")
-    data = read_exactly(length)
-    if len(head) < LENGTH_BYTES or len(data) < length:
-        raise EOFError("standard input ended in the middle of a message")
-    return data
+    global buffered
+    data = buffered
+    end = LENGTH_BYTES
+    while True:
+        if len(data) >= end:
+            end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
+            if len(data) >= end:
+                break
+        # A short message takes one read, a long one no room that it does not need.
+        more = os.read(INPUT, min(max(end - len(data), READ_BYTES_MIN), READ_BYTES_MAX))
+        if not more:
+            if not data:
+                return None
+            raise EOFError("standard input ended in the middle of a message")
+        data += more
+    buffered = data[end:]
+    return data[LENGTH_BYTES:end]
 
 
 def write_message(data):
