@@ -11,6 +11,12 @@ endif()
 if(SPORE_SANITIZE)
   target_compile_options(spore_flags INTERFACE -fsanitize=${SPORE_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(spore_flags INTERFACE -fsanitize=${SPORE_SANITIZE})
+  # For code that has to know; compilers say it in ways of their own.
+  if(SPORE_SANITIZE MATCHES address)
+    target_compile_definitions(spore_flags INTERFACE SPORE_ADDRESS_SANITIZER)
+  elseif(SPORE_SANITIZE MATCHES thread)
+    target_compile_definitions(spore_flags INTERFACE SPORE_THREAD_SANITIZER)
+  endif()
   # Each program's own options; an object, since nothing refers to it by name.
   add_library(spore_sanitizer_options OBJECT ${PROJECT_SOURCE_DIR}/cmake/sanitizer_options.cc)
   target_link_libraries(spore_flags INTERFACE $<TARGET_OBJECTS:spore_sanitizer_options>)

@@ -5,13 +5,13 @@
 
 namespace spore::test {
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SPORE_ADDRESS_SANITIZER)
 inline constexpr bool kAddressSanitizer = true;
 #else
 inline constexpr bool kAddressSanitizer = false;
 #endif
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(SPORE_THREAD_SANITIZER)
 inline constexpr bool kThreadSanitizer = true;
 #else
 inline constexpr bool kThreadSanitizer = false;

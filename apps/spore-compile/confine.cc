@@ -26,7 +26,7 @@
 namespace spore::helper {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SPORE_ADDRESS_SANITIZER) || defined(SPORE_THREAD_SANITIZER)
 // Sanitizers reserve terabytes and call the system as they like: only what would leave the process is
 // refused.
 constexpr bool kSanitized = true;

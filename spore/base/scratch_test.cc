@@ -17,7 +17,7 @@
 
 // Counts what a thread takes from the heap.  The sanitizers have operators of their own, and check that both
 // ends of a block are theirs.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SPORE_ADDRESS_SANITIZER) || defined(SPORE_THREAD_SANITIZER)
 #define SPORE_COUNTS_HEAP 0
 #else
 #define SPORE_COUNTS_HEAP 1
@@ -352,7 +352,7 @@ TEST_F(ScratchTest, AForkedChildKeepsTheBlocksOfTheThreadThatForked) {
   });
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(SPORE_ADDRESS_SANITIZER)
 // Free blocks are still ours: only their poison tells of a use.
 TEST_F(ScratchTest, AddressSanitizerFindsTheUseOfABufferThatWasGivenBack) {
   const auto use = [](size_t offset) {

@@ -312,8 +312,8 @@ TEST(StatusDeathTest, TheValueOfAnErrorAbortsWithItsMessage) {
 }
 
 TEST(StatusDeathTest, AResultNeedsAValueOrAnError) {
-  EXPECT_DEATH(Result<int>{Status()}, "a Result without a value needs an error");
-  EXPECT_DEATH(Status(Code::kOk, "x"), "an error needs a code");
+  EXPECT_DEATH(static_cast<void>(Result<int>{Status()}), "a Result without a value needs an error");
+  EXPECT_DEATH(static_cast<void>(Status(Code::kOk, "x")), "an error needs a code");
 }
 
 }  // namespace

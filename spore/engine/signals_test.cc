@@ -74,7 +74,7 @@ TEST(SignalsTest, AHandlerThatChainsIsAccepted) {
 class ForeignHandlerTest : public testing::TestWithParam<int> {};
 
 TEST_P(ForeignHandlerTest, OneThatSwallowsTrapsIsFoundOutBeforeAGuestTraps) {
-  EXPECT_EQ(in_child([this] {
+  EXPECT_EQ(in_child([] {
               const auto engine = make_engine();
               install(GetParam(), swallow, nullptr);
               const Status status = self_test_traps();

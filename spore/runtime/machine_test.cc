@@ -473,11 +473,11 @@ TEST(MachineTest, AStackTooSmallForTheDefaultWasmStackIsDegraded) {
   for (const auto& [bytes, state] :
        {std::pair(kNeeded, State::kGood), std::pair(kNeeded - 4096, State::kDegraded)}) {
     EXPECT_HOLDS_IN_CHILD(
-        [bytes = static_cast<rlim_t>(bytes)] {
-          const rlimit limit = {bytes, bytes};
+        [stack_bytes = static_cast<rlim_t>(bytes)] {
+          const rlimit limit = {stack_bytes, stack_bytes};
           return ::setrlimit(RLIMIT_STACK, &limit) == 0;
         },
-        [state = state](const MachineReport& report) { return check(report, "stack").state == state; });
+        [wanted = state](const MachineReport& report) { return check(report, "stack").state == wanted; });
   }
 }
 

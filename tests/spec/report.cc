@@ -203,8 +203,12 @@ std::string document_skips(const BothTiers& tiers) {
   for (const auto& [reason, count] : total_of(tiers.optimised).skipped) by_reason[reason][0] = count;
   for (const auto& [reason, count] : total_of(tiers.baseline).skipped) by_reason[reason][1] = count;
   std::vector<std::pair<std::string, std::array<size_t, 2>>> rows(by_reason.begin(), by_reason.end());
-  std::ranges::stable_sort(rows, std::greater(),
-                           [](const auto& row) { return row.second[0] + row.second[1]; });
+  // The largest first, of equal ones by name.
+  std::ranges::sort(rows, [](const auto& a, const auto& b) {
+    const size_t of_a = a.second[0] + a.second[1];
+    const size_t of_b = b.second[0] + b.second[1];
+    return of_a != of_b ? of_a > of_b : a.first < b.first;
+  });
   std::string text = "\n| reason | Cranelift | Winch |\n|---|--:|--:|\n";
   for (const auto& [reason, counts] : rows)
     text += fmt::format("| {} | {} | {} |\n", reason, counts[0], counts[1]);
