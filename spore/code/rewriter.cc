@@ -379,15 +379,17 @@ Status check_asyncifiable(const wasm::ModuleFacts& facts) {
     return Status::unsupported("it uses {}, which wasm-opt {} cannot read: build it without",
                                wasm::proposal_names(unknown), kBinaryenVersion);
   }
+  if (!may_wait(facts)) {
+    return Status::unsupported(
+        "it imports neither fd_read nor poll_oneoff of wasi_snapshot_preview1: it never waits for input, so "
+        "there "
+        "is no moment to freeze it in; run it as it is, or freeze it by an initialiser (--init EXPORT)");
+  }
   if (facts.memories != 1) {
     return Status::unsupported("it has {} memories, and asyncify keeps frames in the one that there must be",
                                facts.memories);
   }
-  if (may_wait(facts)) return {};
-  return Status::unsupported(
-      "it imports neither fd_read nor poll_oneoff of wasi_snapshot_preview1: it never waits for input, so "
-      "there "
-      "is no moment to freeze it in; run it as it is, or freeze it by an initialiser (--init EXPORT)");
+  return {};
 }
 
 std::string RewriteProgress::text() const {

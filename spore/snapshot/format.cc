@@ -135,11 +135,11 @@ std::vector<uint8_t> encode_superblock(const Superblock& superblock) {
 namespace {
 
 Status check_version(std::span<const uint8_t> bytes) {
-  if (bytes.size() < kSuperblockBytes) {
-    return Status::corruption("{} bytes, a snapshot begins with {}", bytes.size(), kSuperblockBytes);
-  }
   if (!has_snapshot_magic(bytes)) {
     return Status::corruption("this is no snapshot: wrong magic at byte 0");
+  }
+  if (bytes.size() < kSuperblockBytes) {
+    return Status::corruption("{} bytes, a snapshot begins with {}", bytes.size(), kSuperblockBytes);
   }
   const uint32_t version = ByteReader(bytes.subspan(kVersionAt)).u32();
   if (version > kVersion) {
