@@ -40,15 +40,10 @@ struct Freezing {
   host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
 };
 
-struct Entropy {
-  host::Wasi::Entropy until_frozen = host::Wasi::Entropy::kFresh;
-  bool told = false;
-};
-
-Result<Entropy> entropy_of(const Args& args) {
+Result<host::Wasi::Entropy> entropy_of(const Args& args) {
   const std::string_view name = args.value_of("--entropy").value_or("fresh");
-  if (name == "fresh" || name == "report") return Entropy{.told = name == "report"};
-  if (name == "trap") return Entropy{.until_frozen = host::Wasi::Entropy::kNone};
+  if (name == "fresh" || name == "report") return host::Wasi::Entropy::kFresh;
+  if (name == "trap") return host::Wasi::Entropy::kNone;
   return Status::invalid_argument("--entropy is fresh, report or trap, not '{}'", printable(name));
 }
 
@@ -174,7 +169,7 @@ Result<int> freeze_handler(const Args& args, std::string_view name, handler::Han
   handler.world.directories.insert(handler.world.directories.end(), given.directories.begin(),
                                    given.directories.end());
   const FileView module = SPORE_TRY(open_runtime(args, *handler.language, options.module_bytes_max));
-  const Entropy entropy = SPORE_TRY(entropy_of(args));
+  const host::Wasi::Entropy entropy = SPORE_TRY(entropy_of(args));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(handler.world)));
   const Freezing freezing{.args = args,
@@ -182,7 +177,7 @@ Result<int> freeze_handler(const Args& args, std::string_view name, handler::Han
                           .out = out,
                           .runtime = *runtime,
                           .world = std::move(opened),
-                          .entropy = entropy.until_frozen};
+                          .entropy = entropy};
   return freeze_program(freezing, module.bytes(), {.framing = handler::kFraming, .setup = std::move(setup)});
 }
 
@@ -213,7 +208,7 @@ Result<int> freeze_from(const Args& args, std::span<const std::string_view> word
   if (words.size() != (args.has("--setup") ? 0 : 1)) {
     return Status::invalid_argument("--from BASE takes one handler, or --setup TEXT");
   }
-  const Entropy entropy = SPORE_TRY(entropy_of(args));
+  const host::Wasi::Entropy entropy = SPORE_TRY(entropy_of(args));
   const ImageFile image = SPORE_TRY(read_image(args, base));
   const snapshot::Manifest& manifest = image.contents.manifest;
   if (image.base) {
@@ -241,8 +236,8 @@ Result<int> freeze_from(const Args& args, std::span<const std::string_view> word
   const auto module = SPORE_TRY(runtime->load_image(from, image.contents));
   const auto program = SPORE_TRY(runtime->restore(*module, image.contents));
   progress.emplace(fmt::format("starting {}", is_handler ? words.front() : from));
-  const program::Program::Extended extended = SPORE_TRY(
-      program->extend(setup, {.entropy = entropy.until_frozen, .deadline_ms = options.limits.deadline_ms}));
+  const program::Program::Extended extended =
+      SPORE_TRY(program->extend(setup, {.entropy = entropy, .deadline_ms = options.limits.deadline_ms}));
   progress.reset();
   if (is_handler && !extended.answer.output.empty()) {
     return Status::invalid_argument(
@@ -268,7 +263,7 @@ Result<int> freeze_module(const Args& args, std::string_view file, std::span<con
   const ModuleBytes module_bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
   Result<wasm::ModuleFacts> facts = wasm::inspect(module_bytes.bytes(), options.module_bytes_max);
   if (!facts.ok()) return std::move(facts).status().with_context(file);
-  const Entropy entropy = SPORE_TRY(entropy_of(args));
+  const host::Wasi::Entropy entropy = SPORE_TRY(entropy_of(args));
   host::WasiOptions world = SPORE_TRY(world_options(args, file, words));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(world)));
@@ -277,7 +272,7 @@ Result<int> freeze_module(const Args& args, std::string_view file, std::span<con
                           .out = out,
                           .runtime = *runtime,
                           .world = std::move(opened),
-                          .entropy = entropy.until_frozen};
+                          .entropy = entropy};
   const bool serves = wasm::exports_function(facts.value(), program::kRequestExport);
   const bool is_library = !wasm::exports_function(facts.value(), "_start") || args.has("--init");
   // A library answers requests if it can and was not told otherwise, by --init without --stdin.

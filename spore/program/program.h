@@ -97,16 +97,15 @@ struct FrozenFacts {
 class Program {
  public:
   // Starts the program of `blueprint` and freezes it at its first wait for input.
-  // kUnsupported: it cannot be frozen: not rewritten by asyncify, not all of its state can be held, or it
-  // reads
-  //   in a call from a host function; the message has cause and way out.
-  //   (with WaitInfo: in a function that was not rewritten.)
-  // kInvalidArgument: it is no program, or nothing that reads; a setup that the framing cannot tell.
-  // kExited: it ended before it read; with its exit code, and the last that it said.
+  // kUnsupported: it cannot be frozen, as asyncify did not rewrite it, not all of its state can be held, or
+  // it reads in a call from a host function, or, with WaitInfo, in a function that was not rewritten; the
+  // message has cause and way out. kInvalidArgument: it is no program, or nothing that reads; a setup that
+  // the framing cannot tell. kExited: it ended before it read; with its exit code, and the last that it said.
   // kDeadlineExceeded: it did not read in time.  kLimitExceeded: its stack, or a limit of the blueprint.
   // How it trapped; what cell::instantiate() and cell::Image::capture() say.
-  // A library that answers requests is initialised instead, and frozen behind that; its `setup` is its input
-  // then. How that failed.
+  //
+  // A library that answers requests is initialised instead, with its `setup` as its input, and frozen behind
+  // that.  How that failed.
   static Result<std::shared_ptr<const Program>> freeze(const cell::Blueprint& blueprint,
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        const FreezeOptions& options);

@@ -135,7 +135,10 @@ Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<c
   // module that is remembered was looked at then.
   const Digest hash = sha256(bytes);
   std::vector<uint32_t> functions;
-  if (!all && !freeze.init.has_value()) functions = remembered_wait(hash);
+  const bool others = !module.host.freeze()->empty() || !options_.host.freeze()->empty();
+  if (!all && !freeze.init.has_value() && (options.may_start_again || !others)) {
+    functions = remembered_wait(hash);
+  }
   const bool remembered = !functions.empty();
   if (!remembered) {
     const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
