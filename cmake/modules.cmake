@@ -35,6 +35,10 @@ function(spore_add_module layer)
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
 
+  # Where several files are compiled as one (preset clang): these have helpers of the same names.
+  set(alone ${sources})
+  list(FILTER alone INCLUDE REGEX "/(wasm/(asyncify|inspect|prepare)|code/(code_maker|ladder|rewriter)|runtime/(machine|options))\\.cc$")
+  set_source_files_properties(${alone} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   add_library(spore_${layer} STATIC ${sources})
   add_library(Spore::${layer} ALIAS spore_${layer})
   set_target_properties(spore_${layer} PROPERTIES EXPORT_NAME ${layer})

@@ -20,10 +20,6 @@ namespace {
 
 using program::Framing;
 
-double milliseconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-}
-
 // Sends requests and prints answers, one after the other.
 class Requests {
  public:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -60,6 +61,7 @@ class ModuleBytes {
 Result<ModuleBytes> read_module(std::string_view path, size_t bytes_max);
 
 void print(std::string_view text);
+double milliseconds_since(std::chrono::steady_clock::time_point begin);
 
 Result<int> run_module(Args& args);        // run.cc
 Result<int> freeze_program(Args& args);    // freeze.cc

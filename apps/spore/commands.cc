@@ -407,6 +407,10 @@ Result<ModuleBytes> read_module(std::string_view path, size_t bytes_max) {
   return ModuleBytes(std::move(wasm).value());
 }
 
+double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 }  // namespace spore::cli

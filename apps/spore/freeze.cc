@@ -25,10 +25,6 @@ using program::Framing;
 
 constexpr uint64_t kFreezeDeadlineMs = 60'000;
 
-double milliseconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-}
-
 // --- freezing -----------------------------------------------------------------------------------------
 
 struct Freezing {
