@@ -17,24 +17,25 @@ Status not_found(const std::filesystem::path& path, std::string_view why) {
 
 Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path) {
   ImageFile image;
-  snapshot::ReadOptions options;
-  const snapshot::Description described = SPORE_TRY(snapshot::describe(path));
-  if (described.base) {
-    std::filesystem::path base = *described.manifest.base_file;
-    if (base.is_absolute()) return not_found(path, "is told by a whole path, as none is written");
-    base = path.parent_path() / base;
-    if (const auto flag = args.value_of("--base")) base = std::filesystem::path(*flag);
-    // The place is the file's word: nothing but its id is looked at before that is right.
-    const Result<snapshot::Description> there = snapshot::describe(base);
-    if (!there.ok()) return not_found(path, fmt::format("cannot be read: {}", there.status().message()));
-    if (there->id != *described.base) return not_found(path, "is not that image");
-    image.base = SPORE_TRY(snapshot::read(base));
-    options.base = &*image.base;
-  } else if (args.has("--base")) {
+  Result<snapshot::Contents> whole = snapshot::read(path);
+  if (whole.code() != Code::kUnavailable) {  // most stand on no other
+    image.contents = SPORE_TRY(std::move(whole));
+    if (!args.has("--base")) return image;
     return Status::invalid_argument("{} stands on no other image: --base is for those that do",
-                                    path.native());
+                                    printable(path.native()));
   }
-  image.contents = SPORE_TRY(snapshot::read(path, options));
+  const snapshot::Description described = SPORE_TRY(snapshot::describe(path));
+  if (!described.base) return std::move(whole).status();
+  std::filesystem::path base = *described.manifest.base_file;
+  if (base.is_absolute()) return not_found(path, "is told by a whole path, as none is written");
+  base = path.parent_path() / base;
+  if (const auto flag = args.value_of("--base")) base = std::filesystem::path(*flag);
+  // The place is the file's word: nothing but its id is looked at before that is right.
+  const Result<snapshot::Description> there = snapshot::describe(base);
+  if (!there.ok()) return not_found(path, fmt::format("cannot be read: {}", there.status().message()));
+  if (there->id != *described.base) return not_found(path, "is not that image");
+  image.base = SPORE_TRY(snapshot::read(base));
+  image.contents = SPORE_TRY(snapshot::read(path, {.base = &*image.base}));
   return image;
 }
 

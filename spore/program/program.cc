@@ -54,8 +54,7 @@ Status check_program(const cell::Blueprint& blueprint, const FreezeOptions& opti
   const wasm::ModuleFacts& facts = blueprint.prepared->facts;
   SPORE_TRY(check_hook(facts, kRequestExport));
   SPORE_TRY(check_hook(facts, cell::kResumedExport));
-  const bool starts = wasm::exports_function(facts, kStart) && !options.init.has_value();
-  if (!starts && !wasm::exports_function(facts, kRequestExport)) {
+  if (!is_started(facts, options) && !wasm::exports_function(facts, kRequestExport)) {
     return Status::invalid_argument(
         "it exports {}, so it is a library and answers no requests: freeze it after an export that "
         "initialises it (--init EXPORT), and call its functions",
@@ -174,6 +173,10 @@ Status unframe(std::string& output, Framing framing, bool ended) {
 
 }  // namespace
 
+bool is_started(const wasm::ModuleFacts& facts, const FreezeOptions& options) {
+  return !options.init.has_value() && wasm::exports_function(facts, kStart);
+}
+
 Result<Framing> parse_framing(std::string_view name) {
   for (const Framing framing : {Framing::kLines, Framing::kLength, Framing::kEndOfInput}) {
     if (snapshot::framing_name(framing) == name) return framing;
@@ -266,7 +269,7 @@ Result<Program::Parts> Program::boot(const cell::Blueprint& blueprint, const mem
                                      const FreezeOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Suspension> suspension;
-  if (!options.init.has_value() && wasm::exports_function(blueprint.prepared->facts, kStart)) {
+  if (is_started(blueprint.prepared->facts, options)) {
     suspension = SPORE_TRY(Suspension::at_first_wait(*blueprint.prepared, options.functions));
   }
   Suspension* const waits = suspension.has_value() ? &*suspension : nullptr;

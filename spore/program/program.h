@@ -63,6 +63,9 @@ struct FreezeOptions {
   uint64_t memory_growth_bytes_max = 64 * engine::kMebibyte;
 };
 
+// Whether a module is started by `_start`, as a program; else it is initialised, as a library.
+bool is_started(const wasm::ModuleFacts& facts, const FreezeOptions& options);
+
 struct RestoreOptions {
   uint64_t memory_growth_bytes_max = FreezeOptions().memory_growth_bytes_max;
 };
@@ -97,12 +100,14 @@ struct FrozenFacts {
 class Program {
  public:
   // Starts the program of `blueprint` and freezes it at its first wait for input.
-  // kUnsupported: it cannot be frozen, as asyncify did not rewrite it, not all of its state can be held, or
-  // it reads in a call from a host function, or, with WaitInfo, in a function that was not rewritten; the
-  // message has cause and way out. kInvalidArgument: it is no program, or nothing that reads; a setup that
-  // the framing cannot tell. kExited: it ended before it read; with its exit code, and the last that it said.
-  // kDeadlineExceeded: it did not read in time.  kLimitExceeded: its stack, or a limit of the blueprint.
-  // How it trapped; what cell::instantiate() and cell::Image::capture() say.
+  // - kUnsupported: it cannot be frozen, as asyncify did not rewrite it, not all of its state can be held, or
+  //   it reads in a call from a host function, or, with WaitInfo, in a function that was not rewritten; the
+  //   message has cause and way out.
+  // - kInvalidArgument: it is no program, or nothing that reads; a setup that the framing cannot tell.
+  // - kExited: it ended before it read; with its exit code, and the last that it said.
+  // - kDeadlineExceeded: it did not read in time.
+  // - kLimitExceeded: its stack, or a limit of the blueprint.
+  // - How it trapped; what cell::instantiate() and cell::Image::capture() say.
   //
   // A library that answers requests is initialised instead, with its `setup` as its input, and frozen behind
   // that.  How that failed.

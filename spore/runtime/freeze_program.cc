@@ -1,7 +1,6 @@
 // Runtime::freeze_program: which functions of a program are rewritten so that it can be frozen, and how that
 // is found out.
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <functional>
 #include <iterator>
@@ -35,8 +34,7 @@ bool writes_to_files(const host::WasiConfig* wasi) {
 }
 
 bool answers_as_library(const wasm::ModuleFacts& facts, const program::FreezeOptions& freeze) {
-  const bool starts = wasm::exports_function(facts, "_start") && !freeze.init.has_value();
-  return !starts && wasm::exports_function(facts, program::kRequestExport);
+  return !program::is_started(facts, freeze) && wasm::exports_function(facts, program::kRequestExport);
 }
 
 // A host function may do something outside of the guest's world, and would do it again.
@@ -79,8 +77,7 @@ Result<std::vector<uint32_t>> Runtime::find_wait(std::string_view name, std::spa
   ModuleOptions as_it_is = module;
   const bool baseline = wasm::check_proposals(facts, wasm::kProposalsBaseline).ok();
   if (!tier_of(module).has_value() && baseline) as_it_is.tier = Tier::kBaseline;
-  static std::atomic<uint64_t> watched_count{0};
-  const std::string watched = fmt::format("{} (watched, {})", name, watched_count.fetch_add(1) + 1);
+  const std::string watched = fmt::format("{} (watched, {})", name, watched_.fetch_add(1) + 1);
   const auto loaded = SPORE_TRY(load_module(watched, bytes, as_it_is));
   if (options.progress) options.progress("watching");
   Status bound = check_bound(*loaded);

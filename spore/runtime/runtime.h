@@ -285,6 +285,7 @@ class Runtime final : ForkAware {
 
   std::atomic<bool> closed_{false};
   std::atomic<uint64_t> compile_ns_{0};
+  std::atomic<uint64_t> watched_{0};  // programs, by which they are told apart
   std::atomic<uint64_t> instances_created_{0};
   std::atomic<uint64_t> instances_failed_{0};
   std::atomic<uint64_t> instantiate_ns_{0};
