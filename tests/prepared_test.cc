@@ -210,7 +210,8 @@ TEST_P(PreparedTest, FunctionsThatTablesMayHoldAreCalledByNumber) {
   EXPECT_EQ(one.function<int32_t()>("spore:f1").code(), Code::kNotFound);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiers, PreparedTest, testing::Values(Tier::kBaseline, Tier::kOptimised),
+INSTANTIATE_TEST_SUITE_P(Tiers, PreparedTest,
+                         testing::Values(Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised),
                          [](const auto& test) { return std::string(engine::tier_name(test.param)); });
 
 }  // namespace

@@ -118,7 +118,8 @@ class Languages : public ProgramsTest,
 };
 
 const auto kEveryLanguage = testing::Values("c", "cpp", "rust", "go");
-const auto kLanguages = testing::Combine(kEveryLanguage, testing::Values("baseline", "optimised"));
+const auto kLanguages =
+    testing::Combine(kEveryLanguage, testing::Values("interpreter", "baseline", "optimised"));
 std::string language_and_tier(const testing::TestParamInfo<Languages::ParamType>& info) {
   return std::get<0>(info.param) + "_" + std::get<1>(info.param);
 }

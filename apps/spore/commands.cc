@@ -206,7 +206,7 @@ Result<int> compile_module(Args& args) {
     if (!loaded.ok()) return std::move(loaded).status().with_context(file);
     module = std::move(loaded).value();
   }
-  const std::vector<uint8_t> code = SPORE_TRY(module->code().save());
+  const std::vector<uint8_t> code = SPORE_TRY(module->code()->save());
   SPORE_TRY(write_file(std::filesystem::path(*out), code));
   const double milliseconds = static_cast<double>(module->compile_ns()) / 1e6;
   if (args.has("--json")) {

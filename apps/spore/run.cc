@@ -77,7 +77,7 @@ Result<std::shared_ptr<const runtime::Module>> load(const Args& args, std::strin
   }
   const Progress progress(fmt::format("compiling {}", file));
   Result<std::shared_ptr<const runtime::Module>> module =
-      runtime.load_module(file, bytes, {.trusted_code = code});
+      runtime.load_module(file, bytes, {.trusted_code = code, .one_call = true});
   if (!module.ok()) return std::move(module).status().with_context(file);
   return module;
 }
@@ -139,15 +139,14 @@ Result<int> run_program(const Args& args, Instance& instance) {
 class Explanation {
  public:
   Explanation(const Args& args, const runtime::Runtime& runtime, const runtime::Module& module)
-      : wanted_(args.has("--explain")), runtime_(runtime), module_(module) {}
+      : wanted_(args.has("--explain")), runtime_(runtime), module_(module), began_(module.tier()) {}
   ~Explanation() {
     if (!wanted_) return;
     const Result<code::ModuleSteps> steps = runtime_.explain(module_);
     if (!steps.ok()) return;
     std::string text = steps.value().text();
-    const engine::Tier began = module_.code().engine().options().tier;
     text += fmt::format("the call ran in {} code to its end: a running call is not moved\n",
-                        engine::tier_name(began));
+                        engine::tier_name(began_));
     fmt::print(stderr, "{}", text);
   }
   Explanation(const Explanation&) = delete;
@@ -157,6 +156,7 @@ class Explanation {
   bool wanted_;
   const runtime::Runtime& runtime_;
   const runtime::Module& module_;
+  engine::Tier began_;
 };
 
 // --- functions ----------------------------------------------------------------------------------------
@@ -187,9 +187,9 @@ Result<int> run_module(Args& args) {
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   const std::shared_ptr<const runtime::Module> module = SPORE_TRY(load(args, file, *runtime));
   const Explanation explanation(args, *runtime, *module);
-  if (!function && module->code().exported_function("_start") == nullptr) {
+  if (!function && module->code()->exported_function("_start") == nullptr) {
     return Status::invalid_argument("this is a library, say what to call with --invoke NAME: {}",
-                                    function_names(module->code()));
+                                    function_names(*module->code()));
   }
   const std::span<const std::string_view> program_words =
       function ? std::span<const std::string_view>() : std::span(words);
@@ -197,7 +197,16 @@ Result<int> run_module(Args& args) {
   Result<Instance> made = runtime->instantiate(*module, {.wasi = std::move(wasi)});
   if (const auto code = host::exit_code(made.status())) return process_exit_code(*code);  // before it began
   Instance instance = SPORE_TRY(std::move(made));
-  return function ? call_function(args, instance, *function, words) : run_program(args, instance);
+  const engine::Tier began = instance.code().engine().options().tier;
+  const auto begin = std::chrono::steady_clock::now();
+  Result<int> ended =
+      function ? call_function(args, instance, *function, words) : run_program(args, instance);
+  if (ended.ok()) {
+    const auto took = std::chrono::steady_clock::now() - begin;
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
+    runtime->remember_run(*module, began, static_cast<uint64_t>(ms));
+  }
+  return ended;
 }
 
 }  // namespace spore::cli

@@ -7,6 +7,8 @@ mod asyncify;
 mod engine;
 mod fence;
 mod inspect;
+mod interpretable;
+mod interpreter;
 mod limits;
 mod prepare;
 mod rewrite;

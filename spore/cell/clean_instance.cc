@@ -38,6 +38,7 @@ Status CleanInstance::make() {
   scans_before_ = counters_.scans.value();
   pages_before_ = counters_.pages_refilled.value();
   state_.reset();
+  make_anew_ = false;
   instance_.reset();  // gives its slots back before new ones are taken
   if (image_ == nullptr) {
     instance_.emplace(SPORE_TRY(instantiate(*blueprint_, blueprint_->limits)));
@@ -70,6 +71,11 @@ Status CleanInstance::hold_state() {
 [[gnu::cold]] void CleanInstance::follow() {
   step_ = steps_->load(std::memory_order_acquire);
   if (!state_) return;  // it is made anew for each use, of the best code that there is
+  const std::shared_ptr<const engine::CompiledCode> best = blueprint_->code->best()->code();
+  if (best->interpreted() != nullptr && best != instance_->store().code(instance_->handle())) {
+    make_anew_ = true;  // nothing goes over to the interpreter
+    return;
+  }
   if (!instance_->store().catch_up(*blueprint_->prepared)) return;
   const Status status = hold_state();
   SPORE_ASSERT(status.ok(), "an instance holds in other code what it held before");
@@ -77,7 +83,7 @@ Status CleanInstance::hold_state() {
 
 Result<CleanInstance::Outcome> CleanInstance::reset() {
   // What somebody linked to it may still be used by him: he keeps that store, and this gets another.
-  if (state_ && instance_->store().alone()) [[likely]] {
+  if (state_ && !make_anew_ && instance_->store().alone()) [[likely]] {
     const Status status = state_->restore();
     if (status.ok()) [[likely]] {
       host::Wasi* wasi = instance_->wasi();

@@ -73,6 +73,7 @@ class CleanInstance {
   uint32_t step_ = 0;                             // when it was last looked at
   std::optional<host::Instance> instance_;
   std::optional<engine::InstanceState> state_;  // with an image; goes before the instance
+  bool make_anew_ = false;                      // its code was replaced by such that it cannot go over to
   uint64_t fuel_ = 0;                           // what a new instance has left
   Counters counters_;
   uint64_t scans_before_ = 0;  // of instances that this one was before

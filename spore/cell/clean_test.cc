@@ -153,8 +153,9 @@ class CleanTest : public testing::TestWithParam<std::tuple<Tier, bool>> {
   std::shared_ptr<PoolEntry> entry_;
 };
 
-const auto kTiers = testing::Values(std::tuple(Tier::kBaseline, false), std::tuple(Tier::kOptimised, false),
-                                    std::tuple(Tier::kOptimised, true), std::tuple(Tier::kBaseline, true));
+const auto kTiers = testing::Values(std::tuple(Tier::kInterpreter, false), std::tuple(Tier::kBaseline, false),
+                                    std::tuple(Tier::kOptimised, false), std::tuple(Tier::kOptimised, true),
+                                    std::tuple(Tier::kBaseline, true));
 std::string tier_text(const testing::TestParamInfo<std::tuple<Tier, bool>>& info) {
   return std::string(engine::tier_name(std::get<0>(info.param))) +
          (std::get<1>(info.param) ? "_compact" : "");
@@ -165,6 +166,7 @@ struct Deed {
   const char* name;
   void (*act)(const Lease& lease);
   bool in_place = true;
+  bool grows = false;  // a memory: the interpreter cannot shrink one
 };
 constexpr Deed kDeeds[] = {
     {"a word is written", [](const Lease& lease) { ASSERT_TRUE(run(lease, "poke", 4096, 7).ok()); }},
@@ -173,12 +175,13 @@ constexpr Deed kDeeds[] = {
     {"all is filled", [](const Lease& lease) { ASSERT_TRUE(run(lease, "fill", 0xAA).ok()); }},
     {"the host writes",
      [](const Lease& lease) { ASSERT_TRUE(lease->write_string(engine::GuestPtr{300}, "host").ok()); }},
-    {"memory grows", [](const Lease& lease) { ASSERT_EQ(call<int32_t>(lease, "grow", 2), 1); }},
+    {"memory grows", [](const Lease& lease) { ASSERT_EQ(call<int32_t>(lease, "grow", 2), 1); }, true, true},
     {"memory grows and is filled",
      [](const Lease& lease) {
        ASSERT_EQ(call<int32_t>(lease, "grow", 9), 1);
        ASSERT_TRUE(run(lease, "fill", 0xAA).ok());
-     }},
+     },
+     true, true},
     {"memory grows in vain", [](const Lease& lease) { ASSERT_EQ(call<int32_t>(lease, "grow", 10), -1); }},
     {"an i32 is set", [](const Lease& lease) { ASSERT_TRUE(run(lease, "set_i32").ok()); }},
     {"an i64 is set", [](const Lease& lease) { ASSERT_TRUE(run(lease, "set_i64").ok()); }},
@@ -227,7 +230,8 @@ class DeedTest : public CleanTest {
       EXPECT_TRUE(run(lease, "memory_init").ok()) << deed.name;
       EXPECT_TRUE(run(lease, "table_init").ok()) << deed.name;
       EXPECT_EQ(counts().created, 1u);
-      EXPECT_EQ(counts().resets_anew - before.resets_anew, deed.in_place ? 0u : 3u) << deed.name;
+      const bool shrinks = std::get<0>(GetParam()) != Tier::kInterpreter || !deed.grows;
+      EXPECT_EQ(counts().resets_anew - before.resets_anew, deed.in_place && shrinks ? 0u : 3u) << deed.name;
     }
     EXPECT_EQ(counts().acquired, 4 * deeds.size());
     EXPECT_EQ(counts().retired, 0u);

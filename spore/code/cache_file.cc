@@ -139,8 +139,8 @@ Result<CacheHeader> decode_cache_header(std::span<const uint8_t> bytes, uint64_t
   std::optional<engine::Tier> tier;
   if (fixed.tier != kFacts) {
     tier = static_cast<engine::Tier>(fixed.tier);
-    if (fixed.tier != static_cast<uint32_t>(*tier) ||
-        (tier != engine::Tier::kBaseline && tier != engine::Tier::kOptimised)) {
+    if (fixed.tier != static_cast<uint32_t>(*tier) || *tier < engine::Tier::kBaseline ||
+        *tier > engine::Tier::kPeak) {
       return cache_error(CacheFault::kFormat, fmt::format("there is no tier {}", fixed.tier));
     }
   }

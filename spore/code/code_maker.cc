@@ -34,6 +34,9 @@ uint64_t ns_since(Clock::time_point begin) {
   return static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count());
 }
 
+// What the interpreter makes of a module is there at once, and is nothing that could be kept.
+bool is_interpreter(const Engine& engine) { return engine.options().tier == engine::Tier::kInterpreter; }
+
 // What two requests for the same thing must give: the same answer.
 Result<Made> copy_of(const Result<Made>& made) {
   if (!made.ok()) return made.status().copy();
@@ -170,7 +173,7 @@ std::shared_ptr<const CompiledCode> CodeMaker::find(const Engine& engine, const 
       return code;
     }
   }
-  if (state_->options.cache == nullptr) return nullptr;
+  if (state_->options.cache == nullptr || is_interpreter(engine)) return nullptr;
   Cached cached = state_->options.cache->load(engine, source);
   if (!cached) return nullptr;
   const MutexLock lock(state_->mutex);
@@ -181,23 +184,45 @@ std::shared_ptr<const CompiledCode> CodeMaker::find(const Engine& engine, const 
 
 namespace {
 
+Result<Compiled> compile_prepared(const CodeMakerOptions& options, const Engine& engine, const Source& source,
+                                  const std::stop_token& stop) {
+  switch (engine.options().tier) {
+    case engine::Tier::kInterpreter:
+      return Compiled{.code = SPORE_TRY(engine.compile(source.wasm, source.hash, source.preparer)),
+                      .native = {}};
+    case engine::Tier::kPeak: {
+      if (!options.optimise) return Status::unsupported("nobody optimises modules here");
+      const std::vector<uint8_t> optimised = SPORE_TRY(options.optimise(source.wasm, stop));
+      return options.compiler->compile(
+          engine, {.wasm = optimised, .hash = source.hash, .preparer = source.preparer}, stop);
+    }
+    default: return options.compiler->compile(engine, source, stop);
+  }
+}
+
 // Of a module whose facts are known, and its code not, or not that of this tier.
-Result<Compiled> prepare_and_compile(Compiler& compiler, const Engine& engine, const Source& source,
-                                     const std::stop_token& stop) {
-  if (!source.to_prepare) return compiler.compile(engine, source, stop);
+Result<Compiled> prepare_and_compile(const CodeMakerOptions& options, const Engine& engine,
+                                     const Source& source, const std::stop_token& stop) {
+  if (!source.to_prepare) return compile_prepared(options, engine, source, stop);
   const wasm::PreparedModule prepared = SPORE_TRY(wasm::prepare(source.wasm, source.wasm.size()));
   SPORE_ASSERT(source.preparer == wasm::kPreparerVersion && prepared.facts.hash == source.hash,
                "what is to be prepared is the module that was named");
-  return compiler.compile(engine, {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer},
-                          stop);
+  return compile_prepared(options, engine,
+                          {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer}, stop);
 }
 
 }  // namespace
 
+Result<Made> CodeMaker::make_anew(const Engine& engine, const Source& source) {
+  const Clock::time_point begin = Clock::now();
+  Compiled compiled = SPORE_TRY(prepare_and_compile(state_->options, engine, source, {}));
+  return Made{.code = std::move(compiled.code), .origin = Origin::kCompiler, .ns = ns_since(begin)};
+}
+
 // The flight is in the list, and nobody else's.
 Result<Made> CodeMaker::fly(State& state, Flight& flight, const Source& source, bool background) {
   const Clock::time_point begin = Clock::now();
-  CodeCache* const cache = state.options.cache.get();
+  CodeCache* const cache = is_interpreter(*flight.engine) ? nullptr : state.options.cache.get();
   std::optional<code::Flight> among_processes;
   if (cache != nullptr) {
     Cached cached = cache->load(*flight.engine, source);
@@ -219,7 +244,7 @@ Result<Made> CodeMaker::fly(State& state, Flight& flight, const Source& source, 
   }
   const Clock::time_point compile_begin = Clock::now();
   Result<Compiled> compiled =
-      prepare_and_compile(*state.options.compiler, *flight.engine, source, flight.stop.get_token());
+      prepare_and_compile(state.options, *flight.engine, source, flight.stop.get_token());
   const uint64_t compile_ns = ns_since(compile_begin);
   const MutexLock lock(state.mutex);
   State::Work& work = state.now();
@@ -231,7 +256,7 @@ Result<Made> CodeMaker::fly(State& state, Flight& flight, const Source& source, 
   state.counts.compiled++;
   state.counts.compile_ns += compile_ns;
   Made made{.code = compiled.value().code, .origin = Origin::kCompiler, .ns = ns_since(begin)};
-  if (state.options.cache != nullptr && !work.stop) {
+  if (cache != nullptr && !work.stop) {
     work.to_store.push_back({.engine = flight.engine,
                              .hash = source.hash,
                              .preparer = source.preparer,

@@ -36,6 +36,10 @@ struct Made {
 
 struct CodeMakerOptions {
   std::shared_ptr<Compiler> compiler;
+  // What the peak tier is made of: a prepared module, optimised; kUnsupported: it has no such form.  Null:
+  // there is no peak.
+  std::function<Result<std::vector<uint8_t>>(std::span<const uint8_t> prepared, const std::stop_token& stop)>
+      optimise;
   std::shared_ptr<CodeCache> cache;  // null: none
   size_t queue_max = 64;             // that wait to be made in the background
   int nice = 10;                     // of the background thread
@@ -83,6 +87,9 @@ class CodeMaker {
 
   // On this thread, unless another is at it: then that one's.  What Compiler::compile says.
   Result<Made> make(const engine::Engine& engine, const Source& source, const std::stop_token& stop = {});
+
+  // The same as if it was nowhere: of the interpreter, whose code fills with what it translates.
+  Result<Made> make_anew(const engine::Engine& engine, const Source& source);
 
   // In the background.  `done` is called once, by any thread, with no lock held; kCancelled after cancel().
   // kLimitExceeded: queue_max wait already; then there is no call.

@@ -90,12 +90,12 @@ Result<HelperRequest> decode_request(std::span<const uint8_t> bytes) {
   in.u64();
   in.u32();
   HelperRequest request;
-  switch (in.u8()) {
-    case static_cast<uint8_t>(engine::Tier::kBaseline): request.engine.tier = engine::Tier::kBaseline; break;
-    case static_cast<uint8_t>(engine::Tier::kOptimised):
-      request.engine.tier = engine::Tier::kOptimised;
-      break;
-    default: in.fail("the tier");
+  const uint8_t tier = in.u8();
+  if (tier < static_cast<uint8_t>(engine::Tier::kBaseline) ||
+      tier > static_cast<uint8_t>(engine::Tier::kPeak)) {
+    in.fail("the tier");
+  } else {
+    request.engine.tier = static_cast<engine::Tier>(tier);
   }
   request.engine.fuel = in.u8() != 0;
   request.engine.compact_memories = in.u8() != 0;

@@ -56,8 +56,13 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
     Clock::time_point loaded = Clock::now();
     Clock::time_point stepped = Clock::now();
     Use used;  // at the last step
+    Use seen;  // at the last look, and when it was another one
+    Clock::time_point used_at = Clock::now();
     std::optional<Tier> making;
-    std::string gave_up;  // why it climbs no further
+    std::string gave_up;                         // why it climbs no further
+    std::map<Tier, std::string> refused;         // tiers that cannot take it, and why
+    std::optional<engine::LazyStatistics> lazy;  // of the interpreter's code that it has left
+    uint64_t dropped = 0;
     std::vector<ModuleSteps::Step> steps;
   };
   // What the thread waits by.  A forked child abandons it.
@@ -71,14 +76,31 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
         LadderOptions the_options)
       : maker(std::move(the_maker)), engines(std::move(the_engines)), options(std::move(the_options)) {}
 
-  std::shared_ptr<const Engine> engine_above(Tier tier) const {
-    const auto found =
-        std::ranges::find_if(engines, [tier](const auto& engine) { return engine->options().tier > tier; });
+  // The next tier that can take it, no higher than `highest`.
+  std::shared_ptr<const Engine> engine_above(const Place& place, Tier highest) const {
+    const Tier now = tier_of(*place.rung.code);
+    const auto found = std::ranges::find_if(engines, [&](const auto& engine) {
+      const Tier tier = engine->options().tier;
+      return tier > now && tier <= highest && !place.refused.contains(tier);
+    });
     return found == engines.end() ? nullptr : *found;
   }
-  bool can_climb(const Place& place) const {
-    return !place.rung.fixed && place.gave_up.empty() && engine_above(tier_of(*place.rung.code)) != nullptr;
+  std::shared_ptr<const Engine> engine_above(const Place& place) const {
+    return engine_above(place, options.automatic_max);
   }
+  bool can_climb(const Place& place) const {
+    return !place.rung.fixed && place.gave_up.empty() && engine_above(place) != nullptr;
+  }
+  // It may be asked to climb, though it does not by itself.
+  bool may_be_raised(const Place& place) const {
+    return !place.rung.fixed && place.gave_up.empty() && options.keep_sources &&
+           engine_above(place, Tier::kPeak) != nullptr;
+  }
+  void forget_source(Place& place) const {
+    if (!can_climb(place) && !may_be_raised(place)) place.rung.source.wasm.reset();
+  }
+  void drop_unused(const LiveBinding* code) SPORE_EXCLUDES(mutex);
+  std::vector<const LiveBinding*> unused() SPORE_REQUIRES(mutex);
   StepDecision decide(const Place& place) const;
   ModuleSteps steps_of(const Place& place) const;
   void cancel(const Rung& rung) SPORE_EXCLUDES(mutex);
@@ -133,11 +155,8 @@ void Ladder::add(Rung rung) {
   State::Place& place = state_->places[code];
   place.steps.push_back(rung.first);
   place.rung = std::move(rung);
-  if (state_->can_climb(place)) {
-    state_->start_thread();
-  } else {
-    place.rung.source.wasm.reset();
-  }
+  state_->forget_source(place);
+  if (state_->can_climb(place)) state_->start_thread();
 }
 
 void Ladder::remove(const LiveBinding& code) {
@@ -162,6 +181,9 @@ void Ladder::State::cancel(const Rung& rung) {
 
 StepDecision Ladder::State::decide(const Place& place) const {
   const LiveBinding& code = *place.rung.code;
+  if (place.rung.profile && place.rung.profile->tier > tier_of(code)) {
+    return {true, fmt::format("it was {} before", engine::tier_name(place.rung.profile->tier))};
+  }
   const Use total = code.total();
   const Use since{.calls = total.calls - place.used.calls, .ms = total.ms - place.used.ms};
   return code::decide(options.rules[static_cast<size_t>(tier_of(code))], since, ms_since(place.stepped));
@@ -177,13 +199,15 @@ bool Ladder::State::look() {
     std::string why;
   };
   std::vector<Due> due;
+  std::vector<const LiveBinding*> to_drop;
   {
     const MutexLock lock(mutex);
+    to_drop = unused();
     for (auto& [code, place] : places) {
       if (place.making || !can_climb(place)) continue;
       StepDecision decision = decide(place);
       if (!decision.due) continue;
-      std::shared_ptr<const Engine> engine = engine_above(tier_of(*code));
+      std::shared_ptr<const Engine> engine = engine_above(place);
       place.making = engine->options().tier;
       due.push_back({code, std::move(engine), place.rung.source, std::move(decision.why)});
     }
@@ -201,7 +225,55 @@ bool Ladder::State::look() {
     const auto found = places.find(one.code);
     if (found != places.end()) found->second.making.reset();
   }
-  return !due.empty();
+  for (const LiveBinding* code : to_drop) drop_unused(code);
+  return !due.empty() || !to_drop.empty();
+}
+
+// Those whose translated functions nobody has called for long.
+std::vector<const LiveBinding*> Ladder::State::unused() {
+  std::vector<const LiveBinding*> found;
+  for (auto& [code, place] : places) {
+    if (options.drop_after_ms == 0 || tier_of(*code) != Tier::kInterpreter) continue;
+    const Use total = code->total();
+    if (total.calls != place.seen.calls || total.ms != place.seen.ms) {
+      place.seen = total;
+      place.used_at = Clock::now();
+    }
+    if (place.making || place.rung.source.wasm == nullptr ||
+        ms_since(place.used_at) < options.drop_after_ms) {
+      continue;
+    }
+    const auto lazy = code->best()->code()->lazy();
+    if (lazy && lazy->translated > 0) found.push_back(code);
+  }
+  return found;
+}
+
+// The same code, with nothing translated: instances in pools are made anew of it, others keep what they have.
+void Ladder::State::drop_unused(const LiveBinding* code) {
+  OwnedSource source;
+  std::shared_ptr<const engine::HostFunctions> functions;
+  std::shared_ptr<const engine::Binding> before;
+  {
+    const MutexLock lock(mutex);
+    const auto found = places.find(code);
+    if (found == places.end()) return;
+    source = found->second.rung.source;
+    functions = found->second.rung.functions;
+    before = code->best();
+  }
+  if (source.wasm == nullptr) return;
+  Result<Made> made = maker->make_anew(before->code()->engine(), source.view());
+  if (!made.ok()) return;
+  Result<std::shared_ptr<const engine::Binding>> binding =
+      engine::Binding::create(std::move(made.value().code), std::move(functions));
+  if (!binding.ok()) return;
+  const MutexLock lock(mutex);
+  const auto found = places.find(code);
+  if (found == places.end() || found->second.rung.code->best() != before) return;
+  found->second.dropped += before->code()->lazy()->translated;
+  found->second.used_at = Clock::now();
+  found->second.rung.code->improve(std::move(binding).value());
 }
 
 void Ladder::State::made(const LiveBinding* code, Tier tier, const std::string& why, Result<Made> made) {
@@ -216,8 +288,12 @@ void Ladder::State::made(const LiveBinding* code, Tier tier, const std::string& 
     place.making.reset();
     place.stepped = Clock::now();
     if (status.code() == Code::kCancelled) return;  // somebody else's: it is tried again
-    place.gave_up = fmt::format("{}: {}", engine::tier_name(tier), status.message());
-    place.rung.source.wasm.reset();
+    // What this tier cannot take, the next may.
+    place.refused.emplace(tier, status.message());
+    if (status.code() != Code::kUnsupported || engine_above(place) == nullptr) {
+      place.gave_up = fmt::format("{}: {}", engine::tier_name(tier), status.message());
+    }
+    forget_source(place);
     name = place.rung.name;
   }
   options.log.write(LogLevel::kWarning, "{}: no {} code: {}", name, engine::tier_name(tier),
@@ -245,6 +321,7 @@ Status Ladder::State::step(const LiveBinding* code, Tier tier, const std::string
     Place& place = found->second;
     place.making.reset();
     if (tier_of(*live) >= tier) return {};  // another was sooner
+    if (const auto lazy = live->best()->code()->lazy()) place.lazy = lazy;
     live->improve(std::move(binding));
     place.stepped = Clock::now();
     place.used = live->total();
@@ -253,7 +330,7 @@ Status Ladder::State::step(const LiveBinding* code, Tier tier, const std::string
                            .origin = made.origin,
                            .make_ns = made.ns,
                            .at_ms = ms_since(place.loaded)});
-    if (!can_climb(place)) place.rung.source.wasm.reset();
+    forget_source(place);
     name = place.rung.name;
   }
   options.log.write(LogLevel::kDebug, "{}: {} code from {} in {} ms, after {}", name, engine::tier_name(tier),
@@ -275,12 +352,30 @@ Status Ladder::raise(const LiveBinding& code, Tier tier) {
                                         engine::tier_name(tier_of(code)));
       }
       if (!place.gave_up.empty()) return Status::unsupported("{}", place.gave_up);
+      if (tier_of(code) >= tier) break;  // it has just got there
       source = place.rung.source;
-      engine = state_->engine_above(tier_of(code));
-      if (source.wasm == nullptr || engine == nullptr) continue;  // it has just got there
+      engine = state_->engine_above(place, tier);
+      if (engine == nullptr) {
+        const auto refused = place.refused.find(tier);
+        if (refused != place.refused.end()) return Status::unsupported("{}", refused->second);
+        return Status::unsupported("there is no {} tier here", engine::tier_name(tier));
+      }
+      if (source.wasm == nullptr) {
+        return Status::unavailable(
+            "the module is not kept that {} code would be made of (peak=manual keeps it)",
+            engine::tier_name(tier));
+      }
     }
-    const Made made = SPORE_TRY(state_->maker->make(*engine, source.view()));
-    SPORE_TRY(state_->step(&code, engine->options().tier, "warm-up", made));
+    const Tier next = engine->options().tier;
+    Result<Made> made = state_->maker->make(*engine, source.view());
+    if (made.code() == Code::kUnsupported && next < tier) {
+      const MutexLock lock(state_->mutex);
+      const auto found = state_->places.find(&code);
+      if (found != state_->places.end()) found->second.refused.emplace(next, made.status().message());
+      continue;
+    }
+    const Made ready = SPORE_TRY(std::move(made));
+    SPORE_TRY(state_->step(&code, next, "warm-up", ready));
   }
   return {};
 }
@@ -343,14 +438,21 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
                     .next = {},
                     .steps = place.steps,
                     .functions = {},
-                    .hand_overs = code.hand_overs()};
-  const std::shared_ptr<const Engine> above = engine_above(steps.tier);
+                    .hand_overs = code.hand_overs(),
+                    .lazy = place.lazy,
+                    .functions_dropped = place.dropped,
+                    .refused = {}};
+  if (const auto lazy = code.best()->code()->lazy()) steps.lazy = lazy;
+  for (const auto& [tier, why] : place.refused) {
+    steps.refused.push_back(fmt::format("{}: {}", engine::tier_name(tier), why));
+  }
+  const std::shared_ptr<const Engine> above = engine_above(place);
   if (steps.fixed) {
     steps.next = "none: its tier was asked for";
-  } else if (above == nullptr) {
-    steps.next = "none: there is no tier above";
   } else if (!place.gave_up.empty()) {
     steps.next = "none: " + place.gave_up;
+  } else if (above == nullptr) {
+    steps.next = "none: there is no tier above";
   } else if (steps.climbing) {
     steps.next = fmt::format("{} code is being made", engine::tier_name(*place.making));
   } else {
@@ -413,7 +515,19 @@ void ModuleSteps::write_json(JsonWriter& json) const {
         .field("mean_us", function.mean_us)
         .end_object();
   }
+  json.end_array().begin_array("refused");
+  for (const std::string& why : refused) json.element(why);
   json.end_array();
+  if (lazy) {
+    json.begin_object("lazy")
+        .field("functions", lazy->functions)
+        .field("translated", lazy->translated)
+        .field("never_needed", lazy->functions - lazy->translated)
+        .field("dropped", functions_dropped)
+        .field("calls", lazy->calls)
+        .field("hit_rate", lazy->hit_rate())
+        .end_object();
+  }
   json.begin_object("hand_overs")
       .field("done", hand_overs.done)
       .field("ns", hand_overs.ns)
@@ -432,7 +546,15 @@ std::string ModuleSteps::text() const {
                         engine::tier_name(step.tier), origin_name(step.origin),
                         static_cast<double>(step.make_ns) / kNsInMs, step.why);
   }
+  for (const std::string& why : refused) text += fmt::format("not {}\n", why);
   text += fmt::format("next step: {}\n", next);
+  if (lazy) {
+    constexpr double kPercent = 100;
+    text += fmt::format(
+        "interpreted: {} of {} functions were needed, {:.1f} % of {} calls found all that they needed",
+        lazy->translated, lazy->functions, kPercent * lazy->hit_rate(), lazy->calls);
+    text += functions_dropped == 0 ? "\n" : fmt::format("; {} dropped as unused\n", functions_dropped);
+  }
   if (hand_overs.done > 0) {
     text += fmt::format("handed over: {} instances, {:.1f} us each, {:.1f} us at most\n", hand_overs.done,
                         static_cast<double>(hand_overs.ns) / kNsInUs / static_cast<double>(hand_overs.done),

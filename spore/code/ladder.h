@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,9 +36,25 @@ struct StepDecision {
 };
 StepDecision decide(const StepRule& rule, const engine::Use& since_step, uint64_t ms_since_step);
 
+// What was seen of a module before, in another process: it is brought to where it was at once.
+struct Profile {
+  struct Function {
+    std::string name;
+    uint64_t calls = 0;
+    double mean_us = 0;  // in the tier that it was in last
+  };
+  engine::Tier tier{};              // that it reached
+  std::vector<Function> functions;  // hottest first
+};
+
 struct LadderOptions {
-  // By the tier that is left.  The interpreter (0) is not there yet, nor what lies above the optimised tier
-  // (2).
+  // No module climbs further by itself.
+  engine::Tier automatic_max = engine::Tier::kOptimised;
+  // What modules are made of is kept where they could be raised further.
+  bool keep_sources = false;
+  // Translated functions of an interpreted module that nobody has called for so long are dropped; 0: never.
+  uint64_t drop_after_ms = 600'000;
+  // By the tier that is left.
   std::array<StepRule, 3> rules{StepRule{.calls = 100, .delay_ms = 10, .guest_ms = 10},
                                 StepRule{.calls = 1'000, .delay_ms = 100, .guest_ms = 100},
                                 StepRule{.calls = 10'000, .delay_ms = 1'000, .guest_ms = 1'000}};
@@ -53,11 +70,7 @@ struct ModuleSteps {
     uint64_t make_ns = 0;
     uint64_t at_ms = 0;  // since it was loaded
   };
-  struct Function {
-    std::string name;
-    uint64_t calls = 0;
-    double mean_us = 0;  // by ticks of the clock: a sample
-  };
+  using Function = Profile::Function;  // the mean by ticks of the clock: a sample
   std::string module;
   engine::Tier tier{};
   bool fixed = false;     // it stays where it is
@@ -66,6 +79,12 @@ struct ModuleSteps {
   std::vector<Step> steps;
   std::vector<Function> functions;  // hottest first
   engine::LiveBinding::HandOvers hand_overs;
+  // What was translated of it while it was, or is, interpreted; and how much was dropped again.
+  std::optional<engine::LazyStatistics> lazy;
+  uint64_t functions_dropped = 0;
+  std::vector<std::string> refused;  // tiers that cannot take it, with the cause
+
+  Profile profile() const { return {.tier = tier, .functions = functions}; }
 
   void write_json(JsonWriter& json) const;
   // For people, some lines.
@@ -79,7 +98,8 @@ struct Rung {
   std::shared_ptr<engine::LiveBinding> code;
   std::shared_ptr<const engine::HostFunctions> functions;
   bool fixed = false;
-  ModuleSteps::Step first;  // how it came by the code that it has
+  ModuleSteps::Step first;         // how it came by the code that it has
+  std::optional<Profile> profile;  // nothing is known of it
 };
 
 // Thread-safe.  Its thread looks at the modules that can climb each 10 ms while they are called, and up to 1

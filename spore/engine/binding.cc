@@ -90,11 +90,18 @@ void Binding::DeletePre::operator()(wasmtime_instance_pre* pre) const noexcept {
 
 Binding::Binding(std::shared_ptr<const CompiledCode> code, std::shared_ptr<const HostFunctions> functions,
                  wasmtime_instance_pre* handle)
-    : code_(std::move(code)), functions_(std::move(functions)), handle_(handle) {}
+    : code_(std::move(code)), functions_(std::move(functions)), handle_(handle) {
+  for (const CompiledCode::Import& import : code_->imports()) {
+    resolved_.push_back(find_host_function(*functions_, import.module, import.name));
+  }
+}
 
 Result<std::shared_ptr<const Binding>> Binding::create(std::shared_ptr<const CompiledCode> code,
                                                        std::shared_ptr<const HostFunctions> functions) {
   SPORE_TRY(check_imports(*code, *functions));
+  if (code->handle() == nullptr) {
+    return std::shared_ptr<const Binding>(new Binding(std::move(code), std::move(functions), nullptr));
+  }
   const ForkGuard::Busy busy(code->engine().fork_guard());
   const LinkerHandle linker(wasmtime_linker_new(code->engine().handle()));
   wasmtime_linker_allow_shadowing(linker.get(), true);  // a module may import one function twice

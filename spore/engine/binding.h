@@ -49,7 +49,9 @@ class Binding {
 
   const std::shared_ptr<const CompiledCode>& code() const { return code_; }
   const std::shared_ptr<const HostFunctions>& functions() const { return functions_; }
-  const wasmtime_instance_pre* handle() const { return handle_.get(); }
+  // The functions of the host that it imports, in order.
+  const std::vector<const HostFunction*>& resolved() const { return resolved_; }
+  const wasmtime_instance_pre* handle() const { return handle_.get(); }  // null: it is interpreted
 
  private:
   struct DeletePre {
@@ -60,6 +62,7 @@ class Binding {
 
   std::shared_ptr<const CompiledCode> code_;
   std::shared_ptr<const HostFunctions> functions_;
+  std::vector<const HostFunction*> resolved_;
   std::unique_ptr<wasmtime_instance_pre, DeletePre> handle_;
 };
 

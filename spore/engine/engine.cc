@@ -7,6 +7,7 @@
 #include "spore/engine/code_file.h"
 #include "spore/engine/fork_guard.h"
 #include "spore/engine/handles.h"
+#include "spore/engine/interpreted_code.h"
 #include "spore/engine/memories.h"
 #include "spore/engine/signals.h"
 #include "spore/engine/ticker.h"
@@ -45,7 +46,7 @@ FuncType to_func_type(const wasm_externtype_t* type) {
 // without a switch (reference types, function references, GC, exceptions, threads, components) follow
 // from the cargo features; proposals_test.cc holds all of them to what proposals.h says.
 void set_proposals(wasm_config_t* config, Tier tier) {
-  const bool optimised = tier == Tier::kOptimised;
+  const bool optimised = tier >= Tier::kOptimised;
   wasmtime_config_wasm_simd_set(config, true);
   wasmtime_config_wasm_bulk_memory_set(config, true);
   wasmtime_config_wasm_multi_value_set(config, true);
@@ -63,7 +64,7 @@ void set_proposals(wasm_config_t* config, Tier tier) {
 }
 
 bool optimises_size(const EngineOptions& options) {
-  return options.compact_code && options.tier == Tier::kOptimised;
+  return options.compact_code && options.tier >= Tier::kOptimised;
 }
 
 ConfigHandle make_config(const EngineOptions& options) {
@@ -126,7 +127,22 @@ std::string error_message(const wasmtime_error_t& error) {
   return printable(line, kMessageBytesMax);  // it may quote names of the module
 }
 
-std::string_view tier_name(Tier tier) { return tier == Tier::kBaseline ? "baseline" : "optimised"; }
+std::string_view tier_name(Tier tier) {
+  switch (tier) {
+    case Tier::kInterpreter: return "interpreter";
+    case Tier::kBaseline: return "baseline";
+    case Tier::kOptimised: return "optimised";
+    case Tier::kPeak: return "peak";
+  }
+  return "";
+}
+
+std::optional<Tier> tier_of_name(std::string_view name) {
+  for (const Tier tier : {Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak}) {
+    if (tier_name(tier) == name) return tier;
+  }
+  return std::nullopt;
+}
 
 std::string_view engine_version() { return WASMTIME_VERSION; }
 
@@ -161,9 +177,66 @@ CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, 
     const wasm_externtype_t* type = wasm_exporttype_type(exported);
     exports_.push_back(
         {std::string(view(*wasm_exporttype_name(exported))), to_extern_kind(type), to_func_type(type)});
-    by_name_.push_back(static_cast<uint32_t>(i));
   }
+  order_exports();
+}
+
+namespace {
+
+std::string_view text_of(const InterpretedText& text) {
+  return {reinterpret_cast<const char*>(text.data), text.size};
+}
+
+FuncType type_of(const InterpretedItem& item) {
+  const auto types = [](const InterpretedText& numbers) {
+    std::vector<ValType> result;
+    for (size_t i = 0; i < numbers.size; i++) result.push_back(static_cast<ValType>(numbers.data[i]));
+    return result;
+  };
+  return {types(item.params), types(item.results)};
+}
+
+ExternKind kind_of(const InterpretedItem& item) {
+  constexpr std::array kKinds{ExternKind::kFunction, ExternKind::kGlobal, ExternKind::kTable,
+                              ExternKind::kMemory};
+  return item.kind < kKinds.size() ? kKinds[item.kind] : ExternKind::kOther;
+}
+
+}  // namespace
+
+CompiledCode::CompiledCode(std::shared_ptr<const Engine> engine,
+                           std::shared_ptr<const InterpretedCode> interpreted, const Digest& module_hash,
+                           uint32_t preparer)
+    : engine_(std::move(engine)),
+      interpreted_(std::move(interpreted)),
+      module_hash_(module_hash),
+      preparer_(preparer) {
+  const InterpretedItem* items = nullptr;
+  const size_t imports = spore_interpreted_imports(interpreted_->handle(), &items);
+  for (const InterpretedItem& item : std::span(items, imports)) {
+    imports_.push_back(
+        {std::string(text_of(item.module)), std::string(text_of(item.name)), kind_of(item), type_of(item)});
+  }
+  const size_t exports = spore_interpreted_exports(interpreted_->handle(), &items);
+  for (const InterpretedItem& item : std::span(items, exports)) {
+    exports_.push_back({std::string(text_of(item.name)), kind_of(item), type_of(item)});
+  }
+  order_exports();
+}
+
+void CompiledCode::order_exports() {
+  for (size_t i = 0; i < exports_.size(); i++) by_name_.push_back(static_cast<uint32_t>(i));
   std::ranges::sort(by_name_, {}, [&](uint32_t place) -> std::string_view { return exports_[place].name; });
+}
+
+std::optional<LazyStatistics> CompiledCode::lazy() const {
+  if (interpreted_ == nullptr) return std::nullopt;
+  InterpretedStatistics now{};
+  spore_interpreted_statistics(interpreted_->handle(), &now);
+  return LazyStatistics{.functions = now.functions,
+                        .translated = now.translated,
+                        .calls = now.calls,
+                        .calls_translating = now.calls_translating};
 }
 
 CompiledCode::~CompiledCode() {
@@ -172,6 +245,7 @@ CompiledCode::~CompiledCode() {
 }
 
 size_t CompiledCode::native_bytes() const {
+  if (handle_ == nullptr) return 0;
   void* begin = nullptr;
   void* end = nullptr;
   wasmtime_module_image_range(handle_.get(), &begin, &end);
@@ -181,6 +255,7 @@ size_t CompiledCode::native_bytes() const {
 namespace {
 
 Status serialize(wasmtime_module* module, ByteVector& bytes) {
+  if (module == nullptr) return Status::unsupported("the interpreter makes no code that could be kept");
   const ErrorHandle error(wasmtime_module_serialize(module, &bytes.value));
   return error == nullptr ? Status() : Status::internal("saving code: {}", error_message(*error));
 }
@@ -213,8 +288,11 @@ Result<std::shared_ptr<const Engine>> Engine::create(const EngineOptions& option
     return Status::invalid_argument("wasm_stack_bytes is {}, allowed is {} to {}", options.wasm_stack_bytes,
                                     kWasmStackBytesMin, kWasmStackBytesMax);
   }
-  wasm_engine_t* handle = wasm_engine_new_with_config(make_config(options).release());
-  remember_trap_handlers();
+  wasm_engine_t* handle = nullptr;
+  if (options.tier != Tier::kInterpreter) {
+    handle = wasm_engine_new_with_config(make_config(options).release());
+    remember_trap_handlers();
+  }
   return std::shared_ptr<const Engine>(new Engine(options, std::move(ticker), std::move(slots), handle));
 }
 
@@ -225,6 +303,11 @@ Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
       slots_(std::move(slots)),
       fork_guard_(std::make_unique<ForkGuard>()),
       handle_(handle) {
+  if (handle_ == nullptr) {
+    constexpr std::string_view kName = "interpreter";
+    compatibility_ = sha256({reinterpret_cast<const uint8_t*>(kName.data()), kName.size()});
+    return;
+  }
   ticker_->add(handle_);
   const StoreHandle store(wasmtime_store_new(handle_, nullptr, nullptr));
   std::vector<uint8_t> told(64 * 1024);
@@ -235,6 +318,7 @@ Engine::Engine(const EngineOptions& options, std::shared_ptr<Ticker> ticker,
 }
 
 Engine::~Engine() {
+  if (handle_ == nullptr) return;
   ticker_->remove(handle_);
   wasm_engine_delete(handle_);
 }
@@ -242,6 +326,11 @@ Engine::~Engine() {
 Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint8_t> wasm,
                                                             const std::optional<Digest>& hash,
                                                             uint32_t preparer) const {
+  if (handle_ == nullptr) {
+    return std::make_shared<const CompiledCode>(
+        shared_from_this(), SPORE_TRY(InterpretedCode::create(wasm, options_.wasm_stack_bytes)),
+        hash ? *hash : sha256(wasm), preparer);
+  }
   const ForkGuard::Busy busy(*fork_guard_);
   wasmtime_module_t* raw = nullptr;
   const ErrorHandle error(wasmtime_module_new(handle_, wasm.data(), wasm.size(), &raw));
@@ -262,6 +351,7 @@ Result<std::shared_ptr<const CompiledCode>> Engine::compile(std::span<const uint
 Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<const uint8_t> bytes,
                                                                       const Digest& module_hash,
                                                                       uint32_t preparer) const {
+  if (handle_ == nullptr) return Status::unsupported("the interpreter loads no code");
   const CodeFile file = SPORE_TRY(decode_code_file(bytes));
   if (file.module_hash != module_hash) {
     return Status::invalid_argument("the saved code was made from another module ({:.12}, this is {:.12})",
@@ -282,6 +372,7 @@ Result<std::shared_ptr<const CompiledCode>> Engine::load_trusted_code(std::span<
 
 Result<std::shared_ptr<const CompiledCode>> Engine::load_native(int fd, const Digest& module_hash,
                                                                 uint32_t preparer) const {
+  if (handle_ == nullptr) return Status::unsupported("the interpreter loads no code");
   const ForkGuard::Busy busy(*fork_guard_);
   wasmtime_module_t* raw = nullptr;
   const std::string path = fmt::format("/proc/self/fd/{}", fd);

@@ -21,11 +21,18 @@ struct wasmtime_module;
 namespace spore::engine {
 
 class ForkGuard;
+class InterpretedCode;
 class Ticker;
 
-// Which compiler makes the code; docs/design.md, section 3.  The interpreter and the peak come later.
-enum class Tier : uint8_t { kBaseline = 1, kOptimised = 2 };
-std::string_view tier_name(Tier tier);
+// What runs the code; docs/design.md, section 3.
+enum class Tier : uint8_t {
+  kInterpreter = 0,  // wasmi: functions are translated when they are first called
+  kBaseline = 1,     // Winch
+  kOptimised = 2,    // Cranelift
+  kPeak = 3,         // Cranelift, of the module as Binaryen optimised it
+};
+std::string_view tier_name(Tier tier);  // "interpreter", "baseline", "optimised", "peak"
+std::optional<Tier> tier_of_name(std::string_view name);
 
 inline constexpr size_t kWasmStackBytesMin = 64 * 1024;
 // Wasmtime refuses more than its stack for async calls, which a build without async cannot set: 2 MiB.
@@ -44,6 +51,17 @@ struct EngineOptions {
   bool compact_memories = false;
   // The optimised tier weighs the size of code, too, and not its speed alone (Cranelift: speed_and_size).
   bool compact_code = false;
+};
+
+// How much of a module was needed so far, where functions are translated one by one.
+struct LazyStatistics {
+  uint64_t functions = 0;          // that the module defines
+  uint64_t translated = 0;         // the others were never needed
+  uint64_t calls = 0;              // from the host
+  uint64_t calls_translating = 0;  // that came to a function which was not translated yet
+  double hit_rate() const {
+    return calls == 0 ? 0 : 1 - static_cast<double>(calls_translating) / static_cast<double>(calls);
+  }
 };
 
 // Compiled code of one module for one engine.  Immutable; may be shared by threads; keeps its engine alive.
@@ -69,17 +87,22 @@ class CompiledCode {
   // The exported function of that name; null if there is none.
   const Export* exported_function(std::string_view name) const;
   const class Engine& engine() const { return *engine_; }
-  // Bytes of native code and its tables, as mapped.
+  // Bytes of native code and its tables, as mapped; 0 if it is interpreted.
   size_t native_bytes() const;
+  // Nothing: all of it is compiled.
+  std::optional<LazyStatistics> lazy() const;
 
   // The code as bytes, to be loaded by an engine of the same options and version on the same kind of CPU.
-  // docs/formats/code.md.
+  // docs/formats/code.md.  kUnsupported: it is interpreted.
   Result<std::vector<uint8_t>> save() const;
 
   // The same without a header, for those who keep their own account of it: Engine::load_native.
   Result<std::vector<uint8_t>> native() const;
 
+  // Null: it is interpreted.
   wasmtime_module* handle() const { return handle_.get(); }
+  // Null: it is not.
+  const std::shared_ptr<const InterpretedCode>& interpreted() const { return interpreted_; }
 
   struct DeleteModule {
     void operator()(wasmtime_module* module) const noexcept;
@@ -87,11 +110,16 @@ class CompiledCode {
   using Handle = std::unique_ptr<wasmtime_module, DeleteModule>;
   CompiledCode(std::shared_ptr<const Engine> engine, Handle handle, const Digest& module_hash,
                uint32_t preparer);
+  CompiledCode(std::shared_ptr<const Engine> engine, std::shared_ptr<const InterpretedCode> interpreted,
+               const Digest& module_hash, uint32_t preparer);
   ~CompiledCode();
 
  private:
+  void order_exports();
+
   std::shared_ptr<const Engine> engine_;
   Handle handle_;
+  std::shared_ptr<const InterpretedCode> interpreted_;
   Digest module_hash_;
   uint32_t preparer_;
   std::vector<Import> imports_;
@@ -99,7 +127,7 @@ class CompiledCode {
   std::vector<uint32_t> by_name_;  // places of exports_, in order of their names
 };
 
-// One compiler with one set of options.  Thread-safe: all that it does is const.
+// One compiler, or the interpreter, with one set of options.  Thread-safe: all that it does is const.
 class Engine : public std::enable_shared_from_this<Engine> {
  public:
   // kInvalidArgument: a stack size out of range.  Engines may share a ticker, and slots.
@@ -141,7 +169,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // its settings and what this CPU can do.
   const Digest& compatibility() const { return compatibility_; }
 
-  wasm_engine_t* handle() const { return handle_; }
+  wasm_engine_t* handle() const { return handle_; }  // null: the interpreter
   // For the layer's own use.
   ForkGuard& fork_guard() const { return *fork_guard_; }
 

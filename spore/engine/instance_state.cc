@@ -6,48 +6,10 @@
 #include <utility>
 
 #include "spore/base/break_reset.h"
-#include "spore/engine/handles.h"
-
-// rust/src/table.rs says what they do.
-extern "C" {
-bool spore_table_read(wasmtime_context_t* context, const wasmtime_table_t* table, void** elements,
-                      size_t count);
-bool spore_table_write(wasmtime_context_t* context, const wasmtime_table_t* table, void* const* elements,
-                       size_t count);
-bool spore_table_grow(wasmtime_context_t* context, const wasmtime_table_t* table, uint64_t delta);
-}
+#include "spore/engine/realm.h"
 
 namespace spore::engine {
 namespace {
-
-wasmtime_val_t to_wasmtime(const Store::GlobalValue& value) {
-  wasmtime_val_t result{};
-  switch (value.type) {
-    case ValType::kI32:
-      result.kind = WASMTIME_I32;
-      result.of.i32 = value.value.i32;
-      break;
-    case ValType::kI64:
-      result.kind = WASMTIME_I64;
-      result.of.i64 = value.value.i64;
-      break;
-    case ValType::kF32:
-      result.kind = WASMTIME_F32;
-      std::memcpy(&result.of.f32, &value.value.f32, sizeof result.of.f32);
-      break;
-    case ValType::kF64:
-      result.kind = WASMTIME_F64;
-      std::memcpy(&result.of.f64, &value.value.f64, sizeof result.of.f64);
-      break;
-    case ValType::kV128:
-      result.kind = WASMTIME_V128;
-      std::memcpy(result.of.v128, value.value.v128.data(), sizeof result.of.v128);
-      break;
-    case ValType::kFuncRef:
-    case ValType::kOtherRef: SPORE_ASSERT(false, "a global that holds a reference is never saved");
-  }
-  return result;
-}
 
 // As the engine has it.  References are not held.
 ValType value_type(wasm::PreparedModule::GlobalKind kind) {
@@ -120,12 +82,11 @@ Status check_values(const StateValues& values, const wasm::PreparedModule& prepa
 
 struct InstanceState::Parts {
   struct Global {
-    wasmtime_global_t global;
-    std::string name;
-    wasmtime_val_t clean{};
+    Realm::Item item;
+    Store::GlobalValue clean{};
   };
   struct Table {
-    wasmtime_table_t table;
+    Realm::Item item;
     std::vector<void*> clean;  // elements, as the engine has them
   };
   // A function that a table may hold.
@@ -136,8 +97,8 @@ struct InstanceState::Parts {
 
   Parts(Store& of, const InstanceHandle& instance_of) : store(of), instance(instance_of) {}
 
-  Result<wasmtime_extern_t> find(const std::string& name, wasmtime_extern_kind_t kind) const;
-  Result<std::vector<void*>> elements(const wasmtime_table_t& table) const;
+  Result<Realm::Item> find(const std::string& name, ExternKind kind) const;
+  Result<std::vector<void*>> elements(const Realm::Item& table) const;
   Result<uint32_t> number_of(void* element) const;
   Result<void*> element_of(uint32_t number) const;
   Status keep_table(Table& table, const std::vector<uint32_t>& numbers);
@@ -145,30 +106,25 @@ struct InstanceState::Parts {
 
   Store& store;
   InstanceHandle instance;
-  wasmtime_context_t* context = nullptr;
+  Realm* realm = nullptr;
   std::vector<Global> globals;
-  std::vector<wasmtime_memory_t> memories;
+  std::vector<Realm::Item> memories;
   std::vector<memory::Slot*> slots;
   std::vector<Table> tables;
   std::vector<Known> functions;  // by raw
   size_t drop_flags = 0;         // at the end of globals
 };
 
-Result<wasmtime_extern_t> InstanceState::Parts::find(const std::string& name,
-                                                     wasmtime_extern_kind_t kind) const {
-  wasmtime_extern_t item;
-  const auto* of = reinterpret_cast<const wasmtime_instance_t*>(store.member(instance).instance.data());
-  if (!wasmtime_instance_export_get(context, of, name.data(), name.size(), &item) || item.kind != kind) {
-    return Status::internal("a prepared module without its '{}'", name);
-  }
-  return item;
+Result<Realm::Item> InstanceState::Parts::find(const std::string& name, ExternKind kind) const {
+  const std::optional<Realm::Item> item = realm->find(store.member(instance).instance, name);
+  if (item && item->kind == kind) return *item;
+  return Status::internal("a prepared module without its '{}'", name);
 }
 
-Result<std::vector<void*>> InstanceState::Parts::elements(const wasmtime_table_t& table) const {
-  std::vector<void*> elements(wasmtime_table_size(context, &table));
-  if (!spore_table_read(context, &table, elements.data(), elements.size())) {
+Result<std::vector<void*>> InstanceState::Parts::elements(const Realm::Item& table) const {
+  std::vector<void*> elements(realm->table_size(table));
+  if (!realm->read_table(table, elements))
     return Status::internal("a table of functions that cannot be read");
-  }
   return elements;
 }
 
@@ -195,19 +151,17 @@ InstanceState::~InstanceState() = default;
 Result<InstanceState> InstanceState::create(Store& store, const InstanceHandle& instance,
                                             const wasm::PreparedModule& prepared) {
   auto parts = std::make_unique<Parts>(store, instance);
-  parts->context = store.context_;
+  parts->realm = store.realm_.get();
   std::vector<std::string> names;
   for (const auto& global : prepared.globals) names.push_back(global.export_name());
   for (const uint32_t segment : prepared.data_flags) names.push_back(fmt::format("spore:d{}", segment));
   for (const uint32_t segment : prepared.element_flags) names.push_back(fmt::format("spore:e{}", segment));
-  for (std::string& name : names) {
-    const wasmtime_extern_t item = SPORE_TRY(parts->find(name, WASMTIME_EXTERN_GLOBAL));
-    parts->globals.push_back({.global = item.of.global, .name = std::move(name)});
+  for (const std::string& name : names) {
+    parts->globals.push_back({.item = SPORE_TRY(parts->find(name, ExternKind::kGlobal)), .clean = {}});
   }
   parts->drop_flags = prepared.data_flags.size() + prepared.element_flags.size();
   for (const auto& memory : prepared.memories) {
-    const wasmtime_extern_t item = SPORE_TRY(parts->find(memory.export_name(), WASMTIME_EXTERN_MEMORY));
-    parts->memories.push_back(item.of.memory);
+    parts->memories.push_back(SPORE_TRY(parts->find(memory.export_name(), ExternKind::kMemory)));
   }
   const Store::Member& member = store.member(instance);
   for (size_t i = member.slots_begin; i < member.slots_end; i++)
@@ -215,13 +169,13 @@ Result<InstanceState> InstanceState::create(Store& store, const InstanceHandle& 
   if (parts->slots.size() != parts->memories.size()) return Status::internal("a memory without a slot");
   for (const auto& table : prepared.tables) {
     if (!table.written) continue;
-    const wasmtime_extern_t item = SPORE_TRY(parts->find(table.export_name(), WASMTIME_EXTERN_TABLE));
-    parts->tables.push_back({.table = item.of.table});
+    parts->tables.push_back(
+        {.item = SPORE_TRY(parts->find(table.export_name(), ExternKind::kTable)), .clean = {}});
   }
   for (const uint32_t number : prepared.table_functions) {
-    const wasmtime_extern_t item =
-        SPORE_TRY(parts->find(wasm::PreparedModule::table_function_name(number), WASMTIME_EXTERN_FUNC));
-    parts->functions.push_back({wasmtime_func_to_raw(parts->context, &item.of.func), number});
+    const Realm::Item item =
+        SPORE_TRY(parts->find(wasm::PreparedModule::table_function_name(number), ExternKind::kFunction));
+    parts->functions.push_back({parts->realm->element(item), number});
   }
   std::ranges::sort(parts->functions, {}, &Parts::Known::raw);
   return InstanceState(std::move(parts));
@@ -232,11 +186,11 @@ const std::vector<memory::Slot*>& InstanceState::slots() const { return parts_->
 Result<StateValues> InstanceState::read() const {
   StateValues values;
   for (const Parts::Global& global : parts_->globals) {
-    values.globals.push_back(SPORE_TRY(parts_->store.global(parts_->instance, global.name)));
+    values.globals.push_back(parts_->realm->global(global.item));
   }
   for (const Parts::Table& table : parts_->tables) {
     std::vector<uint32_t>& numbers = values.tables.emplace_back();
-    for (void* element : SPORE_TRY(parts_->elements(table.table))) {
+    for (void* element : SPORE_TRY(parts_->elements(table.item))) {
       numbers.push_back(SPORE_TRY(parts_->number_of(element)));
     }
   }
@@ -250,8 +204,7 @@ Status InstanceState::keep(const StateValues& values) {
   SPORE_ASSERT(
       values.globals.size() == parts_->globals.size() && values.tables.size() == parts_->tables.size(),
       "values of another module");
-  for (size_t i = 0; i < values.globals.size(); i++)
-    parts_->globals[i].clean = to_wasmtime(values.globals[i]);
+  for (size_t i = 0; i < values.globals.size(); i++) parts_->globals[i].clean = values.globals[i];
   for (size_t i = 0; i < values.tables.size(); i++) {
     SPORE_TRY(parts_->keep_table(parts_->tables[i], values.tables[i]));
   }
@@ -259,8 +212,8 @@ Status InstanceState::keep(const StateValues& values) {
 }
 
 Status InstanceState::Parts::keep_table(Table& table, const std::vector<uint32_t>& numbers) {
-  const uint64_t size = wasmtime_table_size(context, &table.table);
-  if (size < numbers.size() && !spore_table_grow(context, &table.table, numbers.size() - size)) {
+  const uint64_t size = realm->table_size(table.item);
+  if (size < numbers.size() && !realm->grow_table(table.item, numbers.size() - size)) {
     return Status::limit_exceeded("a table of {} elements (table_elements_max={})", numbers.size(),
                                   store.limits().table_elements_max);
   }
@@ -271,13 +224,13 @@ Status InstanceState::Parts::keep_table(Table& table, const std::vector<uint32_t
 
 Status InstanceState::restore() {
   Parts& parts = *parts_;
+  const bool can_shrink = parts.realm->can_shrink();
   for (size_t i = 0; i < parts.slots.size(); i++) {
+    // It would go on as if nothing had been closed.
+    if (!can_shrink && parts.slots[i]->grown()) return Status::unavailable("a memory grew");
     const bool shorter = SPORE_TRY(parts.slots[i]->reset());
     if (shorter) [[unlikely]] {
-      // The instance has base and length in a place of its own, and looks at ours when its memory grows.
-      uint64_t before = 0;
-      const ErrorHandle error(wasmtime_memory_grow(parts.context, &parts.memories[i], 0, &before));
-      if (error != nullptr) return Status::internal("shrinking a memory: {}", error_message(*error));
+      if (!parts.realm->shrink(parts.memories[i])) return Status::internal("a memory that does not shrink");
     }
   }
   return restore_values();
@@ -288,22 +241,21 @@ Status InstanceState::restore_values() {
   size_t globals = parts.globals.size();
   if constexpr (kBreakReset == BreakReset::kDropFlag) globals -= parts.drop_flags;
   for (size_t i = kBreakReset == BreakReset::kGlobal ? 1 : 0; i < globals; i++) {
-    const ErrorHandle error(
-        wasmtime_global_set(parts.context, &parts.globals[i].global, &parts.globals[i].clean));
-    SPORE_ASSERT(error == nullptr, "a global takes back what it had");
+    const bool set = parts.realm->set_global(parts.globals[i].item, parts.globals[i].clean);
+    SPORE_ASSERT(set, "a global takes back what it had");
   }
   for (const Parts::Table& table : parts.tables) SPORE_TRY(parts.restore_table(table));
   return {};
 }
 
 Status InstanceState::Parts::restore_table(const Table& table) const {
-  const uint64_t size = wasmtime_table_size(context, &table.table);
+  const uint64_t size = realm->table_size(table.item);
   if (size != table.clean.size()) {
     return Status::unavailable("a table grew from {} elements to {}", table.clean.size(), size);
   }
   size_t count = table.clean.size();
   if (kBreakReset == BreakReset::kTable && count > 0) count--;
-  const bool written = spore_table_write(context, &table.table, table.clean.data(), count);
+  const bool written = realm->write_table(table.item, std::span(table.clean).first(count));
   SPORE_ASSERT(written, "a table takes back what it had");
   return {};
 }

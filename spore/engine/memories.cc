@@ -34,19 +34,11 @@ wasmtime_error_t* grow_memory(void* env, size_t bytes) noexcept {
   return to_wasmtime(static_cast<memory::Slot*>(env)->grow(bytes));
 }
 
-// `reserved` and `guard` are what code was compiled for: an access may reach so far without a check.
-memory::SlotShape shape_for(uint64_t minimum, uint64_t maximum, uint64_t reserved, uint64_t guard) {
-  const uint64_t wanted = std::max(minimum, std::min(maximum, kReservationMax));
-  return {.capacity = std::max({reserved, std::bit_ceil(wanted), kPageBytes}), .guard = guard};
-}
-
 wasmtime_error_t* new_memory(void* /*env*/, const wasm_memorytype_t* type, size_t minimum, size_t maximum,
                              size_t reserved, size_t guard, wasmtime_linear_memory_t* made) noexcept {
   SPORE_ASSERT(making.store != nullptr, "a memory is made while a store instantiates");
-  const uint64_t address_max = wasmtime_memorytype_is64(type) ? UINT64_MAX : kMemory32BytesMax;
-  const uint64_t growth_max =
-      std::min({uint64_t{maximum}, making.store->limits().memory_bytes_max, address_max});
-  const memory::SlotShape shape = shape_for(minimum, growth_max, reserved, guard);
+  const memory::SlotShape shape =
+      shape_for(*making.store, minimum, maximum, wasmtime_memorytype_is64(type), reserved, guard);
   const size_t index = making.next++;
   const Result<memory::Slot*> slot = making.plan == nullptr
                                          ? making.store->slot_again(shape, index)
@@ -57,6 +49,14 @@ wasmtime_error_t* new_memory(void* /*env*/, const wasm_memorytype_t* type, size_
 }
 
 }  // namespace
+
+memory::SlotShape shape_for(const Store& store, uint64_t minimum, uint64_t maximum, bool is_64,
+                            uint64_t reserved, uint64_t guard) {
+  const uint64_t address_max = is_64 ? UINT64_MAX : kMemory32BytesMax;
+  const uint64_t growth_max = std::min({maximum, store.limits().memory_bytes_max, address_max});
+  const uint64_t wanted = std::max(minimum, std::min(growth_max, kReservationMax));
+  return {.capacity = std::max({reserved, std::bit_ceil(wanted), kPageBytes}), .guard = guard};
+}
 
 void set_memory_creator(wasm_config_t* config, bool compact) {
   // With copy-on-write images of its own, Wasmtime aborts on memories of ours.
@@ -70,11 +70,9 @@ void set_memory_creator(wasm_config_t* config, bool compact) {
   wasmtime_config_host_memory_creator_set(config, &creator);
 }
 
-MakingMemories::MakingMemories(Store& store, const MemoryPlan& plan) {
-  making = {.store = &store, .plan = &plan, .next = 0};
+MakingMemories::MakingMemories(Store& store, const MemoryPlan* plan) {
+  making = {.store = &store, .plan = plan, .next = 0};
 }
-
-MakingMemories::MakingMemories(Store& store) { making = {.store = &store, .plan = nullptr, .next = 0}; }
 
 // A start function may instantiate further instances, on this thread, but only after all memories of its own
 // are there.

@@ -18,12 +18,16 @@ inline constexpr uint64_t kCompactGuard = uint64_t{64} << 10;
 // Has every memory of the engine come from the store that is instantiating.
 void set_memory_creator(wasm_config_t* config, bool compact);
 
+// The slot for a memory of the store: it may grow from `minimum` to `maximum`, as far as the store's limits
+// let it.  An access may reach `reserved` and `guard` far without a check.
+memory::SlotShape shape_for(const Store& store, uint64_t minimum, uint64_t maximum, bool is_64,
+                            uint64_t reserved, uint64_t guard);
+
 // For the time of one instantiation: whose memories are being made, on this thread, and what they begin with.
 class MakingMemories {
  public:
-  MakingMemories(Store& store, const MemoryPlan& plan);
-  // Those that the store has already, as they stand.
-  explicit MakingMemories(Store& store);
+  // A null plan: those that the store has already, as they stand.
+  MakingMemories(Store& store, const MemoryPlan* plan);
   ~MakingMemories();
   MakingMemories(const MakingMemories&) = delete;
   MakingMemories& operator=(const MakingMemories&) = delete;

@@ -26,17 +26,18 @@
 #include "spore/memory/slot_pool.h"
 #include "spore/wasm/prepare.h"
 
-struct wasmtime_instance;
-struct wasmtime_store;
 struct wasmtime_context;
-struct wasmtime_error;
-struct wasm_trap_t;
 
 namespace spore::engine {
 
+class Realm;
 class Store;
 class Ticker;
+class WasmtimeRealm;
 struct StateValues;
+
+inline constexpr std::string_view kMemoryExport = "memory";
+inline constexpr int64_t kInstancesMax = 1000;  // in one store: linked ones
 
 // What the memories of a new instance are.
 struct MemoryPlan {
@@ -85,7 +86,7 @@ class Caller {
   Status check_running() const;
 
   // The functions of the guest that are on the stack, innermost first, each by its index in its module.
-  // kLimitExceeded: kStackFunctionsMax or more.
+  // kLimitExceeded: kStackFunctionsMax or more.  kUnavailable: the interpreter does not tell.
   Result<std::vector<uint32_t>> stack_functions() const;
 
   // For calls back into the guest, and what the embedder and the layer above attached.
@@ -94,11 +95,11 @@ class Caller {
   void* system() const;
 
  private:
-  friend struct HostCall;
+  friend class Store;
   Caller(Store& store, void* caller) : store_(store), caller_(caller) {}
 
   Store& store_;
-  void* caller_;  // Wasmtime's caller object
+  void* caller_;  // what the engine calls its caller
 };
 
 // A function of an instance, resolved.  Must not outlive its Store.  Stays good when the instance goes over
@@ -115,7 +116,7 @@ class RawFunction {
   friend class Store;
   // Where the store keeps what it found.
   struct Place {
-    std::array<uint64_t, 2> function{};  // wasmtime_func_t
+    std::array<uint64_t, 2> function{};  // as its realm calls it
     FunctionUse* use = nullptr;
     const FuncType* type = nullptr;
   };
@@ -259,21 +260,37 @@ class Store {
   // A memory was to grow by more than MemoryPlan::reset allows, since it was made as new.
   bool refused_growth() const;
 
-  // For the engine's own callback: a slot for the memory that comes next.
+  // Has a function of the module translated before it is called, in code that translates one by one.
+  // kUnavailable: all of it is compiled; kNotFound: the module defines none of that index.
+  Status translate(const InstanceHandle& instance, uint32_t function);
+
+  // For the engine's own callbacks: a slot for the memory that comes next.
   Result<memory::Slot*> add_slot(const memory::SlotShape& shape, size_t bytes, const MemoryPlan& plan,
                                  size_t index);
+  // One that is not opened yet.
+  Result<memory::Slot*> take_slot(const memory::SlotShape& shape);
   // Likewise: the one that the same memory has had.
   Result<memory::Slot*> slot_again(const memory::SlotShape& shape, size_t index) const;
+  memory::Slot* slot_at(const std::byte* base) const;
+  const Engine& engine() const { return *engine_; }
+  // The guest calls a function of the host.  False: the call is to end, and was_stopped().
+  bool host_call(const HostFunction& function, void* caller, RawValue* values) noexcept;
+  // At the first check of a call and at each tick while it runs.  Likewise.
+  bool may_go_on() noexcept;
+  bool was_stopped() const { return !pending_.ok(); }
+  // What a call gives that a callback stopped, trapped, or ended in a way that the engine cannot account for.
+  Status stopped(std::vector<Frame> frames);
+  Status trapped(TrapKind kind, std::vector<Frame> frames);
+  Status broken(Status status);
 
  private:
   friend class Caller;
   friend class InstanceState;
-  friend struct HostCall;
   struct Member {
-    std::array<uint64_t, 2> instance;  // wasmtime_instance_t
+    std::array<uint64_t, 2> instance;  // as the realm calls it
     std::shared_ptr<const CompiledCode> code;
     bool has_memory;
-    std::array<uint64_t, 3> memory;  // wasmtime_memory_t
+    std::array<uint64_t, 3> memory;  // likewise
     size_t slots_begin;              // of its own memories, in slots_
     size_t slots_end;
     // Functions that were looked up.
@@ -293,16 +310,15 @@ class Store {
   bool may_enter() const;
   Status enter();
   bool enter_or_fail();
-  bool fail(wasmtime_error* error, wasm_trap_t* trap);
   void refuel();
   void begin_quota();
   bool charge_host_call();
-  Status failure_of(wasmtime_error* error, wasm_trap_t* trap);
-  Status describe_trap(wasm_trap_t* trap);
-  Status describe_error(wasmtime_error* error);
-  InstanceHandle add_member(const wasmtime_instance& instance, std::shared_ptr<const CompiledCode> code,
+  void stop(const HostFunction& function, Status status);
+  bool call_realm(RawFunction::Place& function, RawValue* values, size_t count);
+  void set_realm(std::unique_ptr<Realm> realm);
+  InstanceHandle add_member(const std::array<uint64_t, 2>& instance, std::shared_ptr<const CompiledCode> code,
                             size_t slots_begin);
-  Member make_member(const wasmtime_instance& instance, std::shared_ptr<const CompiledCode> code,
+  Member make_member(const std::array<uint64_t, 2>& instance, std::shared_ptr<const CompiledCode> code,
                      size_t slots_begin);
   void find(const Member& member, std::string_view name, RawFunction::Place& place);
   Status may_hand_over(const wasm::PreparedModule& prepared) const;
@@ -319,14 +335,6 @@ class Store {
   void note_thread();
   // Ok while the running call may go on.
   Status check_running() const;
-  static wasmtime_error* on_epoch(wasmtime_context* context, void* data, uint64_t* delta,
-                                  uint8_t* kind) noexcept;
-
-  struct DeleteStore {
-    void operator()(wasmtime_store* store) const noexcept;
-  };
-  using Handle = std::unique_ptr<wasmtime_store, DeleteStore>;
-  Handle make_handle(const Engine& engine);
 
   // The innermost call, and from when on its time is not counted yet.
   struct Running {
@@ -335,7 +343,7 @@ class Store {
   };
 
   // Read by each call.
-  wasmtime_context* context_ = nullptr;  // lives as long as handle_; not worth a call each time
+  wasmtime_context* context_ = nullptr;  // of compiled code: not worth a virtual call; null: interpreted
   uint64_t deadline_tick_ = 0;
   uint64_t returning_call_ = 0;  // that let_return() was said of
   uint32_t open_ = 0;
@@ -375,7 +383,7 @@ class Store {
   std::shared_ptr<const wasm::PreparedModule> prepared_;  // null: it does not go along
   std::shared_ptr<const Engine> engine_;
   std::vector<memory::SlotPool::Handle> slots_;  // of all memories made here; outlive them
-  Handle handle_;                                // goes first: its finalizers use the rest
+  std::unique_ptr<Realm> realm_;                 // goes first: what it frees uses the rest
 };
 
 inline Status Caller::charge_copy(uint64_t bytes) { return store_.charge_copy(bytes); }

@@ -1,10 +1,14 @@
 #include "spore/memory/slot.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
+
+#include "spore/base/fd.h"
 
 namespace spore::memory {
 namespace {
@@ -69,11 +73,33 @@ Slot::Slot(const SlotShape& shape, std::byte* mapping, std::shared_ptr<const Pag
 
 Slot::~Slot() { ::munmap(mapping_, shape_.capacity + 2 * shape_.guard); }
 
+Status Slot::lend(size_t bytes) {
+  SPORE_ASSERT(bytes_ == 0 && image_ == nullptr && bytes % kPageBytes == 0,
+               "a slot is lent before it is opened");
+  if (bytes > shape_.capacity) {
+    return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
+  }
+  constexpr size_t kPieceBytes = 2 * 1024 * 1024;
+  const UniqueFd piece(::memfd_create("spore-lent", MFD_CLOEXEC));
+  if (!piece.valid()) return Status::from_errno(errno, "memfd_create");
+  if (::ftruncate(piece.get(), kPieceBytes) != 0) return Status::from_errno(errno, "ftruncate");
+  used_bytes_ = bytes;
+  for (size_t offset = 0; offset < bytes; offset += kPieceBytes) {
+    if (::mmap(base_ + offset, std::min(kPieceBytes, bytes - offset), PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_FIXED | MAP_POPULATE, piece.get(), 0) == MAP_FAILED) {
+      return no_room(errno, "mapping what is lent");
+    }
+  }
+  lent_ = true;
+  return {};
+}
+
 Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const ResetOptions& options) {
   SPORE_ASSERT(bytes_ == 0 && image_ == nullptr && bytes % kPageBytes == 0, "a slot is opened once");
   if (bytes > shape_.capacity) {
     return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
   }
+  if (std::exchange(lent_, false) && used_bytes_ > 0) SPORE_TRY(map_nothing(base_, used_bytes_));
   image_ = std::move(image);
   SPORE_ASSERT(image_bytes() <= bytes, "an image longer than its memory");
   used_bytes_ = bytes;
@@ -101,7 +127,7 @@ Status Slot::clear() {
   bytes_ = start_bytes_ = used_bytes_ = 0;
   image_ = nullptr;
   must_scan_ = true;
-  begun_ = must_clear_ = false;
+  begun_ = must_clear_ = lent_ = false;
   mark_ = {};
   refills_.clear();
   pages_.clear();

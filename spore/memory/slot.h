@@ -81,6 +81,10 @@ class Slot {
   Slot(const Slot&) = delete;
   Slot& operator=(const Slot&) = delete;
 
+  // Before open(): the first `bytes` can be written to at little cost, for those who write zeros to what they
+  // are given.  All of them are one small piece of memory, again and again.  After a failure it must be
+  // cleared.
+  Status lend(size_t bytes);
   // Becomes a memory of `bytes` that begins with `image`, which is no longer, or with zeros if it is null.
   // Only on a slot that is new or cleared.  After a failure it must be cleared.
   Status open(size_t bytes, std::shared_ptr<const PageImage> image, const ResetOptions& options = {});
@@ -95,6 +99,8 @@ class Slot {
 
   // kLimitExceeded: beyond the capacity or growth_bytes_max, or the system has no more.
   Status grow(size_t bytes);
+  // Since it was opened or reset.
+  bool grown() const { return bytes_ != start_bytes_; }
   // A growth was refused for growth_bytes_max since it was opened or reset.
   bool refused_growth() const { return refused_growth_; }
 
@@ -165,6 +171,7 @@ class Slot {
   bool refused_growth_ = false;
   bool begun_ = false;       // since it was opened or reset
   bool must_clear_ = false;  // something beyond bytes_ may be open
+  bool lent_ = false;        // it was lent, and not opened since
   bool keep_pages_ = false;  // there is a scanner, and room for a write set
   FaultMark mark_;
   ResetOptions options_;

@@ -76,7 +76,11 @@ Result<std::vector<uint32_t>> Runtime::find_wait(std::string_view name, std::spa
   if (options.progress) options.progress("compiling");
   ModuleOptions as_it_is = module;
   const bool baseline = wasm::check_proposals(facts, wasm::kProposalsBaseline).ok();
-  if (!tier_of(module).has_value() && baseline) as_it_is.tier = Tier::kBaseline;
+  const std::optional<Tier> tier = tier_of(module);
+  // The interpreter does not tell what is on its stack.
+  if (tier.value_or(Tier::kInterpreter) == Tier::kInterpreter) {
+    as_it_is.tier = baseline ? Tier::kBaseline : Tier::kOptimised;
+  }
   const std::string watched = fmt::format("{} (watched, {})", name, watched_.fetch_add(1) + 1);
   const auto loaded = SPORE_TRY(load_module(watched, bytes, as_it_is));
   if (options.progress) options.progress("watching");
@@ -112,7 +116,9 @@ Result<FrozenProgram> Runtime::freeze_rewritten(std::string_view name, std::span
   if (options.progress) options.progress("rewriting");
   const code::Rewritten rewritten = SPORE_TRY(rewrite_program(bytes, {}, functions));
   if (options.progress) options.progress("compiling");
-  auto loaded = SPORE_TRY(load_module(name, *rewritten.wasm, module));
+  ModuleOptions starting = module;
+  starting.one_call = true;
+  auto loaded = SPORE_TRY(load_module(name, *rewritten.wasm, starting));
   program::FreezeOptions how = freeze;
   how.functions = rewritten.functions;
   return freeze_loaded(std::move(loaded), how, options,
@@ -141,7 +147,9 @@ Result<FrozenProgram> Runtime::freeze_program(std::string_view name, std::span<c
     const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(bytes, options_.module_bytes_max));
     if (answers_as_library(facts, freeze)) {
       if (options.progress) options.progress("compiling");
-      return freeze_loaded(SPORE_TRY(load_module(name, bytes, module)), freeze, options,
+      ModuleOptions starting = module;
+      starting.one_call = true;
+      return freeze_loaded(SPORE_TRY(load_module(name, bytes, starting)), freeze, options,
                            {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end()),
                             .original = {},
                             .rewriter = {},

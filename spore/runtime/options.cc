@@ -62,6 +62,12 @@ Result<uint64_t> parse_deadline(std::string_view text) {
   return parse_count(text);
 }
 
+Result<uint32_t> parse_percent(std::string_view text) {
+  const uint64_t percent = SPORE_TRY(parse_count(text));
+  if (percent > 100) return Status::invalid_argument("'{}' is more than 100 percent", text);
+  return static_cast<uint32_t>(percent);
+}
+
 Result<uint64_t> parse_count_or_none(std::string_view text) {
   if (text == "none") return std::numeric_limits<uint64_t>::max();
   return parse_count(text);
@@ -133,6 +139,17 @@ constexpr OptionDescription option(std::string_view name, std::string_view help)
           }};
 }
 
+// One field of a rule of the ladder.
+template <auto kRule, auto kField>
+constexpr OptionDescription rule_option(std::string_view name, std::string_view help) {
+  return {name, help,
+          [](RuntimeOptions& options, std::string_view value) -> Status {
+            options.*kRule.*kField = SPORE_TRY(parse_count(value));
+            return {};
+          },
+          [](const RuntimeOptions& options) { return std::to_string(options.*kRule.*kField); }};
+}
+
 using cell::PoolOptions;
 using code::CompileBudget;
 using code::CompileLimits;
@@ -142,28 +159,58 @@ using engine::Limits;
 using memory::ResetOptions;
 
 constexpr std::array kDescriptions{
-    OptionDescription{
-        "tier",
-        "code of modules: baseline (soon there), optimised (quick to run), auto (one, then the other)",
-        [](RuntimeOptions& options, std::string_view value) -> Status {
-          if (value == "auto") {
-            options.tier.reset();
-          } else if (value == "baseline" || value == "optimised") {
-            options.tier = value == "baseline" ? Tier::kBaseline : Tier::kOptimised;
-          } else {
-            return Status::invalid_argument("'{}' is neither auto nor baseline nor optimised", value);
-          }
-          return {};
-        },
-        [](const RuntimeOptions& options) {
-          return std::string(options.tier ? engine::tier_name(*options.tier) : "auto");
-        }},
+    OptionDescription{"tier",
+                      "code of modules: auto (what is there soonest, then better), or always interpreter, "
+                      "baseline, optimised, "
+                      "peak",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        options.tier = engine::tier_of_name(value);
+                        if (options.tier || value == "auto") return {};
+                        return Status::invalid_argument(
+                            "'{}' is none of auto, interpreter, baseline, optimised, peak", value);
+                      },
+                      [](const RuntimeOptions& options) {
+                        return std::string(options.tier ? engine::tier_name(*options.tier) : "auto");
+                      }},
+    option<&RuntimeOptions::interpret, parse_switch>(
+        "interpret", "modules may begin in the interpreter, while they are compiled"),
+    option<&RuntimeOptions::interpret_bytes_min, parse_bytes>(
+        "interpret_bytes_min", "bytes of code that a module has at least to begin there"),
+    option<&RuntimeOptions::drop_after_ms, parse_count>(
+        "drop_after_ms",
+        "milliseconds without a call until what the interpreter translated of a module is dropped; 0: never"),
+    rule_option<&RuntimeOptions::compile_after, &StepRule::calls>(
+        "compile_after_calls", "calls of an interpreted module until it is compiled"),
+    rule_option<&RuntimeOptions::compile_after, &StepRule::delay_ms>(
+        "compile_after_delay_ms", "milliseconds that a module is interpreted, however often it is called"),
+    rule_option<&RuntimeOptions::compile_after, &StepRule::guest_ms>(
+        "compile_after_guest_ms", "milliseconds in an interpreted module's calls until it is compiled"),
     option<&StepRule::calls, parse_count>("tier_up_calls",
                                           "calls of a module until it deserves optimised code"),
     option<&StepRule::delay_ms, parse_count>(
         "tier_up_delay_ms", "milliseconds that a module stays in a tier, however often it is called"),
     option<&StepRule::guest_ms, parse_count>(
         "tier_up_guest_ms", "milliseconds in a module's calls until it deserves optimised code"),
+    OptionDescription{
+        "peak",
+        "the tier above the optimised one: off, manual (by warm_up), auto (kept if it measures faster)",
+        [](RuntimeOptions& options, std::string_view value) -> Status {
+          for (const Peak peak : {Peak::kOff, Peak::kManual, Peak::kAuto}) {
+            if (value != peak_name(peak)) continue;
+            options.peak = peak;
+            return {};
+          }
+          return Status::invalid_argument("'{}' is neither off nor manual nor auto", value);
+        },
+        [](const RuntimeOptions& options) { return std::string(peak_name(options.peak)); }},
+    option<&RuntimeOptions::peak_gain_percent, parse_percent>(
+        "peak_gain_percent", "by how much calls must be quicker in the peak tier for it to be kept"),
+    rule_option<&RuntimeOptions::peak_after, &StepRule::calls>(
+        "peak_after_calls", "calls of an optimised module until the peak is tried"),
+    rule_option<&RuntimeOptions::peak_after, &StepRule::delay_ms>(
+        "peak_after_delay_ms", "milliseconds before that, however often it is called"),
+    rule_option<&RuntimeOptions::peak_after, &StepRule::guest_ms>(
+        "peak_after_guest_ms", "milliseconds in an optimised module's calls until the peak is tried"),
     option<&RuntimeOptions::compile_queue_max, parse_count>(
         "compile_queue_max", "modules that wait to be compiled in the background"),
     OptionDescription{
@@ -364,6 +411,15 @@ std::string_view trim(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view peak_name(Peak peak) {
+  switch (peak) {
+    case Peak::kOff: return "off";
+    case Peak::kManual: return "manual";
+    case Peak::kAuto: return "auto";
+  }
+  return "";
+}
 
 std::string_view compile_in_name(CompileIn where) {
   switch (where) {

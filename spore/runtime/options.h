@@ -35,6 +35,14 @@ enum class CompileIn : uint8_t {
 };
 std::string_view compile_in_name(CompileIn where);  // "process", "helper", "helper_or_process"
 
+// The tier above the optimised one.
+enum class Peak : uint8_t {
+  kOff,
+  kManual,  // what it is made of is kept, so that a module can be raised to it: Runtime::warm_up
+  kAuto,    // modules come to it by themselves, and stay if it measures faster
+};
+std::string_view peak_name(Peak peak);  // "off", "manual", "auto"
+
 struct RuntimeOptions {
   // Compiled into code: the same for all modules of the Runtime.
   bool fuel = false;
@@ -51,8 +59,17 @@ struct RuntimeOptions {
   // enough.
   std::optional<engine::Tier> tier;
   engine::Limits limits;
-  // When it is called enough for the optimised tier.
+  // When it is called enough to leave the interpreter, for the optimised tier, and for the peak.
+  code::StepRule compile_after = code::LadderOptions().rules[static_cast<size_t>(engine::Tier::kInterpreter)];
   code::StepRule tier_up = code::LadderOptions().rules[static_cast<size_t>(engine::Tier::kBaseline)];
+  code::StepRule peak_after = code::LadderOptions().rules[static_cast<size_t>(engine::Tier::kOptimised)];
+  // Whether modules may begin in the interpreter; those with less code than that are compiled sooner than it
+  // pays.
+  bool interpret = true;
+  uint64_t interpret_bytes_min = 64 * 1024;
+  uint64_t drop_after_ms = code::LadderOptions().drop_after_ms;
+  Peak peak = Peak::kOff;
+  uint32_t peak_gain_percent = 5;  // less is not worth keeping it
 
   code::HelperOptions compile;               // its limits hold for all, what is in its budget for the helper
   std::shared_ptr<code::Compiler> compiler;  // who compiles instead of these; null: nobody

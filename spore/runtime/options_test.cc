@@ -126,6 +126,7 @@ TEST(OptionsTest, EveryOptionSetsItselfAlone) {
     const std::string before = defaults()[option.name];
     std::string other = before == "on" ? "off" : before == "off" ? "on" : "77";
     if (option.name == "tier") other = "baseline";
+    if (option.name == "peak") other = "manual";
     if (option.name == "pool") continue;  // sets several: see below
     if (option.name == "fault_counter") other = "none";
     if (option.name == "code_cache_eviction") other = "lru";
@@ -208,8 +209,8 @@ TEST(OptionsTest, WrongValuesAreToldWithTheOption) {
     EXPECT_EQ(status.code(), Code::kInvalidArgument);
     return std::string(status.message());
   };
-  EXPECT_EQ(message("tier", "fast"), "tier: 'fast' is neither auto nor baseline nor optimised");
-  EXPECT_EQ(message("tier", ""), "tier: '' is neither auto nor baseline nor optimised");
+  EXPECT_EQ(message("tier", "fast"), "tier: 'fast' is none of auto, interpreter, baseline, optimised, peak");
+  EXPECT_EQ(message("tier", ""), "tier: '' is none of auto, interpreter, baseline, optimised, peak");
   EXPECT_EQ(message("deadline_ms", "soon"), "deadline_ms: 'soon' is not a whole number");
   EXPECT_EQ(message("deadline_ms", "-1"), "deadline_ms: '-1' is not a whole number");
   EXPECT_EQ(message("deadline_ms", "1s"), "deadline_ms: '1s' is not a whole number");
@@ -280,7 +281,7 @@ TEST(OptionsTextTest, ErrorsNameFileAndLine) {
   EXPECT_EQ(message("tier = baseline\n\n# comment\ndeadline = 5\n"),
             "/etc/spore.conf:4: there is no option 'deadline' (did you mean 'deadline_ms'?)");
   EXPECT_EQ(message("\r\ntier = fast\r\n"),
-            "/etc/spore.conf:2: tier: 'fast' is neither auto nor baseline nor optimised");
+            "/etc/spore.conf:2: tier: 'fast' is none of auto, interpreter, baseline, optimised, peak");
   EXPECT_EQ(message("metrics =\n"), "/etc/spore.conf:1: metrics: '' is neither on nor off");
   EXPECT_EQ(message("deadline_ms = 5 = 6"), "/etc/spore.conf:1: deadline_ms: '5 = 6' is not a whole number");
   EXPECT_TRUE(message("= 5").starts_with("/etc/spore.conf:1: there is no option ''"));
@@ -319,7 +320,7 @@ TEST(OptionsEnvironmentTest, ErrorsNameTheVariable) {
   EXPECT_EQ(status.message(), "SPORE_METRICS: 'maybe' is neither on nor off");
   const Environment empty{{"SPORE_TIER", ""}};
   EXPECT_EQ(apply_options_environment(options, empty.lookup()).message(),
-            "SPORE_TIER: '' is neither auto nor baseline nor optimised");
+            "SPORE_TIER: '' is none of auto, interpreter, baseline, optimised, peak");
 }
 
 // --- home ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "spore/base/metrics.h"
 #include "spore/base/utf8.h"
@@ -36,6 +37,12 @@ class Timing {
   std::atomic<uint64_t>& total_;
   std::chrono::steady_clock::time_point begin_;
 };
+
+uint64_t ms_since(std::chrono::steady_clock::time_point begin) {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin)
+          .count());
+}
 
 // spore.log(address, length): a line for the Runtime's log, within log_bytes_max a call.
 void define_log(host::HostFunctions& host, const Log& log) {
@@ -167,15 +174,17 @@ void RuntimeStatistics::write_json(JsonWriter& json) const {
 Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   std::unique_ptr<Runtime> runtime(new Runtime(std::move(options)));
   const RuntimeOptions& used = runtime->options_;
-  engine::EngineOptions engine_options{.tier = Tier::kBaseline,
+  engine::EngineOptions engine_options{.tier = Tier::kInterpreter,
                                        .fuel = used.fuel,
                                        .wasm_stack_bytes = used.wasm_stack_bytes,
                                        .parallel_compile = used.parallel_compile,
                                        .compact_memories = used.compact_memories,
                                        .compact_code = used.compact_code};
-  runtime->baseline_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
-  engine_options.tier = Tier::kOptimised;
-  runtime->optimised_ = SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_));
+  for (const Tier tier : {Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak}) {
+    engine_options.tier = tier;
+    runtime->engines_.push_back(
+        SPORE_TRY(engine::Engine::create(engine_options, runtime->ticker_, runtime->slots_)));
+  }
   SPORE_TRY(engine::self_test_traps());
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
   std::shared_ptr<code::Compiler> compiler = SPORE_TRY(make_compiler(used));
@@ -198,11 +207,12 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
     return std::move(rewriter).status();
   }
   code::LadderOptions ladder_options{.log = used.log};
-  ladder_options.rules[static_cast<size_t>(Tier::kBaseline)] = used.tier_up;
-  runtime->ladder_ = std::make_unique<code::Ladder>(
-      runtime->maker_,
-      std::vector<std::shared_ptr<const engine::Engine>>{runtime->baseline_, runtime->optimised_},
-      std::move(ladder_options));
+  ladder_options.rules = {used.compile_after, used.tier_up, used.peak_after};
+  ladder_options.drop_after_ms = used.drop_after_ms;
+  ladder_options.keep_sources = used.peak != Peak::kOff;
+  if (used.peak == Peak::kAuto) ladder_options.automatic_max = Tier::kPeak;
+  runtime->ladder_ =
+      std::make_unique<code::Ladder>(runtime->maker_, runtime->engines_, std::move(ladder_options));
   runtime->empty_wasi_ = SPORE_TRY(host::WasiConfig::create({}));
   return runtime;
 }
@@ -232,9 +242,7 @@ std::optional<Tier> Runtime::tier_of(const ModuleOptions& options) const {
   return options.tier ? options.tier : options_.tier;
 }
 
-const engine::Engine& Runtime::engine_of(Tier tier) const {
-  return tier == Tier::kBaseline ? *baseline_ : *optimised_;
-}
+const engine::Engine& Runtime::engine_of(Tier tier) const { return *engines_[static_cast<size_t>(tier)]; }
 
 // Saved code says itself which tier it is of.
 Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
@@ -248,26 +256,97 @@ Result<code::Made> Runtime::load_trusted_code(const code::Source& source,
   };
   Result<std::shared_ptr<const engine::CompiledCode>> code = load(engine_of(tier.value_or(Tier::kOptimised)));
   if (!tier && code.code() == Code::kUnsupported) {
-    Result<std::shared_ptr<const engine::CompiledCode>> other = load(*baseline_);
+    Result<std::shared_ptr<const engine::CompiledCode>> other = load(engine_of(Tier::kBaseline));
     if (other.ok()) return made(std::move(other).value());
   }
   return made(SPORE_TRY(std::move(code)));
 }
 
-// Where no tier was asked for: the best that is there, or else what is there soonest.
-Result<code::Made> Runtime::make_code(const wasm::ModuleFacts& facts, const code::Source& source,
-                                      const ModuleOptions& options) {
+// Where no tier was asked for: the best that is there, or else that by which the first answer comes soonest.
+Result<code::Made> Runtime::make_code(const Module& module, const code::Source& source,
+                                      const ModuleOptions& options, std::string& why) {
+  why = "asked for";
   if (!options.trusted_code.empty()) return load_trusted_code(source, options);
   const std::optional<Tier> tier = tier_of(options);
   if (tier) return maker_->make(engine_of(*tier), source);
-  if (std::shared_ptr<const engine::CompiledCode> found = maker_->find(*optimised_, source)) {
-    return code::Made{.code = std::move(found), .origin = code::Origin::kCache, .ns = 0};
+  const auto found = [&](Tier of) -> std::optional<code::Made> {
+    std::shared_ptr<const engine::CompiledCode> code = maker_->find(engine_of(of), source);
+    if (code == nullptr) return std::nullopt;
+    return code::Made{.code = std::move(code), .origin = code::Origin::kCache, .ns = 0};
+  };
+  std::optional<code::Made> optimised = found(Tier::kOptimised);
+  std::optional<code::Made> baseline;
+  if (!optimised) baseline = found(Tier::kBaseline);
+  const code::StartChoice choice = code::choose_start(
+      {.code_bytes = module.facts_.code_bytes,
+       .may_interpret = may_interpret(module),
+       .has_baseline = baseline.has_value(),
+       .baseline_possible = wasm::check_proposals(module.facts_, wasm::kProposalsBaseline).ok(),
+       .has_optimised = optimised.has_value(),
+       .one_call = options.one_call || options.profile.has_value(),
+       .earlier = earlier_run(module.facts_.hash, options)});
+  why = choice.why;
+  if (optimised) return *std::move(optimised);
+  if (choice.tier == Tier::kBaseline && baseline) return *std::move(baseline);
+  // What one tier cannot take, the next may.
+  for (Tier at = choice.tier;; at = static_cast<Tier>(static_cast<uint8_t>(at) + 1)) {
+    Result<code::Made> made = maker_->make(engine_of(at), source);
+    if (made.code() != Code::kUnsupported || at >= Tier::kOptimised) return made;
+    why = fmt::format("not {}: {}", engine::tier_name(at), made.status().message());
   }
-  if (wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) {
-    Result<code::Made> made = maker_->make(*baseline_, source);
-    if (made.code() != Code::kUnsupported) return made;
+}
+
+// Instances that could not leave the interpreter again do not begin there.
+bool Runtime::may_interpret(const Module& module) const {
+  return options_.interpret && module.facts_.code_bytes >= options_.interpret_bytes_min &&
+         module.prepared_ != nullptr && module.prepared_->reset() == wasm::ResetMode::kInPlace &&
+         module.prepared_->not_lifted.empty() &&
+         wasm::check_proposals(module.facts_, wasm::kProposalsInterpreter).ok();
+}
+
+// --- earlier runs ---------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::string_view kRunsMadeBy = "spore runs 1";
+
+struct KeptRun {
+  uint32_t tier;
+  uint32_t ms;
+};
+
+Digest run_key(const Digest& module) {
+  const std::string text = fmt::format("how long the one call of this module took\n{}\n", kRunsMadeBy);
+  return sha256({{reinterpret_cast<const uint8_t*>(text.data()), text.size()}, module.bytes});
+}
+
+}  // namespace
+
+// By a profile, that of the function whose calls take longest.
+std::optional<code::EarlierRun> Runtime::earlier_run(const Digest& module,
+                                                     const ModuleOptions& options) const {
+  if (options.profile) {
+    double us = 0;
+    for (const code::Profile::Function& function : options.profile->functions)
+      us = std::max(us, function.mean_us);
+    constexpr double kUsInMs = 1000;
+    return code::EarlierRun{.tier = options.profile->tier, .ms = static_cast<uint64_t>(us / kUsInMs)};
   }
-  return maker_->make(*optimised_, source);
+  if (!options.one_call || cache_ == nullptr) return std::nullopt;
+  const auto kept = cache_->load_module(run_key(module), kRunsMadeBy);
+  KeptRun run{};
+  if (!kept || kept->size() != sizeof run) return std::nullopt;
+  std::memcpy(&run, kept->data(), sizeof run);
+  if (run.tier > static_cast<uint32_t>(Tier::kPeak)) return std::nullopt;
+  return code::EarlierRun{.tier = static_cast<Tier>(run.tier), .ms = run.ms};
+}
+
+void Runtime::remember_run(const Module& module, Tier began, uint64_t ms) {
+  if (cache_ == nullptr) return;
+  const KeptRun run{.tier = static_cast<uint32_t>(began),
+                    .ms = static_cast<uint32_t>(std::min<uint64_t>(ms, UINT32_MAX))};
+  cache_->store_module(run_key(module.facts().hash), module.facts().hash, kRunsMadeBy,
+                       {reinterpret_cast<const uint8_t*>(&run), sizeof run}, 0);
 }
 
 // Of a small module all is found out anew in less time than it takes to look.
@@ -315,6 +394,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   code::Source source{.wasm = bytes, .hash = {}, .preparer = options.prepare ? wasm::kPreparerVersion : 0};
   std::vector<uint8_t> prepared;  // where `source` lies, if it is not what was given
   code::Made made;
+  std::string why;
   {
     const Timing timing(options_.metrics, compile_ns_);
     const std::optional<Digest> known = facts_name(bytes, options);
@@ -326,7 +406,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     }
     source.hash = module->facts_.hash;
     SPORE_TRY(check_tier(module->facts_, tier_of(options)));
-    made = SPORE_TRY(make_code(module->facts_, source, options));
+    made = SPORE_TRY(make_code(*module, source, options, why));
     if (known && !source.to_prepare && made.origin == code::Origin::kCompiler) {
       cache_->store_facts(*known, source.hash, wasm::encode_prepared(*module->prepared_));
     }
@@ -338,7 +418,7 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
     owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
   }
-  return add_module(std::move(module), made, std::move(owned), options);
+  return add_module(std::move(module), made, std::move(owned), options, std::move(why));
 }
 
 Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
@@ -364,13 +444,14 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
   }
   SPORE_TRY(check_tier(module->facts_, tier_of(options)));
   code::Made made;
+  std::string why;
   {
     const Timing timing(options_.metrics, compile_ns_);
-    made = SPORE_TRY(make_code(module->facts_, source.view(), with_world));
+    made = SPORE_TRY(make_code(*module, source.view(), with_world, why));
     module->compile_ns_ = timing.elapsed_ns();
   }
   if (!can_climb(made, with_world)) source.wasm = nullptr;
-  return add_module(std::move(module), made, std::move(source), with_world);
+  return add_module(std::move(module), made, std::move(source), with_world, std::move(why));
 }
 
 bool Runtime::is_fixed(const ModuleOptions& options) const {
@@ -379,14 +460,23 @@ bool Runtime::is_fixed(const ModuleOptions& options) const {
 
 // If not, the bytes are not needed any more.
 bool Runtime::can_climb(const code::Made& made, const ModuleOptions& options) const {
-  return !is_fixed(options) && made.code->engine().options().tier != Tier::kOptimised;
+  const Tier highest = options_.peak == Peak::kOff ? Tier::kOptimised : Tier::kPeak;
+  return !is_fixed(options) && made.code->engine().options().tier < highest;
 }
 
-Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module> module,
-                                                          const code::Made& made, code::OwnedSource source,
-                                                          const ModuleOptions& options) {
+Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module> module, code::Made made,
+                                                          code::OwnedSource source,
+                                                          const ModuleOptions& options, std::string why) {
   module->code_ = made.code;
   module->functions_ = merge(host_, options.host);
+  // What is to be linked to others is compiled: many of them would have many memories.
+  if (made.code->interpreted() != nullptr && !is_fixed(options) && source.wasm != nullptr &&
+      !engine::check_imports(*made.code, *module->functions_).ok()) {
+    const bool baseline = wasm::check_proposals(module->facts_, wasm::kProposalsBaseline).ok();
+    made = SPORE_TRY(maker_->make(engine_of(baseline ? Tier::kBaseline : Tier::kOptimised), source.view()));
+    module->code_ = made.code;
+    why = "to be linked";
+  }
   if (host::needs_wasi(*module->code_)) module->wasi_ = options.wasi != nullptr ? options.wasi : empty_wasi_;
   if (engine::check_imports(*module->code_, *module->functions_).ok()) {
     module->blueprint_ = std::make_shared<const cell::Blueprint>(
@@ -398,6 +488,7 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
                         .wasi = module->wasi_});
   }
 
+  if (module->blueprint_ != nullptr) module->code_.reset();
   {
     const MutexLock lock(modules_mutex_);
     SPORE_TRY(check_room_locked(module->name_));
@@ -411,10 +502,11 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
                 .functions = module->functions_,
                 .fixed = fixed,
                 .first = {.tier = made.code->engine().options().tier,
-                          .why = fixed ? "asked for" : "there soonest",
+                          .why = std::move(why),
                           .origin = made.origin,
                           .make_ns = module->compile_ns_,
-                          .at_ms = 0}});
+                          .at_ms = 0},
+                .profile = options.profile});
   return std::shared_ptr<const Module>(std::move(module));
 }
 
@@ -456,12 +548,16 @@ Status Runtime::check_room_locked(std::string_view name) const {
   return {};
 }
 
-// What the other compiler would take is not "left out": say so.
+// What another tier would take is not "left out": say so.
 Status Runtime::check_tier(const wasm::ModuleFacts& facts, std::optional<Tier> tier) {
   SPORE_TRY(wasm::check_proposals(facts, wasm::kProposalsOptimised));
-  if (tier != Tier::kBaseline || wasm::check_proposals(facts, wasm::kProposalsBaseline).ok()) return {};
-  return Status::unsupported("the baseline compiler cannot take this module: it uses {} (try tier=optimised)",
-                             wasm::proposal_names(facts.proposals & ~wasm::kProposalsBaseline));
+  uint32_t allowed = wasm::kProposalsOptimised;
+  if (tier == Tier::kBaseline) allowed = wasm::kProposalsBaseline;
+  if (tier == Tier::kInterpreter) allowed = wasm::kProposalsInterpreter;
+  if (wasm::check_proposals(facts, allowed).ok()) return {};
+  return Status::unsupported("the {} cannot take this module: it uses {} (try tier=optimised)",
+                             tier == Tier::kInterpreter ? "interpreter" : "baseline compiler",
+                             wasm::proposal_names(facts.proposals & ~allowed));
 }
 
 Result<std::shared_ptr<const Module>> Runtime::module(std::string_view name) const {
@@ -481,7 +577,7 @@ std::vector<std::shared_ptr<const Module>> Runtime::list_modules() const {
 std::vector<FunctionDescription> Runtime::list_functions() const {
   std::vector<FunctionDescription> functions;
   for (const std::shared_ptr<const Module>& module : list_modules()) {
-    for (const engine::CompiledCode::Export& exported : module->code().exports()) {
+    for (const engine::CompiledCode::Export& exported : module->code()->exports()) {
       if (exported.kind != engine::ExternKind::kFunction) continue;
       if (exported.name.starts_with(wasm::kReservedPrefix)) continue;
       functions.push_back({module->name(), exported.name, exported.type.text()});
@@ -535,8 +631,12 @@ Result<Instance> Runtime::instantiate_linked(const Module& module, Instance& fir
   if (module.wasi_ != nullptr && first.wasi() == nullptr) {
     first.store().set_system(std::make_shared<host::Wasi>(module.wasi_));
   }
+  // Linked to others it cannot go over: it begins with code that is compiled.
+  if (module.tier() == Tier::kInterpreter && !tier_is_fixed(module)) {
+    SPORE_TRY(warm_up(module, Tier::kBaseline));
+  }
   Result<Instance> instance =
-      completed(Instance::create_linked(module.code_, module.functions_, first, others), module.prepared());
+      completed(Instance::create_linked(module.code(), module.functions_, first, others), module.prepared());
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
 }
@@ -559,14 +659,22 @@ Result<std::shared_ptr<const program::Program>> Runtime::freeze(const Module& mo
                                                                 const program::FreezeOptions& options) {
   SPORE_TRY(check_open());
   SPORE_TRY(check_bound(module));
-  return program::Program::freeze(*module.blueprint_, pool_, options);
+  const Tier began = module.tier();
+  const auto begin = std::chrono::steady_clock::now();
+  auto program = SPORE_TRY(program::Program::freeze(*module.blueprint_, pool_, options));
+  remember_run(module, began, ms_since(begin));
+  return program;
 }
 
 Result<std::shared_ptr<const program::Library>> Runtime::freeze_library(
     const Module& module, const program::LibraryOptions& options) {
   SPORE_TRY(check_open());
   SPORE_TRY(check_bound(module));
-  return program::Library::freeze(*module.blueprint_, pool_, options);
+  const Tier began = module.tier();
+  const auto begin = std::chrono::steady_clock::now();
+  auto library = SPORE_TRY(program::Library::freeze(*module.blueprint_, pool_, options));
+  remember_run(module, began, ms_since(begin));
+  return library;
 }
 
 Result<std::shared_ptr<const program::Program>> Runtime::restore(const Module& module,
@@ -605,9 +713,15 @@ Result<code::ModuleSteps> Runtime::explain(const Module& module) const {
   return ladder_->module(*module.blueprint_->code);
 }
 
-Tier Module::tier() const {
-  const engine::CompiledCode& code = blueprint_ == nullptr ? *code_ : *blueprint_->code->best()->code();
-  return code.engine().options().tier;
+Tier Module::tier() const { return code()->engine().options().tier; }
+
+std::shared_ptr<const engine::CompiledCode> Module::code() const {
+  return blueprint_ == nullptr ? code_ : blueprint_->code->best()->code();
+}
+
+bool Runtime::tier_is_fixed(const Module& module) const {
+  const Result<code::ModuleSteps> steps = explain(module);
+  return !steps.ok() || steps.value().fixed;
 }
 
 void Runtime::close() {

@@ -23,6 +23,7 @@
 #include "spore/code/code_maker.h"
 #include "spore/code/ladder.h"
 #include "spore/code/rewriter.h"
+#include "spore/code/start.h"
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/host/instance.h"
@@ -51,6 +52,11 @@ struct ModuleOptions {
   // Rewrites it so that its state can be held from outside (wasm::prepare).  Without, no instance of it can
   // be reset in place.
   bool prepare = true;
+  // Its one call, or its initialiser, is what everybody waits for, and stays in the code that it begins in:
+  // that is chosen by how long it will take (Runtime::remember_run, or its size).
+  bool one_call = false;
+  // What was seen of it before: as its image says, if it is loaded from one.  It is brought there at once.
+  std::optional<code::Profile> profile;
 };
 
 // A loaded module.  Immutable, shared; whoever holds it can make instances, also after it was unloaded.
@@ -60,8 +66,8 @@ class Module {
   const std::string& version() const { return version_; }
   const std::string& description() const { return description_; }
   const wasm::ModuleFacts& facts() const { return facts_; }
-  // What it began with.
-  const engine::CompiledCode& code() const { return *code_; }
+  // What new instances of it have, by now.
+  std::shared_ptr<const engine::CompiledCode> code() const;
   const engine::Limits& limits() const { return limits_; }
   // Null if it was loaded as it is.
   const wasm::PreparedModule* prepared() const { return prepared_.get(); }
@@ -80,7 +86,7 @@ class Module {
   wasm::ModuleFacts facts_;
   engine::Limits limits_;
   uint64_t compile_ns_ = 0;
-  std::shared_ptr<const engine::CompiledCode> code_;
+  std::shared_ptr<const engine::CompiledCode> code_;  // of one without a blueprint
   std::shared_ptr<const engine::HostFunctions> functions_;
   std::shared_ptr<const wasm::PreparedModule> prepared_;
   std::shared_ptr<const host::WasiConfig> wasi_;      // null: it needs none
@@ -224,6 +230,10 @@ class Runtime final : ForkAware {
   // From now on nothing is loaded or instantiated (kUnavailable).  What runs goes on; leases stay good.
   void close();
 
+  // How long the one call of a module took that began in this tier, for who loads it with
+  // ModuleOptions::one_call next, in this or another process that shares the code cache.
+  void remember_run(const Module& module, engine::Tier began, uint64_t ms);
+
   RuntimeStatistics statistics() const;
   const RuntimeOptions& options() const { return options_; }
 
@@ -232,14 +242,18 @@ class Runtime final : ForkAware {
   void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { modules_mutex_.lock(); }
   void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { modules_mutex_.unlock(); }
   void repair_in_child() override {}
-  Result<code::Made> make_code(const wasm::ModuleFacts& facts, const code::Source& source,
-                               const ModuleOptions& options);
+  Result<code::Made> make_code(const Module& module, const code::Source& source, const ModuleOptions& options,
+                               std::string& why);
   static std::shared_ptr<Module> name_module(std::string_view name, const engine::Limits& limits,
                                              const ModuleOptions& options);
   // What of a module does not depend on where its code came from.
-  Result<std::shared_ptr<const Module>> add_module(std::shared_ptr<Module> module, const code::Made& made,
-                                                   code::OwnedSource source, const ModuleOptions& options);
+  Result<std::shared_ptr<const Module>> add_module(std::shared_ptr<Module> module, code::Made made,
+                                                   code::OwnedSource source, const ModuleOptions& options,
+                                                   std::string why);
   bool is_fixed(const ModuleOptions& options) const;
+  bool may_interpret(const Module& module) const;
+  bool tier_is_fixed(const Module& module) const;
+  std::optional<code::EarlierRun> earlier_run(const Digest& module, const ModuleOptions& options) const;
   bool can_climb(const code::Made& made, const ModuleOptions& options) const;
   Result<code::Made> load_trusted_code(const code::Source& source, const ModuleOptions& options) const;
   std::optional<Digest> facts_name(std::span<const uint8_t> bytes, const ModuleOptions& options) const;
@@ -273,8 +287,7 @@ class Runtime final : ForkAware {
   std::shared_ptr<engine::Ticker> ticker_;
   std::shared_ptr<const engine::HostFunctions> host_;
   std::shared_ptr<const host::WasiConfig> empty_wasi_;
-  std::shared_ptr<const engine::Engine> baseline_;
-  std::shared_ptr<const engine::Engine> optimised_;
+  std::vector<std::shared_ptr<const engine::Engine>> engines_;  // by tier
   std::shared_ptr<memory::SlotPool> slots_;
   std::shared_ptr<cell::Pool> pool_;
   std::shared_ptr<code::CodeCache> cache_;  // null: none

@@ -75,9 +75,9 @@ TEST(RuntimeTest, AModuleTellsWhatItIs) {
   EXPECT_EQ(module->tier(), Tier::kBaseline);
   EXPECT_EQ(module->limits().deadline_ms, 77u);
   EXPECT_EQ(module->facts().hash, sha256(bytes));
-  EXPECT_EQ(module->code().module_hash(), sha256(bytes));
+  EXPECT_EQ(module->code()->module_hash(), sha256(bytes));
   EXPECT_GT(module->compile_ns(), 0u);
-  EXPECT_GT(module->code().native_bytes(), 0u);
+  EXPECT_GT(module->code()->native_bytes(), 0u);
 }
 
 TEST(RuntimeTest, ANameIsTakenUntilItIsUnloaded) {
@@ -594,7 +594,7 @@ TEST(RuntimeTest, WhatATierLacksIsRefusedByName) {
 TEST(SavedCodeTest, IsLoadedInsteadOfCompiling) {
   const Bytes module = answer(9);
   for (const Tier tier : {Tier::kBaseline, Tier::kOptimised}) {
-    const Bytes code = make()->load_module("m", module, {.tier = tier}).value()->code().save().value();
+    const Bytes code = make()->load_module("m", module, {.tier = tier}).value()->code()->save().value();
     const auto runtime = make();
     const ModulePointer loaded =
         runtime->load_module("m", module, {.tier = tier, .trusted_code = code}).value();
@@ -608,7 +608,7 @@ TEST(SavedCodeTest, OfAnotherModuleTierOrConfigurationIsRefused) {
   const Bytes module = answer(9);
   const auto runtime = make();
   const Bytes code =
-      runtime->load_module("saved", module, {.tier = Tier::kOptimised}).value()->code().save().value();
+      runtime->load_module("saved", module, {.tier = Tier::kOptimised}).value()->code()->save().value();
   const auto other_module = runtime->load_module("m", answer(10), {.trusted_code = code});
   expect_error(other_module.status(), Code::kInvalidArgument,
                fmt::format("the saved code was made from another module ({:.12}, this is {:.12})",
@@ -629,7 +629,7 @@ TEST(SavedCodeTest, OfAnotherModuleTierOrConfigurationIsRefused) {
 TEST(SavedCodeTest, DamagedIsRefused) {
   const Bytes module = answer(9);
   const auto runtime = make();
-  const Bytes code = runtime->load_module("saved", module).value()->code().save().value();
+  const Bytes code = runtime->load_module("saved", module).value()->code()->save().value();
   for (size_t i = 0; i < 50; i++) {
     const size_t at = i * (code.size() - 1) / 49;
     Bytes damaged = code;

@@ -34,6 +34,8 @@ enum Proposal : uint32_t {
 inline constexpr uint32_t kProposalsOptimised =
     kMutableGlobals | kSaturatingFloatToInt | kSignExtension | kMultiValue | kBulkMemory | kReferenceTypes |
     kSimd | kRelaxedSimd | kTailCall | kExtendedConst | kMultiMemory | kMemory64;
+// Relaxed SIMD may give another result there than in the compilers.
+inline constexpr uint32_t kProposalsInterpreter = kProposalsOptimised & ~kRelaxedSimd;
 inline constexpr uint32_t kProposalsBaseline = kProposalsOptimised & ~(kRelaxedSimd | kTailCall);
 
 // "simd, tail-call": the names that the proposals go by.

@@ -26,7 +26,7 @@ CleanSource::CleanSource(runtime::Runtime& runtime, const Guest& guest,
                          std::shared_ptr<const runtime::Module> module)
     : runtime_(&runtime),
       module_(std::move(module)),
-      functions_(differential::functions_of(module_->code())),
+      functions_(differential::functions_of(*module_->code())),
       reader_({module_, module_->prepared()}, guest.counter_global) {}
 
 CleanSource::~CleanSource() {

@@ -166,7 +166,7 @@ ScriptRunner::Made<ScriptRunner::Answer> ScriptRunner::link(const MadeModule& mo
   for (const auto& [name, offered] : registered_) {
     if (offered.ok()) links.push_back({name, offered.value});
   }
-  for (const auto& import : module.value->code().imports()) {
+  for (const auto& import : module.value->code()->imports()) {
     const auto from = registered_.find(import.module);
     if (from != registered_.end() && !from->second.ok()) return {{}, from->second.outcome};
   }

@@ -25,25 +25,40 @@ Engines::Engines(bool compact) {
   functions = host.freeze();
   const auto ticker = std::make_shared<engine::Ticker>();
   const auto slots = memory::SlotPool::create(Engine::kSlotsKept);
-  engine::EngineOptions options{
-      .tier = Tier::kBaseline, .compact_memories = compact, .compact_code = compact};
-  baseline = Engine::create(options, ticker, slots).value();
-  options.tier = Tier::kOptimised;
-  optimised = Engine::create(options, ticker, slots).value();
+  for (size_t tier = 0; tier < by_tier.size(); tier++) {
+    by_tier[tier] =
+        Engine::create(
+            {.tier = static_cast<Tier>(tier), .compact_memories = compact, .compact_code = compact}, ticker,
+            slots)
+            .value();
+  }
 }
 
 Result<Subject> Subject::create(const Engines& engines, const differential::Guest& guest, Flaw flaw) {
   Subject subject;
   wasm::PreparedModule prepared = SPORE_TRY(wasm::prepare(guest.wasm, guest.wasm.size()));
   SPORE_TRY(wasm::check_proposals(prepared.facts, wasm::kProposalsBaseline));
-  const auto bind = [&](const Engine& engine) -> Result<std::shared_ptr<const Binding>> {
-    auto code = SPORE_TRY(engine.compile(prepared.wasm, prepared.facts.hash, wasm::kPreparerVersion));
+  const auto bind = [&](Tier tier, std::span<const uint8_t> wasm) -> Result<std::shared_ptr<const Binding>> {
+    const Engine& engine = *engines.by_tier[static_cast<size_t>(tier)];
+    auto code = SPORE_TRY(engine.compile(wasm, prepared.facts.hash, wasm::kPreparerVersion));
     return Binding::create(std::move(code), engines.functions);
   };
-  subject.baseline_ = SPORE_TRY(bind(*engines.baseline));
+  const auto set = [&](Tier tier, Result<std::shared_ptr<const Binding>> made) {
+    const auto place = static_cast<size_t>(tier);
+    if (made.ok()) {
+      subject.bindings_[place] = std::move(made).value();
+    } else {
+      subject.refusals_[place] = made.status().message();
+    }
+  };
+  subject.bindings_[static_cast<size_t>(Tier::kBaseline)] = SPORE_TRY(bind(Tier::kBaseline, prepared.wasm));
+  if (wasm::check_proposals(prepared.facts, wasm::kProposalsInterpreter).ok()) {
+    set(Tier::kInterpreter, bind(Tier::kInterpreter, prepared.wasm));
+  }
   spoil(flaw, prepared.wasm);
-  subject.optimised_ = SPORE_TRY(bind(*engines.optimised));
-  if (host::needs_wasi(*subject.baseline_->code())) subject.wasi_ = differential::wasi_config();
+  subject.bindings_[static_cast<size_t>(Tier::kOptimised)] = SPORE_TRY(bind(Tier::kOptimised, prepared.wasm));
+  if (host::needs_wasi(*subject.binding(Tier::kBaseline)->code()))
+    subject.wasi_ = differential::wasi_config();
   subject.prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(prepared));
   return subject;
 }

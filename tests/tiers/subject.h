@@ -2,8 +2,10 @@
 
 // What is compared: one module in each tier.
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "spore/cell/blueprint.h"
@@ -26,8 +28,7 @@ struct Engines {
 
   std::vector<int32_t> logged;
   std::shared_ptr<const engine::HostFunctions> functions;
-  std::shared_ptr<const engine::Engine> baseline;
-  std::shared_ptr<const engine::Engine> optimised;
+  std::array<std::shared_ptr<const engine::Engine>, 4> by_tier;
 };
 
 class Subject {
@@ -36,9 +37,12 @@ class Subject {
   static Result<Subject> create(const Engines& engines, const differential::Guest& guest, Flaw flaw);
 
   const std::shared_ptr<const wasm::PreparedModule>& prepared() const { return prepared_; }
+  // Null: that tier does not take it, which those that compile do.
   const std::shared_ptr<const engine::Binding>& binding(engine::Tier tier) const {
-    return tier == engine::Tier::kBaseline ? baseline_ : optimised_;
+    return bindings_[static_cast<size_t>(tier)];
   }
+  // Why one does not.
+  const std::string& refusal(engine::Tier tier) const { return refusals_[static_cast<size_t>(tier)]; }
 
   // Of the best code of `live`; goes along with what that comes to be.  What cell::instantiate says.
   Result<host::Instance> instantiate(const std::shared_ptr<engine::LiveBinding>& live) const;
@@ -47,8 +51,8 @@ class Subject {
   Subject() = default;
 
   std::shared_ptr<const wasm::PreparedModule> prepared_;
-  std::shared_ptr<const engine::Binding> baseline_;
-  std::shared_ptr<const engine::Binding> optimised_;
+  std::array<std::shared_ptr<const engine::Binding>, 4> bindings_;
+  std::array<std::string, 4> refusals_;
   std::shared_ptr<const host::WasiConfig> wasi_;
 };
 

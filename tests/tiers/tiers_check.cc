@@ -129,7 +129,10 @@ class Trial {
     };
     add("baseline", Tier::kBaseline);
     add("optimised", Tier::kOptimised);
-    add("handed over", Tier::kBaseline);
+    const bool interpreted = subject_.binding(Tier::kInterpreter) != nullptr;
+    add("handed over", interpreted ? Tier::kInterpreter : Tier::kBaseline);
+    if (interpreted) add("interpreter", Tier::kInterpreter);
+    if (subject_.binding(Tier::kPeak) != nullptr) add("peak", Tier::kPeak);
     if (ends(starts)) return {};
     std::string text = difference("its start", starts);
     if (!text.empty()) return text;
@@ -142,37 +145,51 @@ class Trial {
     statistics_.modules++;
     const bool has_vectors = (subject_.prepared()->facts.proposals & wasm::kSimd) != 0;
     statistics_.vector_modules += has_vectors ? 1 : 0;
+    statistics_.interpreted += subject_.binding(Tier::kInterpreter) == nullptr ? 0 : 1;
+    statistics_.peak += subject_.binding(Tier::kPeak) == nullptr ? 0 : 1;
     read_states();
     return difference_of_states("at its start");
   }
 
   std::string call_all(const Plan& plan) {
     for (size_t i = 0; i < plan.calls.size() && !ways_.front()->instance().retired(); i++) {
-      if (i == plan.hand_over_at) hand_over();
+      // From there on a tier with each call, as long as there is one.
+      const Tier now = ways_[kHandedOver]->tier();
+      const Tier next = i < plan.hand_over_at || stays_ ? now : next_tier(now);
+      if (next != now) hand_over(next);
       std::string text = compare(plan.calls[i]);
-      if (text.empty() && !over_ && i == plan.hand_over_at) text = count_hand_over();
+      if (text.empty() && !over_ && next != now) text = count_hand_over(next);
       if (!text.empty() || over_) return text;
     }
     return {};
   }
 
-  void hand_over() {
+  // The same: there is none above.
+  Tier next_tier(Tier now) const {
+    for (auto tier = static_cast<int>(now) + 1; tier <= static_cast<int>(Tier::kPeak); tier++) {
+      if (subject_.binding(static_cast<Tier>(tier)) != nullptr) return static_cast<Tier>(tier);
+    }
+    return now;
+  }
+
+  void hand_over(Tier tier) {
     std::unique_ptr<Way>& way = ways_[kHandedOver];
     if (flaw_ == Flaw::kState) {
-      way = std::make_unique<Way>(way->name(), subject_, Tier::kOptimised);
+      way = std::make_unique<Way>(way->name(), subject_, tier);
     } else {
-      way->hand_over(subject_.binding(Tier::kOptimised));
+      way->hand_over(subject_.binding(tier));
     }
   }
 
   // Where it may be refused is written down here once more: a hand-over that is never done is none.
-  std::string count_hand_over() {
+  std::string count_hand_over(Tier tier) {
     const Way& way = *ways_[kHandedOver];
-    if (way.tier() == Tier::kOptimised) {
-      statistics_.handed_over++;
+    if (way.tier() == tier) {
+      statistics_.handed_over[static_cast<size_t>(tier)]++;
       return {};
     }
     statistics_.not_handed_over++;
+    stays_ = true;
     const wasm::PreparedModule& prepared = *subject_.prepared();
     if (prepared.reset() != wasm::ResetMode::kInPlace || !prepared.not_lifted.empty()) return {};
     const std::string refusal = way.refusal();
@@ -276,8 +293,9 @@ class Trial {
   Statistics& statistics_;
   StateReader reader_;
   std::vector<std::unique_ptr<Way>> ways_;
-  State before_;       // of the first, before the call
-  bool over_ = false;  // there is nothing more to compare
+  State before_;        // of the first, before the call
+  bool over_ = false;   // there is nothing more to compare
+  bool stays_ = false;  // its hand-over was refused
 };
 
 std::vector<Share> shares(const Statistics& s) {
@@ -285,7 +303,9 @@ std::vector<Share> shares(const Statistics& s) {
   return {{"modules that both tiers take", made - s.not_taken, made, 60},
           {"modules that are compared", s.modules, s.cases, 60},
           {"modules with vectors", s.vector_modules, s.modules, 30},
-          {"modules handed over in the middle", s.handed_over, s.modules, 50},
+          {"modules that are interpreted", s.interpreted, s.modules, 90},
+          {"modules handed over to baseline code", s.handed_over[1], s.modules, 45},
+          {"modules handed over to optimised code", s.handed_over[2], s.modules, 40},
           {"modules to their last call", s.modules - std::min(s.modules, s.ended()), s.modules, 80},
           {"calls that returned", s.returned, s.calls, 30},
           {"calls that trapped", s.trapped, s.calls, 5},

@@ -26,7 +26,9 @@ struct Statistics {
   uint64_t not_instances = 0;  // its start function or a segment traps, in all tiers
   uint64_t modules = 0;        // the rest
   uint64_t vector_modules = 0;
-  uint64_t handed_over = 0;
+  uint64_t interpreted = 0;               // that the interpreter takes
+  uint64_t peak = 0;                      // that have a form for the peak
+  std::array<uint64_t, 4> handed_over{};  // by the tier that they came to
   uint64_t not_handed_over = 0;  // not all of its state can be told, or it has references from outside
   // Ended before their last call, where tiers may differ.
   uint64_t ended_by_stack = 0;
