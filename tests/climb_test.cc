@@ -82,6 +82,261 @@ TEST(ClimbTest, AnInstanceUnderConstantLoadLosesNothing) {
   EXPECT_EQ(steps.functions.front().calls, static_cast<uint64_t>(calls));
 }
 
+// Small modules, too, begin in the interpreter, and may be raised to the peak.
+RuntimeOptions from_the_interpreter() {
+  RuntimeOptions options = soon_climbing();
+  options.interpret_bytes_min = 0;
+  options.compile_after = {.calls = 500, .delay_ms = 1, .guest_ms = 1'000'000};
+  options.peak = runtime::Peak::kManual;
+  options.limits.table_elements_max = 1'000'000;
+  return options;
+}
+
+Tier tier_of(const Instance& instance) { return instance.code().engine().options().tier; }
+
+// Goal: a cell under constant load goes through all four tiers; no call is lost, none gives a wrong answer,
+// all state is kept.  The last step is forced, by another thread, while calls go on.
+TEST(ClimbTest, AnInstanceUnderConstantLoadGoesThroughAllTiers) {
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
+  EXPECT_EQ(module->tier(), Tier::kInterpreter);
+  const Instance instance = runtime->instantiate(*module).value();
+  const auto next = instance.function<int32_t()>("next").value();
+  const auto begin = Clock::now();
+  std::vector<Tier> tiers{tier_of(instance)};
+  std::jthread forcing;
+  int32_t calls = 0;
+  int32_t after = 0;
+  while (after < 5'000 && Clock::now() - begin < kLong) {
+    ASSERT_EQ(next().value(), ++calls);
+    const Tier tier = tier_of(instance);
+    if (tier != tiers.back()) tiers.push_back(tier);
+    if (tier == Tier::kOptimised && !forcing.joinable()) {
+      forcing = std::jthread([&] {
+        const Status raised = runtime->warm_up(*module, Tier::kPeak);
+        EXPECT_TRUE(raised.ok()) << raised.message();
+      });
+    }
+    if (tier == Tier::kPeak) after++;
+  }
+  if (forcing.joinable()) forcing.join();
+  const std::vector<Tier> all{Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak};
+  EXPECT_EQ(tiers, all);
+  EXPECT_EQ(instance.function<int32_t()>("pages").value()().value(), std::min(2000, 1 + calls / 64));
+  EXPECT_EQ(instance.function<int32_t()>("elements").value()().value(), 1 + calls / 16);
+  const auto steps = runtime->explain(*module).value();
+  EXPECT_EQ(steps.hand_overs.done, 3u);
+  EXPECT_EQ(steps.hand_overs.refused, 0u) << steps.hand_overs.last_refusal;
+  ASSERT_TRUE(steps.lazy.has_value());
+  EXPECT_EQ(steps.lazy->functions, 5u);
+  EXPECT_GE(steps.lazy->translated, 1u);
+}
+
+TEST(ClimbTest, APoolUnderLoadGoesThroughAllTiers) {
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> wrong{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 3; t++) {
+      threads.emplace_back([&] {
+        const auto next = runtime->clean_function<int32_t()>(*module, "next").value();
+        while (!stop) {
+          const Result<int32_t> answer = next();
+          if (!answer.ok() || answer.value() != 1) wrong++;
+        }
+      });
+    }
+    const auto begin = Clock::now();
+    while (module->tier() != Tier::kOptimised && Clock::now() - begin < kLong) std::this_thread::yield();
+    EXPECT_TRUE(runtime->warm_up(*module, Tier::kPeak).ok());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    stop = true;
+  }
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(module->tier(), Tier::kPeak);
+  EXPECT_EQ(runtime->explain(*module).value().hand_overs.refused, 0u);
+  EXPECT_EQ(runtime->statistics().pool.counts.failed, 0u);
+}
+
+// Goal: what is stopped in the middle of a climb is stopped, and nothing else.  Method: an instance loops
+// past its deadline in the interpreter, while its module is compiled for what another one's calls deserve.
+TEST(ClimbTest, ADeadlineStrikesWhileTheModuleClimbs) {
+  constexpr const char* kLoops = R"((module (func (export "loop") (loop $l (br $l)))
+    (func (export "n") (param i32) (result i32) (local.get 0))))";
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module = runtime->load_module("loops", test::wasm(kLoops)).value();
+  engine::Limits limits;
+  limits.deadline_ms = 100;
+  const Instance looping = runtime->instantiate(*module, {.limits = limits}).value();
+  const Instance other = runtime->instantiate(*module).value();
+  const auto n = other.function<int32_t(int32_t)>("n").value();
+  std::jthread loops([&] {
+    const auto begin = Clock::now();
+    EXPECT_EQ(looping.function<void()>("loop").value()().code(), Code::kDeadlineExceeded);
+    EXPECT_LT(Clock::now() - begin, std::chrono::seconds(10));
+  });
+  const auto begin = Clock::now();
+  int32_t calls = 0;
+  while (tier_of(other) != Tier::kOptimised && Clock::now() - begin < kLong) {
+    ASSERT_EQ(n(calls).value(), calls);
+    calls++;
+  }
+  loops.join();
+  EXPECT_EQ(tier_of(looping), Tier::kInterpreter);
+  EXPECT_TRUE(looping.retired());
+  EXPECT_EQ(tier_of(other), Tier::kOptimised);
+}
+
+TEST(ClimbTest, AModuleThatIsUnloadedWhileItClimbsGoesOnWhereItIs) {
+  for (int round = 0; round < 20; round++) {
+    const auto runtime = Runtime::create(from_the_interpreter()).value();
+    const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
+    const Instance instance = runtime->instantiate(*module).value();
+    const auto next = instance.function<int32_t()>("next").value();
+    int32_t calls = 0;
+    // Unloaded before it deserves code, while that is made, or after.
+    for (int i = 0; i < 300 + 50 * round; i++) ASSERT_EQ(next().value(), ++calls);
+    ASSERT_TRUE(runtime->unload_module("counter").ok());
+    for (int i = 0; i < 1000; i++) ASSERT_EQ(next().value(), ++calls);
+  }
+}
+
+// --- what a tier does not take
+// -------------------------------------------------------------------------------
+
+std::string with_locals(int count) {
+  std::string text = "(module (func (export \"f\") (result i32) (local";
+  for (int i = 0; i < count; i++) text += " i32";
+  return text + ") (i32.const 5)))";
+}
+
+TEST(ClimbTest, WhatTheInterpreterRefusesBeginsAbove) {
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module = runtime->load_module("locals", test::wasm(with_locals(9'000))).value();
+  EXPECT_EQ(module->tier(), Tier::kBaseline);
+  const auto steps = runtime->explain(*module).value();
+  EXPECT_TRUE(steps.steps.front().why.starts_with("not interpreter: the interpreter cannot take this module"))
+      << steps.steps.front().why;
+  EXPECT_EQ(runtime->instantiate(*module).value().function<int32_t()>("f").value()().value(), 5);
+}
+
+TEST(ClimbTest, WhatTheBaselineCompilerRefusesClimbsPastIt) {
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module =
+      runtime
+          ->load_module("tail", test::wasm("(module (func $f (result i32) (i32.const 3))"
+                                           "(func (export \"f\") (result i32) (return_call $f)))"))
+          .value();
+  EXPECT_EQ(module->tier(), Tier::kInterpreter);
+  const Instance instance = runtime->instantiate(*module).value();
+  const auto f = instance.function<int32_t()>("f").value();
+  const auto begin = Clock::now();
+  while (tier_of(instance) == Tier::kInterpreter && Clock::now() - begin < kLong) ASSERT_EQ(f().value(), 3);
+  EXPECT_EQ(tier_of(instance), Tier::kOptimised);
+  const auto refused = runtime->explain(*module).value().refused;
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_TRUE(refused.front().starts_with("baseline: ")) << refused.front();
+}
+
+TEST(ClimbTest, AStartFunctionThatNeverEndsEndsAtTheDeadline) {
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module =
+      runtime->load_module("start", test::wasm("(module (func $s (loop $l (br $l))) (start $s))")).value();
+  EXPECT_EQ(module->tier(), Tier::kInterpreter);
+  engine::Limits limits;
+  limits.deadline_ms = 50;
+  EXPECT_EQ(runtime->instantiate(*module, {.limits = limits}).code(), Code::kDeadlineExceeded);
+}
+
+// --- what is translated
+// --------------------------------------------------------------------------------------
+
+constexpr const char* kThree = R"((module
+  (func (export "a") (result i32) (i32.const 1))
+  (func (export "b") (result i32) (i32.const 2))
+  (func $c (export "c") (result i32) (i32.const 3))))";
+
+TEST(LazyTest, FunctionsAreTranslatedWhenTheyAreNeededOrAskedFor) {
+  RuntimeOptions options = from_the_interpreter();
+  options.tier = Tier::kInterpreter;
+  const auto runtime = Runtime::create(options).value();
+  const auto module = runtime->load_module("three", test::wasm(kThree)).value();
+  const Instance instance = runtime->instantiate(*module).value();
+  const auto lazy = [&] { return runtime->explain(*module).value().lazy.value(); };
+  EXPECT_EQ(lazy().functions, 3u);
+  EXPECT_EQ(lazy().translated, 0u);
+  const auto a = instance.function<int32_t()>("a").value();
+  for (int i = 0; i < 4; i++) EXPECT_EQ(a().value(), 1);
+  EXPECT_EQ(lazy().translated, 1u);
+  EXPECT_EQ(lazy().calls, 4u);
+  EXPECT_EQ(lazy().calls_translating, 1u);
+  EXPECT_DOUBLE_EQ(lazy().hit_rate(), 0.75);
+  EXPECT_TRUE(instance.store().translate(instance.handle(), 2).ok());
+  EXPECT_EQ(lazy().translated, 2u);
+  EXPECT_EQ(instance.store().translate(instance.handle(), 3).code(), Code::kNotFound);
+  EXPECT_EQ(instance.function<int32_t()>("c").value()().value(), 3);
+  EXPECT_EQ(lazy().calls_translating, 1u);  // it was there
+  EXPECT_EQ(lazy().translated, 2u);
+}
+
+TEST(LazyTest, WhatIsUnusedForLongIsDropped) {
+  RuntimeOptions options = from_the_interpreter();
+  options.compile_after = {.calls = 1'000'000, .delay_ms = 1, .guest_ms = 1'000'000};
+  options.drop_after_ms = 50;
+  const auto runtime = Runtime::create(options).value();
+  const auto module = runtime->load_module("three", test::wasm(kThree)).value();
+  const auto a = runtime->clean_function<int32_t()>(*module, "a").value();
+  EXPECT_EQ(a().value(), 1);
+  const auto steps = [&] { return runtime->explain(*module).value(); };
+  const auto begin = Clock::now();
+  while (steps().functions_dropped == 0 && Clock::now() - begin < kLong) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(steps().functions_dropped, 1u);
+  EXPECT_EQ(steps().lazy->translated, 0u);
+  EXPECT_EQ(a().value(), 1);
+  EXPECT_EQ(a().value(), 1);
+  EXPECT_EQ(steps().lazy->translated, 1u);  // in the new code
+  EXPECT_EQ(module->tier(), Tier::kInterpreter);
+}
+
+// Goal: no lock of the interpreter's is inherited held.  Method: a process forks while another thread is
+// inside of a module, and uses that one, and another, in the child.
+TEST(LazyTest, AForkDuringACallLosesThatModuleAndNoOther) {
+  constexpr const char* kLoops = R"((module (func (export "loop") (loop $l (br $l)))
+    (func (export "n") (result i32) (i32.const 4))))";
+  RuntimeOptions options = from_the_interpreter();
+  options.tier = Tier::kInterpreter;
+  const auto runtime = Runtime::create(options).value();
+  const auto loops = runtime->load_module("loops", test::wasm(kLoops)).value();
+  const auto three = runtime->load_module("three", test::wasm(kThree)).value();
+  engine::Limits limits;
+  limits.deadline_ms = 2'000;
+  const Instance looping = runtime->instantiate(*loops, {.limits = limits}).value();
+  const Instance beside = runtime->instantiate(*loops).value();
+  const Instance other = runtime->instantiate(*three).value();
+  const auto n = beside.function<int32_t()>("n").value();
+  const auto c = other.function<int32_t()>("c").value();
+  EXPECT_EQ(n().value(), 4);
+  EXPECT_EQ(c().value(), 3);
+  std::jthread inside([&] { static_cast<void>(looping.function<void()>("loop").value()()); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_EQ(test::in_child([&]() -> std::string {
+              if (n().code() != Code::kUnavailable) return "an instance that may hang goes on";
+              if (c().value_or(0) != 3) return "another module is lost, too";
+              const auto again = runtime->load_module("again", test::wasm(kLoops));
+              if (!again.ok()) return std::string(again.status().message());
+              const auto fresh = runtime->instantiate(*again.value());
+              if (!fresh.ok()) return std::string(fresh.status().message());
+              return fresh.value().function<int32_t()>("n").value()().value_or(0) == 4 ? ""
+                                                                                       : "another answer";
+            }),
+            "");
+  EXPECT_EQ(n().value(), 4);  // here nothing is lost
+}
+
 TEST(ClimbTest, APoolUnderLoadOfThreadsStaysClean) {
   const auto runtime = Runtime::create(soon_climbing()).value();
   const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();

@@ -101,14 +101,15 @@ Result<int> freeze_program(const Freezing& freezing, std::span<const uint8_t> by
       freezing.runtime.freeze_program(freezing.file, bytes, {.wasi = freezing.world}, how, options));
   progress.reset();
   const Digest id = SPORE_TRY(frozen.program->save(freezing.out, frozen.source));
+  remember_made(freezing.args, id);
   print_program(freezing, id, frozen.program->facts());
   return kDone;
 }
 
 Result<int> freeze_library(const Freezing& freezing, std::span<const uint8_t> bytes) {
   std::optional<Progress> progress(fmt::format("compiling {}", freezing.file));
-  const std::shared_ptr<const runtime::Module> module =
-      SPORE_TRY(freezing.runtime.load_module(freezing.file, bytes, {.wasi = freezing.world}));
+  const std::shared_ptr<const runtime::Module> module = SPORE_TRY(
+      freezing.runtime.load_module(freezing.file, bytes, {.wasi = freezing.world, .one_call = true}));
   progress.emplace(fmt::format("initialising {}", freezing.file));
   const std::string_view init = freezing.args.value_of("--init").value_or(program::kDefaultInit);
   const auto begin = std::chrono::steady_clock::now();
@@ -119,6 +120,7 @@ Result<int> freeze_library(const Freezing& freezing, std::span<const uint8_t> by
   progress.reset();
   const Digest id = SPORE_TRY(frozen->save(
       freezing.out, {.wasm = std::make_shared<const std::vector<uint8_t>>(bytes.begin(), bytes.end())}));
+  remember_made(freezing.args, id);
   uint64_t memory_bytes = 0;
   for (const auto& memory : frozen->image().memories().images) memory_bytes += memory->bytes();
   print_frozen(

@@ -1,5 +1,6 @@
 #include "apps/spore/image.h"
 
+#include "apps/spore/command.h"
 #include "spore/base/utf8.h"
 #include "spore/snapshot/reader.h"
 
@@ -13,11 +14,34 @@ Status not_found(const std::filesystem::path& path, std::string_view why) {
       printable(path.native()), printable(why));
 }
 
+// Reads one that was proved before no further than its hashes, and remembers one that was proved now.
+Result<snapshot::Contents> read_proved(const std::filesystem::path& path, const snapshot::Proofs* proofs,
+                                       const snapshot::Contents* base) {
+  bool known = false;
+  snapshot::ReadOptions options{.base = base, .proved = {}};
+  if (proofs != nullptr) options.proved = [&](const Digest& id) { return known = proofs->has(id); };
+  snapshot::Contents contents = SPORE_TRY(snapshot::read(path, options));
+  if (proofs != nullptr && !known && contents.proved) proofs->add(contents.id);
+  return contents;
+}
+
 }  // namespace
+
+std::unique_ptr<snapshot::Proofs> open_proofs(const Args& args) {
+  const Result<std::filesystem::path> home = home_of(args);
+  if (!home.ok()) return nullptr;
+  return snapshot::Proofs::open(home.value() / "proved", home.value() / "code.key");
+}
+
+void remember_made(const Args& args, const Digest& image) {
+  const std::unique_ptr<snapshot::Proofs> proofs = open_proofs(args);
+  if (proofs != nullptr) proofs->add(image);
+}
 
 Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path) {
   ImageFile image;
-  Result<snapshot::Contents> whole = snapshot::read(path);
+  const std::unique_ptr<snapshot::Proofs> proofs = open_proofs(args);
+  Result<snapshot::Contents> whole = read_proved(path, proofs.get(), nullptr);
   if (whole.code() != Code::kUnavailable) {  // most stand on no other
     image.contents = SPORE_TRY(std::move(whole));
     if (!args.has("--base")) return image;
@@ -34,8 +58,8 @@ Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path
   const Result<snapshot::Description> there = snapshot::describe(base);
   if (!there.ok()) return not_found(path, fmt::format("cannot be read: {}", there.status().message()));
   if (there->id != *described.base) return not_found(path, "is not that image");
-  image.base = SPORE_TRY(snapshot::read(base));
-  image.contents = SPORE_TRY(snapshot::read(path, {.base = &*image.base}));
+  image.base = SPORE_TRY(read_proved(base, proofs.get(), nullptr));
+  image.contents = SPORE_TRY(read_proved(path, proofs.get(), &*image.base));
   return image;
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <optional>
 
 #include "apps/spore/args.h"
 #include "spore/base/status.h"
 #include "spore/snapshot/contents.h"
+#include "spore/snapshot/proofs.h"
 
 namespace spore::cli {
 
@@ -17,6 +19,12 @@ struct ImageFile {
   // The one that has the module.
   const snapshot::Contents& with_module() const { return base ? *base : contents; }
 };
+
+// In the data directory.  Null: there is none, or no key in it.
+std::unique_ptr<snapshot::Proofs> open_proofs(const Args& args);
+
+// Whoever made an image need not prove it.
+void remember_made(const Args& args, const Digest& image);
 
 // The base of a derived image is where --base says, or else where the image does.  What snapshot::read says.
 Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path);

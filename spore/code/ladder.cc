@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -28,6 +29,7 @@ namespace {
 constexpr std::chrono::milliseconds kLookOften{10};
 constexpr std::chrono::milliseconds kLookSeldom{1000};
 constexpr size_t kHotFunctions = 20;
+constexpr std::string_view kWarmUp = "warm-up";  // why a step was done
 
 uint64_t ms_since(Clock::time_point begin) {
   return static_cast<uint64_t>(
@@ -49,7 +51,38 @@ StepDecision decide(const StepRule& rule, const Use& since_step, uint64_t ms_sin
                              since_step.ms, rule.guest_ms)};
 }
 
+std::optional<double> gain_percent(const std::unordered_map<std::string, Use>& before,
+                                   const std::unordered_map<std::string, Use>& after) {
+  double took = 0;
+  double takes = 0;
+  for (const auto& [name, use] : before) {
+    const auto other = after.find(name);
+    if (other == after.end() || use.calls == 0 || other->second.calls == 0) continue;
+    const auto calls = static_cast<double>(use.calls + other->second.calls);
+    took += calls * static_cast<double>(use.ms) / static_cast<double>(use.calls);
+    takes += calls * static_cast<double>(other->second.ms) / static_cast<double>(other->second.calls);
+  }
+  if (took <= 0) return std::nullopt;
+  constexpr double kPercent = 100;
+  return kPercent * (1 - takes / took);
+}
+
 struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
+  // Two kinds of code in turn, for the same calls.
+  struct Trial {
+    std::array<std::shared_ptr<const engine::Binding>, 2> bindings;  // optimised, peak
+    std::array<std::unordered_map<std::string, Use>, 2> uses;
+    std::unordered_map<std::string, Use> at_turn;  // of the module, when this turn began
+    size_t turn = 1;
+    Clock::time_point turned = Clock::now();
+
+    uint64_t ms(size_t of) const {
+      uint64_t sum = 0;
+      for (const auto& [name, use] : uses[of]) sum += use.ms;
+      return sum;
+    }
+  };
+
   // One module.  Under the mutex.
   struct Place {
     Rung rung;
@@ -63,6 +96,8 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
     std::map<Tier, std::string> refused;         // tiers that cannot take it, and why
     std::optional<engine::LazyStatistics> lazy;  // of the interpreter's code that it has left
     uint64_t dropped = 0;
+    std::optional<Trial> trial;
+    std::optional<double> peak_gain_percent;
     std::vector<ModuleSteps::Step> steps;
   };
   // What the thread waits by.  A forked child abandons it.
@@ -99,6 +134,7 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
   void forget_source(Place& place) const {
     if (!can_climb(place) && !may_be_raised(place)) place.rung.source.wasm.reset();
   }
+  bool go_on_trying(Place& place) SPORE_REQUIRES(mutex);
   void drop_unused(const LiveBinding* code) SPORE_EXCLUDES(mutex);
   std::vector<const LiveBinding*> unused() SPORE_REQUIRES(mutex);
   StepDecision decide(const Place& place) const;
@@ -204,6 +240,10 @@ bool Ladder::State::look() {
     const MutexLock lock(mutex);
     to_drop = unused();
     for (auto& [code, place] : places) {
+      if (place.trial) {
+        if (go_on_trying(place)) return true;
+        continue;
+      }
       if (place.making || !can_climb(place)) continue;
       StepDecision decision = decide(place);
       if (!decision.due) continue;
@@ -227,6 +267,40 @@ bool Ladder::State::look() {
   }
   for (const LiveBinding* code : to_drop) drop_unused(code);
   return !due.empty() || !to_drop.empty();
+}
+
+// True if it came to an end.
+bool Ladder::State::go_on_trying(Place& place) {
+  Trial& trial = *place.trial;
+  if (ms_since(trial.turned) < options.trial_turn_ms) return false;
+  LiveBinding& live = *place.rung.code;
+  const std::unordered_map<std::string, Use> now = live.functions();
+  for (const auto& [name, use] : now) {
+    const auto before = trial.at_turn.find(name);
+    const Use had = before == trial.at_turn.end() ? Use() : before->second;
+    trial.uses[trial.turn][name] += {.calls = use.calls - had.calls, .ms = use.ms - had.ms};
+  }
+  const bool over = std::min(trial.ms(0), trial.ms(1)) >= options.trial_guest_ms;
+  if (!over) {
+    trial.turn = 1 - trial.turn;
+    live.improve(trial.bindings[trial.turn]);
+    trial.at_turn = live.functions();
+    trial.turned = Clock::now();
+    return false;
+  }
+  place.peak_gain_percent = gain_percent(trial.uses[0], trial.uses[1]);
+  const double gain = place.peak_gain_percent.value_or(0);
+  const bool kept = gain >= options.peak_gain_percent;
+  live.improve(trial.bindings[kept ? 1 : 0]);
+  if (!kept) {
+    place.gave_up =
+        fmt::format("peak: calls took {:.1f} % less (peak_gain_percent={})", gain, options.peak_gain_percent);
+  }
+  place.trial.reset();
+  place.stepped = Clock::now();
+  place.used = live.total();
+  forget_source(place);
+  return true;
 }
 
 // Those whose translated functions nobody has called for long.
@@ -322,6 +396,11 @@ Status Ladder::State::step(const LiveBinding* code, Tier tier, const std::string
     place.making.reset();
     if (tier_of(*live) >= tier) return {};  // another was sooner
     if (const auto lazy = live->best()->code()->lazy()) place.lazy = lazy;
+    if (tier == Tier::kPeak && why != kWarmUp) {
+      place.trial.emplace();
+      place.trial->bindings = {live->best(), binding};
+      place.trial->at_turn = live->functions();
+    }
     live->improve(std::move(binding));
     place.stepped = Clock::now();
     place.used = live->total();
@@ -352,7 +431,7 @@ Status Ladder::raise(const LiveBinding& code, Tier tier) {
                                         engine::tier_name(tier_of(code)));
       }
       if (!place.gave_up.empty()) return Status::unsupported("{}", place.gave_up);
-      if (tier_of(code) >= tier) break;  // it has just got there
+      if (tier_of(code) >= tier || place.trial) break;  // it has just got there
       source = place.rung.source;
       engine = state_->engine_above(place, tier);
       if (engine == nullptr) {
@@ -375,7 +454,7 @@ Status Ladder::raise(const LiveBinding& code, Tier tier) {
       continue;
     }
     const Made ready = SPORE_TRY(std::move(made));
-    SPORE_TRY(state_->step(&code, next, "warm-up", ready));
+    SPORE_TRY(state_->step(&code, next, std::string(kWarmUp), ready));
   }
   return {};
 }
@@ -405,7 +484,8 @@ void Ladder::State::run(Thread& own) SPORE_NO_THREAD_SAFETY_ANALYSIS {
     {
       std::unique_lock<std::mutex> lock(mutex.native());
       if (own.stop) return;
-      const bool any = std::ranges::any_of(places, [&](const auto& one) { return can_climb(one.second); });
+      const bool any = std::ranges::any_of(
+          places, [&](const auto& one) { return can_climb(one.second) || one.second.trial; });
       if (any) {
         own.wake.wait_for(lock, wait);
       } else {
@@ -418,7 +498,7 @@ void Ladder::State::run(Thread& own) SPORE_NO_THREAD_SAFETY_ANALYSIS {
     {
       const MutexLock lock(mutex);
       for (const auto& [code, place] : places) {
-        if (can_climb(place)) now += code->total();
+        if (can_climb(place) || place.trial) now += code->total();
       }
     }
     const bool quiet = now.calls == before.calls && now.ms == before.ms;
@@ -441,7 +521,8 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
                     .hand_overs = code.hand_overs(),
                     .lazy = place.lazy,
                     .functions_dropped = place.dropped,
-                    .refused = {}};
+                    .refused = {},
+                    .peak_gain_percent = place.peak_gain_percent};
   if (const auto lazy = code.best()->code()->lazy()) steps.lazy = lazy;
   for (const auto& [tier, why] : place.refused) {
     steps.refused.push_back(fmt::format("{}: {}", engine::tier_name(tier), why));
@@ -453,6 +534,9 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
     steps.next = "none: " + place.gave_up;
   } else if (above == nullptr) {
     steps.next = "none: there is no tier above";
+  } else if (place.trial) {
+    steps.next = fmt::format("peak code is tried beside optimised code, {} and {} of {} ms in the guest",
+                             place.trial->ms(1), place.trial->ms(0), options.trial_guest_ms);
   } else if (steps.climbing) {
     steps.next = fmt::format("{} code is being made", engine::tier_name(*place.making));
   } else {
@@ -528,6 +612,7 @@ void ModuleSteps::write_json(JsonWriter& json) const {
         .field("hit_rate", lazy->hit_rate())
         .end_object();
   }
+  if (peak_gain_percent) json.field("peak_gain_percent", *peak_gain_percent);
   json.begin_object("hand_overs")
       .field("done", hand_overs.done)
       .field("ns", hand_overs.ns)

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "spore/base/log.h"
@@ -47,9 +48,18 @@ struct Profile {
   std::vector<Function> functions;  // hottest first
 };
 
+// By how many percent the same calls take less in the second; nothing: there were none in both.
+std::optional<double> gain_percent(const std::unordered_map<std::string, engine::Use>& before,
+                                   const std::unordered_map<std::string, engine::Use>& after);
+
 struct LadderOptions {
   // No module climbs further by itself.
   engine::Tier automatic_max = engine::Tier::kOptimised;
+  // Code of the peak tier is tried beside the optimised one, in turn, until each was called for so many
+  // milliseconds; it is kept if calls of it took less by so many percent.
+  uint64_t trial_guest_ms = 2'000;
+  uint64_t trial_turn_ms = 100;
+  uint32_t peak_gain_percent = 5;
   // What modules are made of is kept where they could be raised further.
   bool keep_sources = false;
   // Translated functions of an interpreted module that nobody has called for so long are dropped; 0: never.
@@ -83,6 +93,8 @@ struct ModuleSteps {
   std::optional<engine::LazyStatistics> lazy;
   uint64_t functions_dropped = 0;
   std::vector<std::string> refused;  // tiers that cannot take it, with the cause
+  // By how many percent calls were quicker in the peak tier, if that was tried.
+  std::optional<double> peak_gain_percent;
 
   Profile profile() const { return {.tier = tier, .functions = functions}; }
 

@@ -209,6 +209,7 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   code::LadderOptions ladder_options{.log = used.log};
   ladder_options.rules = {used.compile_after, used.tier_up, used.peak_after};
   ladder_options.drop_after_ms = used.drop_after_ms;
+  ladder_options.peak_gain_percent = used.peak_gain_percent;
   ladder_options.keep_sources = used.peak != Peak::kOff;
   if (used.peak == Peak::kAuto) ladder_options.automatic_max = Tier::kPeak;
   runtime->ladder_ =

@@ -340,6 +340,9 @@ Result<Contents> read_contents(const SnapshotFile& file, const ReadOptions& opti
   }
   SPORE_TRY(corrupt(check_contents(contents)));
   contents.proved = base_id && options.base->proved;
+  if (options.validation == Validation::kFull && options.proved && options.proved(contents.id)) {
+    contents.proved = true;
+  }
   if (options.validation == Validation::kFull && !contents.proved) {
     SPORE_TRY(corrupt(prove_module(contents)));
     contents.proved = true;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,6 +31,9 @@ struct ReadOptions {
   uint64_t file_bytes_max = uint64_t{1} << 30;
   uint64_t memory_bytes_max = uint64_t{4} << 30;  // of each memory; most of it may be zeros
   const Contents* base = nullptr;                 // what a derived image stands on, as it was read
+  // Whether an image of that id was proved before, or made, by somebody who is trusted as this process is:
+  // then kFull does not do it again (Proofs).  Null: none was.
+  std::function<bool(const Digest& id)> proved;
 };
 
 // Reads a snapshot.  Its pages are copied into sealed memory, and hashed there: nobody can change them later.
