@@ -8,6 +8,7 @@ mod engine;
 mod fence;
 mod inspect;
 mod limits;
+mod peak;
 mod prepare;
 mod rewrite;
 mod scan;

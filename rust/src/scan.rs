@@ -347,7 +347,7 @@ impl Value {
         }
     }
 
-    fn bits(self) -> [u8; 16] {
+    pub fn bits(self) -> [u8; 16] {
         match self {
             Value::I32(value) => widened(&value.to_le_bytes()),
             Value::I64(value) => widened(&value.to_le_bytes()),
