@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
-#include <set>
 
 #include "spore/base/utf8.h"
 #include "spore/wasm/asyncify.h"
@@ -29,27 +28,6 @@ milliseconds elapsed_since(Clock::time_point begin) {
 }
 
 // --- what can be rewritten --------------------------------------------------------------------------------
-
-struct Feature {
-  wasm::Proposal proposal;
-  const char* argument;
-};
-constexpr Feature kFeatures[] = {
-    {wasm::kMutableGlobals, "--enable-mutable-globals"},
-    {wasm::kSaturatingFloatToInt, "--enable-nontrapping-float-to-int"},
-    {wasm::kSignExtension, "--enable-sign-ext"},
-    {wasm::kMultiValue, "--enable-multivalue"},
-    {wasm::kBulkMemory, "--enable-bulk-memory"},
-    {wasm::kReferenceTypes, "--enable-reference-types"},
-    {wasm::kSimd, "--enable-simd"},
-    {wasm::kExtendedConst, "--enable-extended-const"},
-};
-
-uint32_t all_features() {
-  uint32_t all = 0;
-  for (const Feature& feature : kFeatures) all |= feature.proposal;
-  return all;
-}
 
 // Of those that cannot be: why, and what to do.
 struct Refusal {
@@ -112,14 +90,8 @@ std::string names_of(std::span<const uint32_t> functions) {
 }
 
 std::vector<std::string> arguments_for(const wasm::ModuleFacts& facts, std::span<const uint32_t> functions) {
-  // Whatever the toolchain wrote down that it might have used: what is not used is not to be needed after.
-  std::vector<std::string> arguments{"--mvp-features"};
-  for (const Feature& feature : kFeatures) {
-    if ((facts.proposals & feature.proposal) != 0) arguments.emplace_back(feature.argument);
-  }
-  const bool has_names =
-      std::ranges::any_of(facts.custom_sections, [](const auto& section) { return section.name == "name"; });
-  if (has_names || !functions.empty()) arguments.emplace_back("-g");
+  std::vector<std::string> arguments = wasm_opt_features(facts.proposals);
+  if (has_names(facts) || !functions.empty()) arguments.emplace_back("-g");
   // First of the passes: with DWARF in it, -g makes Binaryen keep that up to date, and leave other things
   // out.
   for (const char* word : {"--strip-dwarf", "--asyncify", kPassArgument, kOptimise, "-", "-o", "-"}) {
@@ -155,16 +127,8 @@ Status check_result(std::span<const uint8_t> wasm, const wasm::ModuleFacts& orig
     if (has_export(facts.value(), entry.name)) continue;
     return wrong(fmt::format("it does not export '{}' any more", printable(entry.name)));
   }
-  std::set<std::pair<std::string_view, std::string_view>> imports;
-  for (const wasm::ModuleFacts::Import& import : original.imports)
-    imports.emplace(import.module, import.name);
-  for (const wasm::ModuleFacts::Import& import : facts->imports) {
-    if (imports.contains({import.module, import.name})) continue;
-    return wrong(fmt::format("it imports '{}.{}', too", printable(import.module), printable(import.name)));
-  }
-  const uint32_t added = facts->proposals & ~original.proposals;
-  if (added == 0) return {};
-  return wrong(fmt::format("it uses {}, which the module did not", wasm::proposal_names(added)));
+  const std::string added = what_was_added(facts.value(), original);
+  return added.empty() ? Status() : wrong(added);
 }
 
 }  // namespace
@@ -174,7 +138,7 @@ Status check_asyncifiable(const wasm::ModuleFacts& facts) {
   for (const Refusal& refusal : kRefusals) {
     if ((facts.proposals & refusal.proposals) != 0) return Status::unsupported("{}", refusal.reason);
   }
-  const uint32_t unknown = facts.proposals & ~all_features();
+  const uint32_t unknown = facts.proposals & ~kProposalsWasmOpt;
   if (unknown != 0) {
     return Status::unsupported("it uses {}, which wasm-opt {} cannot read: build it without",
                                wasm::proposal_names(unknown), kBinaryenVersion);
@@ -297,7 +261,7 @@ Rewriter::Rewriter(std::unique_ptr<WasmOpt> wasm_opt) : wasm_opt_(std::move(wasm
 Rewriter::~Rewriter() = default;
 
 Result<std::unique_ptr<Rewriter>> Rewriter::create(RewriterOptions options) {
-  return std::unique_ptr<Rewriter>(new Rewriter(SPORE_TRY(WasmOpt::create(std::move(options)))));
+  return std::unique_ptr<Rewriter>(new Rewriter(SPORE_TRY(WasmOpt::create(std::move(options), {}))));
 }
 
 Result<Rewritten> Rewriter::asyncify(std::span<const uint8_t> wasm, const std::stop_token& stop,

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <string_view>
 #include <thread>
 
@@ -28,6 +29,30 @@ using std::chrono::milliseconds;
 
 constexpr const char* kDefaultProgram = "/usr/bin/wasm-opt";
 constexpr std::string_view kVersionPrefix = "wasm-opt version ";
+
+// --- modules ----------------------------------------------------------------------------------------------
+
+struct Feature {
+  wasm::Proposal proposal;
+  const char* argument;
+};
+constexpr Feature kFeatures[] = {
+    {wasm::kMutableGlobals, "--enable-mutable-globals"},
+    {wasm::kSaturatingFloatToInt, "--enable-nontrapping-float-to-int"},
+    {wasm::kSignExtension, "--enable-sign-ext"},
+    {wasm::kMultiValue, "--enable-multivalue"},
+    {wasm::kBulkMemory, "--enable-bulk-memory"},
+    {wasm::kReferenceTypes, "--enable-reference-types"},
+    {wasm::kSimd, "--enable-simd"},
+    {wasm::kExtendedConst, "--enable-extended-const"},
+};
+
+constexpr uint32_t all_features() {
+  uint32_t all = 0;
+  for (const Feature& feature : kFeatures) all |= feature.proposal;
+  return all;
+}
+static_assert(all_features() == kProposalsWasmOpt);
 
 // --- one process ------------------------------------------------------------------------------------------
 
@@ -174,21 +199,22 @@ class Program {
 };
 
 // What it means that it ended so.
-Status judge(const Outcome& outcome, const WasmOptOptions& options, const Limits& limits) {
+Status judge(const Outcome& outcome, const WasmOptOptions& options, const WasmOptTask& task,
+             const Limits& limits) {
   const std::string& line = outcome.last_line;
-  if (outcome.why == Why::kStopped) return Status::cancelled("rewriting was cancelled");
+  if (outcome.why == Why::kStopped) return Status::cancelled("{} was cancelled", task.doing);
   if (outcome.why == Why::kTooLong) {
-    return Status::limit_exceeded("rewriting took longer than {} ms (rewrite_wall_ms={})",
+    return Status::limit_exceeded("{} took longer than {} ms (rewrite_wall_ms={})", task.doing,
                                   limits.wall_max.count(), limits.wall_max.count());
   }
   const ChildEnd& end = outcome.end;
   if (end.signal == SIGXCPU) {
-    return Status::limit_exceeded("rewriting takes more than {} s of processor time (rewrite_cpu_s={})",
+    return Status::limit_exceeded("{} takes more than {} s of processor time (rewrite_cpu_s={})", task.doing,
                                   limits.cpu_s, limits.cpu_s);
   }
   if (end.signal == SIGXFSZ || outcome.output.size() > limits.output_bytes_max) {
-    return Status::limit_exceeded("the rewritten module has more than {} bytes (rewrite_output_bytes_max={})",
-                                  limits.output_bytes_max, limits.output_bytes_max);
+    return Status::limit_exceeded("the {} module has more than {} bytes (rewrite_output_bytes_max={})",
+                                  task.done, limits.output_bytes_max, limits.output_bytes_max);
   }
   if (line.starts_with(kNotRunPrefix)) {
     return Status::unavailable(
@@ -196,9 +222,8 @@ Status judge(const Outcome& outcome, const WasmOptOptions& options, const Limits
         options.landlock ? "; where files cannot be hidden: rewrite_landlock=false" : "");
   }
   if ((end.signal != 0 || end.exit_code != 0) && out_of_memory(line)) {
-    return Status::limit_exceeded(
-        "rewriting takes more than {} bytes of memory (rewrite_memory_bytes_max={})",
-        options.memory_bytes_max, options.memory_bytes_max);
+    return Status::limit_exceeded("{} takes more than {} bytes of memory (rewrite_memory_bytes_max={})",
+                                  task.doing, options.memory_bytes_max, options.memory_bytes_max);
   }
   const std::string words = line.empty() ? "" : fmt::format("; its last line: {}", line);
   if (end.signal == SIGKILL || end.signal == SIGTERM) {
@@ -210,12 +235,39 @@ Status judge(const Outcome& outcome, const WasmOptOptions& options, const Limits
                             ::strsignal(end.signal), words);
   }
   if (end.exit_code == 0) return {};
-  return Status::unsupported("wasm-opt cannot rewrite this module (exit code {}){}", end.exit_code, words);
+  return Status::unsupported("wasm-opt cannot {} this module (exit code {}){}", task.verb, end.exit_code,
+                             words);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<WasmOpt>> WasmOpt::create(WasmOptOptions options) {
+std::vector<std::string> wasm_opt_features(uint32_t proposals) {
+  std::vector<std::string> arguments{"--mvp-features"};
+  for (const Feature& feature : kFeatures) {
+    if ((proposals & feature.proposal) != 0) arguments.emplace_back(feature.argument);
+  }
+  return arguments;
+}
+
+bool has_names(const wasm::ModuleFacts& facts) {
+  return std::ranges::any_of(facts.custom_sections,
+                             [](const auto& section) { return section.name == "name"; });
+}
+
+std::string what_was_added(const wasm::ModuleFacts& made, const wasm::ModuleFacts& original) {
+  std::set<std::pair<std::string_view, std::string_view>> imports;
+  for (const wasm::ModuleFacts::Import& import : original.imports)
+    imports.emplace(import.module, import.name);
+  for (const wasm::ModuleFacts::Import& import : made.imports) {
+    if (imports.contains({import.module, import.name})) continue;
+    return fmt::format("it imports '{}.{}', too", printable(import.module), printable(import.name));
+  }
+  const uint32_t added = made.proposals & ~original.proposals;
+  if (added == 0) return {};
+  return fmt::format("it uses {}, which the module did not", wasm::proposal_names(added));
+}
+
+Result<std::unique_ptr<WasmOpt>> WasmOpt::create(WasmOptOptions options, const WasmOptTask& task) {
   if (options.threads > WasmOptOptions::kThreadsMax) {
     return Status::invalid_argument("rewrite_threads is {}, allowed is 0 to {}", options.threads,
                                     WasmOptOptions::kThreadsMax);
@@ -239,7 +291,7 @@ Result<std::unique_ptr<WasmOpt>> WasmOpt::create(WasmOptOptions options) {
     options.wasm_opt = std::move(path);
   const char* library_path = std::getenv("LD_LIBRARY_PATH");
   return std::unique_ptr<WasmOpt>(
-      new WasmOpt(std::move(options), library_path == nullptr ? "" : library_path));
+      new WasmOpt(std::move(options), task, library_path == nullptr ? "" : library_path));
 }
 
 Result<std::vector<uint8_t>> WasmOpt::run(const std::vector<std::string>& arguments,
@@ -248,7 +300,7 @@ Result<std::vector<uint8_t>> WasmOpt::run(const std::vector<std::string>& argume
   const Limits limits{
       .cpu_s = options_.cpu_s, .output_bytes_max = options_.output_bytes_max, .wall_max = options_.wall_max};
   Outcome outcome = SPORE_TRY(Program(options_, library_path_, limits).run(arguments, input, stop, tick));
-  SPORE_TRY(judge(outcome, options_, limits));
+  SPORE_TRY(judge(outcome, options_, task_, limits));
   return std::move(outcome.output);
 }
 
@@ -268,7 +320,7 @@ Status WasmOpt::check_version(const std::stop_token& stop) {
                       .wall_max = std::min<milliseconds>(options_.wall_max, std::chrono::minutes(1))};
   const Outcome outcome =
       SPORE_TRY(Program(options_, library_path_, limits).run({"--version"}, {}, stop, [] {}));
-  SPORE_TRY(judge(outcome, options_, limits).with_context("asking wasm-opt for its version"));
+  SPORE_TRY(judge(outcome, options_, task_, limits).with_context("asking wasm-opt for its version"));
   const std::string_view said(reinterpret_cast<const char*>(outcome.output.data()), outcome.output.size());
   const std::string_view version =
       said.starts_with(kVersionPrefix) ? said.substr(kVersionPrefix.size()) : std::string_view();

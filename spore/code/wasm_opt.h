@@ -12,11 +12,14 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "spore/base/status.h"
 #include "spore/code/code_cache.h"
+#include "spore/wasm/inspect.h"
+#include "spore/wasm/proposals.h"
 
 namespace spore::code {
 
@@ -46,11 +49,34 @@ struct WasmOptOptions {
   static constexpr uint64_t kMemoryBytesMin = 256 * 1024 * 1024;
 };
 
+// What it is run for, in messages.
+struct WasmOptTask {
+  std::string_view doing = "rewriting";
+  std::string_view verb = "rewrite";
+  std::string_view done = "rewritten";
+};
+
+// What modules may use that it is given: what this version reads as it was standardised.
+inline constexpr uint32_t kProposalsWasmOpt = wasm::kMutableGlobals | wasm::kSaturatingFloatToInt |
+                                              wasm::kSignExtension | wasm::kMultiValue | wasm::kBulkMemory |
+                                              wasm::kReferenceTypes | wasm::kSimd | wasm::kExtendedConst;
+
+// Its arguments for a module that uses these: whatever else the toolchain wrote down that it might have used,
+// is not to be needed after.
+std::vector<std::string> wasm_opt_features(uint32_t proposals);
+
+// Whether it names its functions: of such a module -g keeps the names.
+bool has_names(const wasm::ModuleFacts& facts);
+
+// What `made` needs beside what the module needed that it was made of: "it imports 'a.b', too".  Empty:
+// nothing.
+std::string what_was_added(const wasm::ModuleFacts& made, const wasm::ModuleFacts& original);
+
 // Thread-safe.  A forked child may go on with its copy.
 class WasmOpt {
  public:
   // Starts nothing yet.  kUnavailable: there is no helper.  kInvalidArgument: an option is out of range.
-  static Result<std::unique_ptr<WasmOpt>> create(WasmOptOptions options);
+  static Result<std::unique_ptr<WasmOpt>> create(WasmOptOptions options, const WasmOptTask& task);
 
   // That it is there, and of the right version; it is asked until it was once.  kUnavailable, kCancelled.
   Status check_version(const std::stop_token& stop);
@@ -70,10 +96,11 @@ class WasmOpt {
   const WasmOptOptions& options() const { return options_; }
 
  private:
-  WasmOpt(WasmOptOptions options, std::string library_path)
-      : options_(std::move(options)), library_path_(std::move(library_path)) {}
+  WasmOpt(WasmOptOptions options, const WasmOptTask& task, std::string library_path)
+      : options_(std::move(options)), task_(task), library_path_(std::move(library_path)) {}
 
   const WasmOptOptions options_;
+  const WasmOptTask task_;
   const std::string library_path_;             // LD_LIBRARY_PATH as it was at the start
   std::atomic<bool> version_is_right_{false};  // relaxed: who does not see it asks once more
 };
