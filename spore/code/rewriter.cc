@@ -261,7 +261,8 @@ Rewriter::Rewriter(std::unique_ptr<WasmOpt> wasm_opt) : wasm_opt_(std::move(wasm
 Rewriter::~Rewriter() = default;
 
 Result<std::unique_ptr<Rewriter>> Rewriter::create(RewriterOptions options) {
-  return std::unique_ptr<Rewriter>(new Rewriter(SPORE_TRY(WasmOpt::create(std::move(options), {}))));
+  std::unique_ptr<WasmOpt> wasm_opt = SPORE_TRY(WasmOpt::create(std::move(options), {}));
+  return std::unique_ptr<Rewriter>(new Rewriter(std::move(wasm_opt)));
 }
 
 Result<Rewritten> Rewriter::asyncify(std::span<const uint8_t> wasm, const std::stop_token& stop,
