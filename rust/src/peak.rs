@@ -2,8 +2,8 @@
 //! form exports it, so that an instance of the one can become one of the other (spore/wasm/peak.cc).
 
 use crate::fence::{bytes, fenced};
-use crate::scan::{constant, Outcome};
-use std::collections::BTreeMap;
+use crate::scan::{constant, Outcome, Uses};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 use wasmparser::{
     ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, GlobalType, MemoryType,
@@ -68,6 +68,7 @@ struct Shape<'a> {
     data: Vec<wasmparser::Data<'a>>,
     /// Without the declared ones, which hold nothing.
     elements: Vec<wasmparser::Element<'a>>,
+    uses: Uses,
 }
 
 struct Entry<'a, T> {
@@ -192,6 +193,7 @@ impl<'a> Shape<'a> {
                     self.data.push(data?);
                 }
             }
+            Payload::CodeSectionEntry(body) => self.uses.read_body(0, &body)?,
             _ => {}
         }
         Ok(())
@@ -208,6 +210,17 @@ impl<'a> Shape<'a> {
             TypeRef::Global(ty) => self.globals.push(entry(ty, name)),
             TypeRef::Tag(_) => {}
         }
+    }
+
+    /// What a table, or a memory, is known by.
+    fn table(&self, index: u32) -> (Option<&'a str>, Option<Name<'a>>) {
+        let table = &self.tables[index as usize];
+        (table.export, table.import)
+    }
+
+    fn memory(&self, index: u32) -> (Option<&'a str>, Option<Name<'a>>) {
+        let memory = &self.memories[index as usize];
+        (memory.export, memory.import)
     }
 
     fn function_type(&self, ty: u32) -> Type<'_> {
@@ -322,6 +335,7 @@ fn check(prepared: &Shape, peak: &Shape) -> Check {
     }
     check_exports(prepared, peak)?;
     check_state(peak)?;
+    check_uses(prepared, peak)?;
     check_imports(prepared, peak)?;
     check_data(prepared, peak)?;
     check_elements(prepared, peak)
@@ -381,6 +395,26 @@ fn check_state(peak: &Shape) -> Check {
     }
 }
 
+/// What of it is constant, by what the prepared form does, stays so: it is neither saved nor put back.
+fn check_uses(prepared: &Shape, peak: &Shape) -> Check {
+    if !peak.uses.data_dropped.is_empty() || !peak.uses.elements_dropped.is_empty() {
+        return Err("it drops segments, instead of setting their flags".into());
+    }
+    if peak.uses.memory_grow && !prepared.uses.memory_grow {
+        return Err("it grows memories, which it did not".into());
+    }
+    let beside = |after: &BTreeSet<u32>, before: &BTreeSet<u32>| {
+        let before: Vec<_> = before.iter().map(|&table| prepared.table(table)).collect();
+        after.iter().any(|&table| !before.contains(&peak.table(table)))
+    };
+    if beside(&peak.uses.tables_written, &prepared.uses.tables_written)
+        || beside(&peak.uses.tables_grown, &prepared.uses.tables_grown)
+    {
+        return Err("it changes a table that it did not".into());
+    }
+    Ok(())
+}
+
 fn check_imports(prepared: &Shape, peak: &Shape) -> Check {
     let before = prepared.imports();
     match peak.imports().into_iter().find(|import| !before.contains(import)) {
@@ -400,7 +434,7 @@ fn check_data(prepared: &Shape, peak: &Shape) -> Check {
                 DataKind::Active { memory_index: memory, offset_expr: offset },
                 DataKind::Active { memory_index: memory_before, offset_expr: offset_before },
             ) => {
-                memory == memory_before
+                peak.memory(*memory) == prepared.memory(*memory_before)
                     && readable(peak.meaning(offset))?.is(&readable(prepared.meaning(offset_before))?)
             }
             _ => false,
@@ -424,11 +458,7 @@ fn check_elements(prepared: &Shape, peak: &Shape) -> Check {
                 ElementKind::Active { table_index: table, offset_expr: offset },
                 ElementKind::Active { table_index: table_before, offset_expr: offset_before },
             ) => {
-                fn name<'a>(shape: &Shape<'a>, table: &Option<u32>) -> (Option<&'a str>, Option<Name<'a>>) {
-                    let table = &shape.tables[table.unwrap_or(0) as usize];
-                    (table.export, table.import)
-                }
-                name(peak, table) == name(prepared, table_before)
+                peak.table(table.unwrap_or(0)) == prepared.table(table_before.unwrap_or(0))
                     && readable(peak.meaning(offset))?.is(&readable(prepared.meaning(offset_before))?)
             }
             _ => false,

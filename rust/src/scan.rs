@@ -290,7 +290,7 @@ fn start_unwind_globals(ops: &[Operator]) -> Option<(u32, u32)> {
 }
 
 impl Uses {
-    fn read_body(&mut self, number: u32, body: &FunctionBody) -> Outcome<()> {
+    pub fn read_body(&mut self, number: u32, body: &FunctionBody) -> Outcome<()> {
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let op = operators.read()?;

@@ -161,6 +161,28 @@ TEST_F(PeakTest, OtherSegmentsAreRefused) {
   expect_refused(kElements, table("(elem (table $t) (i32.const 0) func $a $a)"), "element segment 0");
 }
 
+// A reset puts back what can change, by what the prepared form does; nothing else may come to change.
+TEST_F(PeakTest, WhatWasConstantMustStaySo) {
+  constexpr std::string_view kBefore = R"((module (memory 1) (table $t 1 funcref) (func $f)
+    (elem (table $t) (i32.const 0) func $f)
+    (data $d "abc") (func (export "run") (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1))
+      (if (ref.is_null (table.get $t (i32.const 0))) (then)))))";
+  const auto with = [&](std::string_view code) {
+    return fmt::format(
+        R"((module (memory (export "spore:m0") 1) (table $t (export "spore:t0") 1 funcref) (func $f)
+      (elem (table $t) (i32.const 0) func $f) (data $d "abc") (func (export "run") {})))",
+        code);
+  };
+  const Status same = check(with(""), prepared(kBefore));
+  EXPECT_TRUE(same.ok()) << same.message();
+  expect_refused(kBefore, with("(data.drop $d)"), "drops segments");
+  expect_refused(kBefore, with("(drop (memory.grow (i32.const 1)))"), "grows memories");
+  expect_refused(kBefore, with("(table.set $t (i32.const 0) (ref.null func))"), "changes a table");
+  expect_refused(kBefore, with("(drop (table.grow $t (ref.null func) (i32.const 1)))"), "changes a table");
+  expect_refused(kBefore, with("(table.fill $t (i32.const 0) (ref.null func) (i32.const 1))"),
+                 "changes a table");
+}
+
 TEST_F(PeakTest, AStartFunctionOrAnotherImportIsRefused) {
   expect_refused("(module (func $f) (start $f))", R"((module (func $f (export "spore:start")) (start $f)))",
                  "start function");
