@@ -37,7 +37,7 @@ function(spore_add_module layer)
 
   # Where several files are compiled as one (preset clang): these have helpers of the same names.
   set(alone ${sources})
-  list(FILTER alone INCLUDE REGEX "/(wasm/(asyncify|inspect|prepare)|code/(code_maker|ladder|rewriter)|runtime/(machine|options))\\.cc$")
+  list(FILTER alone INCLUDE REGEX "/(wasm/(asyncify|inspect|peak|prepare)|code/(code_maker|ladder|optimiser|rewriter|wasm_opt)|runtime/(machine|options))\\.cc$")
   set_source_files_properties(${alone} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   add_library(spore_${layer} STATIC ${sources})
   add_library(Spore::${layer} ALIAS spore_${layer})

@@ -70,14 +70,16 @@ constexpr int kTrapped = 134;
 TEST_F(CliTest, HelpListsEveryCommandWithItsExitCodes) {
   const std::string help = output({"--help"});
   EXPECT_EQ(help, output({"help"}));
-  for (const char* command : {"run", "inspect", "compile", "doctor", "options", "completion", "version"}) {
+  for (const char* command :
+       {"run", "inspect", "compile", "optimize", "doctor", "options", "completion", "version"}) {
     EXPECT_TRUE(has(help, fmt::format("\n  {} ", command)));
   }
   EXPECT_TRUE(has(help, "0 done, 1 failed, 2 misused"));
 }
 
 TEST_F(CliTest, EveryCommandHasHelpOfItsOwn) {
-  for (const char* command : {"run", "inspect", "compile", "doctor", "options", "completion", "version"}) {
+  for (const char* command :
+       {"run", "inspect", "compile", "optimize", "doctor", "options", "completion", "version"}) {
     const std::string help = output({command, "--help"});
     EXPECT_TRUE(help.starts_with(fmt::format("Usage: spore {} ", command))) << help;
     for (const char* flag : {"--json", "--home DIR", "--help"}) EXPECT_TRUE(has(help, flag));
@@ -554,7 +556,7 @@ TEST_F(CliTest, TheBashScriptCompletes) {
   EXPECT_EQ(complete("spore ver"), "version ");
   EXPECT_EQ(complete("spore co"), "code compile completion ");
   EXPECT_EQ(complete("spore ''"),
-            "call code compile completion doctor freeze inspect new options run version ");
+            "call code compile completion doctor freeze inspect new optimize options run version ");
   EXPECT_EQ(complete("spore run --invok"), "--invoke ");
   EXPECT_EQ(complete("spore run x.wasm --deadl"), "--deadline-ms ");
   EXPECT_EQ(complete("spore version --"), "--help --home --json ");

@@ -59,6 +59,15 @@ int copy_input() {
   }
 }
 
+// A module with these sections, whatever was given.
+int answer(std::string_view sections) {
+  std::string module("\0asm\1\0\0\0", 8);
+  module += sections;
+  return ::write(STDOUT_FILENO, module.data(), module.size()) == static_cast<ssize_t>(module.size())
+             ? 0
+             : kFailed;
+}
+
 int run(std::string_view behaviour) {
   if (behaviour == "crash") {
     std::fputs("about to crash\n", stderr);
@@ -70,6 +79,12 @@ int run(std::string_view behaviour) {
   if (behaviour == "garbage") return std::puts("this is no module") < 0;
   if (behaviour == "silent") return 0;
   if (behaviour == "unchanged") return copy_input();
+  if (behaviour == "other_exports") {  // (global (export "g") i32 (i32.const 0))
+    return answer({"\6\6\1\x7f\0\x41\0\xb\7\5\1\1g\3\0", 15});
+  }
+  if (behaviour == "hidden_global") {  // (global (mut i32) (i32.const 0))
+    return answer({"\6\6\1\x7f\1\x41\0\xb", 8});
+  }
   if (behaviour == "too_much") {
     const std::vector<char> zeros(size_t{1} << 20);
     while (::write(STDOUT_FILENO, zeros.data(), zeros.size()) > 0) {

@@ -67,6 +67,7 @@ Result<int> run_module(Args& args);        // run.cc
 Result<int> freeze_program(Args& args);    // freeze.cc
 Result<int> call_image(Args& args);        // freeze.cc
 Result<int> manage_code(Args& args);       // code.cc
+Result<int> optimise_module(Args& args);   // optimize.cc
 Result<int> make_project(Args& args);      // new.cc
 Result<int> print_completion(Args& args);  // completion.cc
 

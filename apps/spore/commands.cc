@@ -310,6 +310,17 @@ constexpr std::array kCodeFlags{
     Flag{"--eviction", "POLICY", "prune: lru, lfu, ttl (the oldest) or adaptive (what saves least; default)"},
 };
 
+constexpr std::array kOptimizeFlags{
+    Flag{"--preset", "default|aggressive|minimal",
+         "small and fast, as small as can be, or only read and written"},
+    Flag{"--no-dce", "", "leave what nobody calls and nothing reaches"},
+    Flag{"--no-fold", "", "leave functions and pieces of code that are the same"},
+    Flag{"--max-inline", "N",
+         "inline functions with one caller up to this size (default: 128, aggressive: 64; 0: none)"},
+    Flag{"-o", "OUT", "where the module goes; FILE with .opt.wasm if not given"},
+    Flag{"--no-native", "", "do not compile to measure native code, which takes longest"},
+};
+
 constexpr std::array kCommands{
     Command{"run", "FILE [ARGS...]", "run a program, or call a function of a library", kRunFlags, true,
             run_module},
@@ -331,6 +342,8 @@ constexpr std::array kCommands{
             true,
             inspect_module},
     Command{"compile", "FILE -o OUT", "make native code ahead of time", kCompileFlags, true, compile_module},
+    Command{"optimize", "FILE", "make a module smaller, and tell what each step saved", kOptimizeFlags, true,
+            optimise_module},
     Command{"code", "list|verify|prune|clear", "look after the native code that is kept", kCodeFlags, false,
             manage_code},
     Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},

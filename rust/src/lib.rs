@@ -10,6 +10,7 @@ mod inspect;
 mod interpretable;
 mod interpreter;
 mod limits;
+mod peak;
 mod prepare;
 mod rewrite;
 mod scan;

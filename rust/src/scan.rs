@@ -290,7 +290,7 @@ fn start_unwind_globals(ops: &[Operator]) -> Option<(u32, u32)> {
 }
 
 impl Uses {
-    fn read_body(&mut self, number: u32, body: &FunctionBody) -> Outcome<()> {
+    pub fn read_body(&mut self, number: u32, body: &FunctionBody) -> Outcome<()> {
         let mut operators = body.get_operators_reader()?;
         while !operators.eof() {
             let op = operators.read()?;
@@ -347,7 +347,7 @@ impl Value {
         }
     }
 
-    fn bits(self) -> [u8; 16] {
+    pub fn bits(self) -> [u8; 16] {
         match self {
             Value::I32(value) => widened(&value.to_le_bytes()),
             Value::I64(value) => widened(&value.to_le_bytes()),

@@ -7,7 +7,6 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -23,43 +22,20 @@
 #include "spore/base/mutex.h"
 #include "spore/base/status.h"
 #include "spore/base/thread_annotations.h"
-#include "spore/code/code_cache.h"
+#include "spore/code/wasm_opt.h"
 #include "spore/wasm/inspect.h"
 
 namespace spore::code {
 
 // Grows whenever the same module is rewritten differently: part of the name of the result in the cache.
 inline constexpr uint32_t kRewriterVersion = 2;
-// Of `wasm-opt`.  Another one makes other code, which a frozen state does not fit.
-inline constexpr uint32_t kBinaryenVersion = 108;
 
 // What a rewritten module exports beside what it exported before.
 inline constexpr std::array<std::string_view, 5> kAsyncifyExports{
     "asyncify_start_unwind", "asyncify_stop_unwind", "asyncify_start_rewind", "asyncify_stop_rewind",
     "asyncify_get_state"};
 
-// In messages the limits are called as the options are: rewrite_cpu_s, rewrite_memory_bytes_max.
-struct RewriterOptions {
-  std::filesystem::path wasm_opt;    // empty: /usr/bin/wasm-opt
-  std::filesystem::path helper;      // that confines it; empty: as HelperOptions::helper
-  std::shared_ptr<CodeCache> cache;  // null: none
-  // CPython takes 150 s of processor time and 0.9 GB.
-  uint64_t cpu_s = 1800;
-  uint64_t memory_bytes_max = uint64_t{4} << 30;  // address space
-  uint64_t module_bytes_max = uint64_t{128} << 20;
-  uint64_t output_bytes_max = uint64_t{256} << 20;
-  std::chrono::milliseconds wall_max = std::chrono::minutes(30);
-  std::chrono::milliseconds progress_interval{500};
-  uint32_t threads = 0;  // 0: one for each processor, up to kThreadsDefaultMax
-  uint32_t niceness = 10;
-  // Where the kernel cannot hide files from a process: false lets it read (not write) what this user can.
-  bool landlock = true;
-
-  static constexpr uint32_t kThreadsDefaultMax = 8;
-  static constexpr uint32_t kThreadsMax = 64;
-  static constexpr uint32_t kNicenessMax = 19;
-  static constexpr uint64_t kMemoryBytesMin = 256 * 1024 * 1024;
-};
+using RewriterOptions = WasmOptOptions;
 
 enum class RewritePhase : uint8_t {
   kWaiting,    // somebody else rewrites the same
@@ -115,19 +91,18 @@ class Rewriter final : ForkAware {
   Result<Rewritten> asyncify(std::span<const uint8_t> wasm, const std::stop_token& stop = {},
                              const Progress& progress = {}, std::span<const uint32_t> functions = {});
 
-  const RewriterOptions& options() const { return options_; }
+  const RewriterOptions& options() const { return wasm_opt_->options(); }
 
  private:
   struct Flight;
   struct Work;
   struct Job;
 
-  Rewriter(RewriterOptions options, std::string library_path);
+  explicit Rewriter(std::unique_ptr<WasmOpt> wasm_opt);
   std::optional<Rewritten> load(const Job& job) const;
   // On this thread, but for those of other processes.
   Result<Rewritten> lead(const Job& job);
   Result<std::vector<uint8_t>> rewrite(const Job& job);
-  Status check_version(const Job& job);
 
   Work& now() SPORE_REQUIRES(mutex_);
   std::pair<std::shared_ptr<Flight>, bool> board(const Digest& key) SPORE_EXCLUDES(mutex_);
@@ -139,11 +114,9 @@ class Rewriter final : ForkAware {
   void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
   void repair_in_child() override;
 
-  const RewriterOptions options_;
-  const std::string library_path_;  // LD_LIBRARY_PATH as it was at the start
-  Mutex mutex_;                     // held for a few instructions
+  const std::unique_ptr<WasmOpt> wasm_opt_;
+  Mutex mutex_;  // held for a few instructions
   std::unique_ptr<Work> work_ SPORE_GUARDED_BY(mutex_);
-  bool version_is_right_ SPORE_GUARDED_BY(mutex_) = false;
   const ForkRegistration fork_registration_{*this};
 };
 

@@ -274,8 +274,20 @@ constexpr std::array kDescriptions{
         "compile_values_max", "values that calls and blocks of one function take and give"),
     option<&CompileLimits::values_total_max, parse_count>("compile_values_total_max",
                                                           "the same of all functions"),
+    OptionDescription{"rewrite_wasm_opt", "Binaryen's wasm-opt, version 108; auto: /usr/bin/wasm-opt",
+                      [](RuntimeOptions& options, std::string_view value) -> Status {
+                        if (value != "auto" && !value.starts_with('/')) {
+                          return Status::invalid_argument("'{}' is neither auto nor an absolute path", value);
+                        }
+                        options.rewrite.wasm_opt = value == "auto" ? "" : value;
+                        return {};
+                      },
+                      [](const RuntimeOptions& options) {
+                        return options.rewrite.wasm_opt.empty() ? "auto" : options.rewrite.wasm_opt.native();
+                      }},
     option<&code::RewriterOptions::cpu_s, parse_count>(
-        "rewrite_cpu_s", "processor seconds of rewriting a program to be frozen"),
+        "rewrite_cpu_s",
+        "processor seconds of rewriting a program to be frozen, or of each step of optimising"),
     option<&code::RewriterOptions::memory_bytes_max, parse_bytes>("rewrite_memory_bytes_max",
                                                                   "address space of that"),
     option<&RuntimeOptions::keep_code, parse_switch>("code_cache",
