@@ -10,6 +10,7 @@
 
 #include "spore/base/memfd.h"
 #include "spore/code/key_file.h"
+#include "spore/code/optimiser.h"
 #include "spore/code/temporary_file.h"
 #include "spore/wasm/prepared_file.h"
 
@@ -35,8 +36,9 @@ bool is_of_the_file(CacheFault fault) { return fault <= CacheFault::kRead; }
 
 Digest cache_key(const engine::Engine& engine, const Source& source) {
   // Version and options stand in the description, as text; compatibility() adds what is not ours to name.
-  const std::string text =
+  std::string text =
       fmt::format("spore code cache {}\n{}\n", kCacheFileVersion, engine.description(source.preparer));
+  if (engine.options().tier == engine::Tier::kPeak) text += fmt::format("optimiser {}\n", kOptimiserVersion);
   return sha256({bytes_of(text), source.hash.bytes, engine.compatibility().bytes});
 }
 

@@ -121,7 +121,10 @@ std::shared_ptr<const CompiledCode> CodeMaker::State::known_locked(const Digest&
   const auto found = known.find(key);
   if (found == known.end()) return nullptr;
   std::shared_ptr<const CompiledCode> code = found->second.lock();
-  if (code == nullptr) known.erase(found);
+  if (code == nullptr || !code->usable()) {
+    known.erase(found);
+    return nullptr;
+  }
   return code;
 }
 
@@ -191,10 +194,13 @@ Result<Compiled> compile_prepared(const CodeMakerOptions& options, const Engine&
       return Compiled{.code = SPORE_TRY(engine.compile(source.wasm, source.hash, source.preparer)),
                       .native = {}};
     case engine::Tier::kPeak: {
-      if (!options.optimise) return Status::unsupported("nobody optimises modules here");
-      const std::vector<uint8_t> optimised = SPORE_TRY(options.optimise(source.wasm, stop));
+      if (options.optimiser == nullptr)
+        return Status::unsupported("there is no wasm-opt, which makes peak code");
+      if (source.facts == nullptr)
+        return Status::unsupported("the module is not prepared: it has no peak form");
+      const Peak peak = SPORE_TRY(options.optimiser->peak(source.wasm, *source.facts, stop));
       return options.compiler->compile(
-          engine, {.wasm = optimised, .hash = source.hash, .preparer = source.preparer}, stop);
+          engine, {.wasm = *peak.wasm, .hash = source.hash, .preparer = source.preparer}, stop);
     }
     default: return options.compiler->compile(engine, source, stop);
   }

@@ -19,6 +19,7 @@
 #include "spore/base/status.h"
 #include "spore/code/code_cache.h"
 #include "spore/code/compiler.h"
+#include "spore/code/optimiser.h"
 #include "spore/code/source.h"
 #include "spore/engine/engine.h"
 
@@ -36,13 +37,10 @@ struct Made {
 
 struct CodeMakerOptions {
   std::shared_ptr<Compiler> compiler;
-  // What the peak tier is made of: a prepared module, optimised; kUnsupported: it has no such form.  Null:
-  // there is no peak.
-  std::function<Result<std::vector<uint8_t>>(std::span<const uint8_t> prepared, const std::stop_token& stop)>
-      optimise;
-  std::shared_ptr<CodeCache> cache;  // null: none
-  size_t queue_max = 64;             // that wait to be made in the background
-  int nice = 10;                     // of the background thread
+  std::shared_ptr<const Optimiser> optimiser;  // for the peak tier; null: there is none
+  std::shared_ptr<CodeCache> cache;            // null: none
+  size_t queue_max = 64;                       // that wait to be made in the background
+  int nice = 10;                               // of the background thread
   Log log;
 };
 

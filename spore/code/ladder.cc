@@ -364,7 +364,7 @@ void Ladder::State::made(const LiveBinding* code, Tier tier, const std::string& 
     if (status.code() == Code::kCancelled) return;  // somebody else's: it is tried again
     // What this tier cannot take, the next may.
     place.refused.emplace(tier, status.message());
-    if (status.code() != Code::kUnsupported || engine_above(place) == nullptr) {
+    if (engine_above(place) == nullptr) {
       place.gave_up = fmt::format("{}: {}", engine::tier_name(tier), status.message());
     }
     forget_source(place);
@@ -447,7 +447,7 @@ Status Ladder::raise(const LiveBinding& code, Tier tier) {
     }
     const Tier next = engine->options().tier;
     Result<Made> made = state_->maker->make(*engine, source.view());
-    if (made.code() == Code::kUnsupported && next < tier) {
+    if (!made.ok() && made.code() != Code::kCancelled && next < tier) {
       const MutexLock lock(state_->mutex);
       const auto found = state_->places.find(&code);
       if (found != state_->places.end()) found->second.refused.emplace(next, made.status().message());

@@ -153,6 +153,9 @@ std::vector<Plan> plans_for(const OptimiseOptions& how) {
 // table must be able to tell which one it holds.  Nor with `dae`, which made more modules slower than faster.
 // Inlining is by little, also of functions with one caller, of which -O3 inlines all: what makes a large
 // function larger makes Cranelift spill more, and SQLite's interpreter took up to twice as long.
+//
+// And without `precompute`, nor what runs it inside (the passes that end in `-optimizing`): it computes what
+// is constant on this machine, where 0/0 has another sign than in the other tiers.
 constexpr std::array kPeakPasses{
     "--optimize-level=3",
     "--shrink-level=0",
@@ -168,7 +171,6 @@ constexpr std::array kPeakPasses{
     "--remove-unused-names",
     "--optimize-instructions",
     "--pick-load-signs",
-    "--precompute-propagate",
     "--code-pushing",
     "--simplify-locals-nostructure",
     "--vacuum",
@@ -188,12 +190,20 @@ constexpr std::array kPeakPasses{
     "--remove-unused-brs",
     "--remove-unused-names",
     "--merge-blocks",
-    "--precompute-propagate",
     "--optimize-instructions",
     "--rse",
     "--vacuum",
-    "--inlining-optimizing",
-    "--simplify-globals-optimizing",
+    "--inlining",
+    "--simplify-globals",
+    "--optimize-instructions",
+    "--simplify-locals",
+    "--vacuum",
+    "--reorder-locals",
+    "--coalesce-locals",
+    "--merge-blocks",
+    "--remove-unused-brs",
+    "--remove-unused-names",
+    "--vacuum",
     "--remove-unused-module-elements",
     "--directize",
     "--generate-stack-ir",

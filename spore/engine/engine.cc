@@ -244,6 +244,8 @@ CompiledCode::~CompiledCode() {
   handle_.reset();
 }
 
+bool CompiledCode::usable() const { return interpreted_ == nullptr || !interpreted_->is_lost(); }
+
 size_t CompiledCode::native_bytes() const {
   if (handle_ == nullptr) return 0;
   void* begin = nullptr;

@@ -92,6 +92,9 @@ class CompiledCode {
   // Nothing: all of it is compiled.
   std::optional<LazyStatistics> lazy() const;
 
+  // False: it was lost by a fork, as another thread was interpreting it then.
+  bool usable() const;
+
   // The code as bytes, to be loaded by an engine of the same options and version on the same kind of CPU.
   // docs/formats/code.md.  kUnsupported: it is interpreted.
   Result<std::vector<uint8_t>> save() const;

@@ -48,6 +48,11 @@ void InterpretedCode::leave() const {
   if (inside_ > 0) inside_--;
 }
 
+bool InterpretedCode::is_lost() const {
+  const std::scoped_lock lock(mutex_);
+  return lost_;
+}
+
 Status InterpretedCode::lost() {
   return Status::unavailable(
       "another thread was interpreting this module when the process forked: make a new instance of a module "

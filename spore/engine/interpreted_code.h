@@ -48,6 +48,7 @@ class InterpretedCode final : private ForkAware {
     bool usable_;
   };
   static Status lost();
+  bool is_lost() const;
 
  private:
   explicit InterpretedCode(InterpretedModule* module) : module_(module) {}

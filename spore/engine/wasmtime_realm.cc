@@ -332,6 +332,9 @@ void WasmtimeRealm::interrupt() {
 }
 
 Result<std::vector<uint32_t>> WasmtimeRealm::stack_functions() {
+  if (engine_->options().tier == Tier::kPeak) {
+    return Status::unavailable("in the peak tier functions are others than the module's");
+  }
   std::vector<uint32_t> functions(kStackFunctionsMax);
   functions.resize(spore_stack_functions(context_, functions.data(), functions.size()));
   return functions;
@@ -343,13 +346,18 @@ Status WasmtimeRealm::translate(const Instance& /*instance*/, uint32_t /*functio
 
 // --- failures -----------------------------------------------------------------------------------------
 
+// Binaryen merges and renumbers functions, and takes their names: what a peak's frames say is of no use.
+std::vector<Frame> WasmtimeRealm::told(const Frames& frames) const {
+  return engine_->options().tier == Tier::kPeak ? std::vector<Frame>() : to_frames(frames.value);
+}
+
 Status WasmtimeRealm::failure_of(wasmtime_error_t* raw_error, wasm_trap_t* raw_trap) {
   const ErrorHandle error(raw_error);
   const TrapHandle trap(raw_trap);
   if (trap == nullptr) return error_status(error.get());
   Frames frames;
   wasm_trap_trace(trap.get(), &frames.value);
-  return store_.trapped(trap_kind(trap.get()), to_frames(frames.value));
+  return store_.trapped(trap_kind(trap.get()), told(frames));
 }
 
 // Whatever is not a trap: a callback of ours that stopped the guest, or instantiation that was refused.
@@ -357,7 +365,7 @@ Status WasmtimeRealm::error_status(wasmtime_error_t* error) {
   if (store_.was_stopped()) {
     Frames frames;
     wasmtime_error_wasm_trace(error, &frames.value);
-    return store_.stopped(to_frames(frames.value));
+    return store_.stopped(told(frames));
   }
   const Limits& limits = store_.limits();
   const std::string message = error_message(*error);

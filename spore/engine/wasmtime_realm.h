@@ -43,6 +43,7 @@ class WasmtimeRealm final : public Realm {
 
  private:
   Status error_status(wasmtime_error_t* error);
+  std::vector<Frame> told(const Frames& frames) const;
   static wasmtime_error_t* on_epoch(wasmtime_context_t* context, void* data, uint64_t* delta,
                                     uint8_t* kind) noexcept;
 

@@ -77,8 +77,8 @@ Result<std::vector<uint32_t>> Runtime::find_wait(std::string_view name, std::spa
   ModuleOptions as_it_is = module;
   const bool baseline = wasm::check_proposals(facts, wasm::kProposalsBaseline).ok();
   const std::optional<Tier> tier = tier_of(module);
-  // The interpreter does not tell what is on its stack.
-  if (tier.value_or(Tier::kInterpreter) == Tier::kInterpreter) {
+  // The interpreter does not tell what is on its stack, and the peak has other functions.
+  if (!tier || tier == Tier::kInterpreter || tier == Tier::kPeak) {
     as_it_is.tier = baseline ? Tier::kBaseline : Tier::kOptimised;
   }
   const std::string watched = fmt::format("{} (watched, {})", name, watched_.fetch_add(1) + 1);

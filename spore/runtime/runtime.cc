@@ -189,16 +189,20 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
   std::shared_ptr<code::Compiler> compiler = SPORE_TRY(make_compiler(used));
   runtime->cache_ = open_code_cache(used);
-  runtime->maker_ =
-      std::make_shared<code::CodeMaker>(code::CodeMakerOptions{.compiler = std::move(compiler),
-                                                               .cache = runtime->cache_,
-                                                               .queue_max = used.compile_queue_max,
-                                                               .nice = used.compile_nice,
-                                                               .log = used.log});
-  code::RewriterOptions rewriter_options = used.rewrite;
-  rewriter_options.cache = runtime->cache_;
-  rewriter_options.helper = used.compile.helper;
-  Result<std::unique_ptr<code::Rewriter>> rewriter = code::Rewriter::create(std::move(rewriter_options));
+  code::WasmOptOptions wasm_opt = used.rewrite;
+  wasm_opt.cache = runtime->cache_;
+  wasm_opt.helper = used.compile.helper;
+  // Where there is no helper, there is no peak: whoever asks for it is told.
+  Result<std::unique_ptr<code::Optimiser>> optimiser = code::Optimiser::create(wasm_opt);
+  if (!optimiser.ok() && optimiser.code() != Code::kUnavailable) return std::move(optimiser).status();
+  runtime->maker_ = std::make_shared<code::CodeMaker>(
+      code::CodeMakerOptions{.compiler = std::move(compiler),
+                             .optimiser = std::move(optimiser).value_or(nullptr),
+                             .cache = runtime->cache_,
+                             .queue_max = used.compile_queue_max,
+                             .nice = used.compile_nice,
+                             .log = used.log});
+  Result<std::unique_ptr<code::Rewriter>> rewriter = code::Rewriter::create(std::move(wasm_opt));
   if (rewriter.ok()) {
     runtime->rewriter_ = std::move(rewriter).value();
   } else if (rewriter.code() == Code::kUnavailable) {
@@ -407,14 +411,18 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
     }
     source.hash = module->facts_.hash;
     SPORE_TRY(check_tier(module->facts_, tier_of(options)));
+    source.facts = module->prepared_.get();
     made = SPORE_TRY(make_code(*module, source, options, why));
     if (known && !source.to_prepare && made.origin == code::Origin::kCompiler) {
       cache_->store_facts(*known, source.hash, wasm::encode_prepared(*module->prepared_));
     }
     module->compile_ns_ = timing.elapsed_ns();
   }
-  code::OwnedSource owned{
-      .wasm = nullptr, .hash = source.hash, .preparer = source.preparer, .to_prepare = source.to_prepare};
+  code::OwnedSource owned{.wasm = nullptr,
+                          .hash = source.hash,
+                          .preparer = source.preparer,
+                          .to_prepare = source.to_prepare,
+                          .facts = module->prepared_};
   if (can_climb(made, options)) {
     if (prepared.empty()) prepared.assign(bytes.begin(), bytes.end());
     owned.wasm = std::make_shared<const std::vector<uint8_t>>(std::move(prepared));
@@ -437,8 +445,11 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
   }
   module->facts_ = prepared.facts;
   module->prepared_ = std::make_shared<const wasm::PreparedModule>(std::move(prepared));
-  code::OwnedSource source{
-      .wasm = wasm, .hash = module->facts_.hash, .preparer = wasm::kPreparerVersion, .to_prepare = false};
+  code::OwnedSource source{.wasm = wasm,
+                           .hash = module->facts_.hash,
+                           .preparer = wasm::kPreparerVersion,
+                           .to_prepare = false,
+                           .facts = module->prepared_};
   ModuleOptions with_world = options;
   if (with_world.wasi == nullptr && contents.manifest.wasi.has_value()) {
     with_world.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));

@@ -66,7 +66,8 @@ std::optional<Guest> make_guest(std::span<const uint8_t> bytes, const GuestOptio
       .generator = guest.generator == Generator::kAny ? SPORE_SMITH_ANY : SPORE_SMITH_STEERED,
       .memory_pages_max = kMemoryPagesMax,
       .optimised = options.tier == engine::Tier::kOptimised,
-      .numbers = options.numbers};
+      .numbers = options.numbers,
+      .plain = options.peak && guest.variant % 4 != 0};
   guest.wasm.resize(kModuleBytesMax);
   uint32_t counter = 0;
   guest.wasm.resize(spore_smith_make(&smith, choices.data(), choices.size(), guest.wasm.data(),

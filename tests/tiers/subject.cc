@@ -1,5 +1,6 @@
 #include "tests/tiers/subject.h"
 
+#include <functional>
 #include <utility>
 
 #include "spore/engine/ticker.h"
@@ -32,7 +33,30 @@ Engines::Engines(bool compact) {
             slots)
             .value();
   }
+  code::WasmOptOptions options;
+  options.helper = SPORE_COMPILE_HELPER;
+  options.threads = 1;
+  options.niceness = 0;
+  optimiser = code::Optimiser::create(options).value();
 }
+
+namespace {
+
+using Bind = std::function<Result<std::shared_ptr<const Binding>>(Tier, std::span<const uint8_t>)>;
+
+// kUnsupported is an answer; anything else that wasm-opt or what looks at its work says is a failure of the
+// test.
+Result<std::shared_ptr<const Binding>> peak(const Engines& engines, const wasm::PreparedModule& prepared,
+                                            const Bind& bind) {
+  const Result<code::Peak> made = engines.optimiser->peak(prepared.wasm, prepared);
+  if (!made.ok()) {
+    SPORE_ASSERT(made.code() == Code::kUnsupported, "wasm-opt takes it or refuses it");
+    return made.status().copy();
+  }
+  return bind(Tier::kPeak, *made->wasm);
+}
+
+}  // namespace
 
 Result<Subject> Subject::create(const Engines& engines, const differential::Guest& guest, Flaw flaw) {
   Subject subject;
@@ -55,6 +79,7 @@ Result<Subject> Subject::create(const Engines& engines, const differential::Gues
   if (wasm::check_proposals(prepared.facts, wasm::kProposalsInterpreter).ok()) {
     set(Tier::kInterpreter, bind(Tier::kInterpreter, prepared.wasm));
   }
+  set(Tier::kPeak, peak(engines, prepared, bind));
   spoil(flaw, prepared.wasm);
   subject.bindings_[static_cast<size_t>(Tier::kOptimised)] = SPORE_TRY(bind(Tier::kOptimised, prepared.wasm));
   if (host::needs_wasi(*subject.binding(Tier::kBaseline)->code()))

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "spore/cell/blueprint.h"
+#include "spore/code/optimiser.h"
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
 #include "spore/engine/live_binding.h"
@@ -29,6 +30,7 @@ struct Engines {
   std::vector<int32_t> logged;
   std::shared_ptr<const engine::HostFunctions> functions;
   std::array<std::shared_ptr<const engine::Engine>, 4> by_tier;
+  std::unique_ptr<const code::Optimiser> optimiser;
 };
 
 class Subject {

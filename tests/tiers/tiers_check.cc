@@ -304,8 +304,10 @@ std::vector<Share> shares(const Statistics& s) {
           {"modules that are compared", s.modules, s.cases, 60},
           {"modules with vectors", s.vector_modules, s.modules, 30},
           {"modules that are interpreted", s.interpreted, s.modules, 90},
+          {"modules with a peak form", s.peak, s.modules, 20},
           {"modules handed over to baseline code", s.handed_over[1], s.modules, 45},
           {"modules handed over to optimised code", s.handed_over[2], s.modules, 40},
+          {"modules handed over to peak code", s.handed_over[3], s.modules, 10},
           {"modules to their last call", s.modules - std::min(s.modules, s.ended()), s.modules, 80},
           {"calls that returned", s.returned, s.calls, 30},
           {"calls that trapped", s.trapped, s.calls, 5},
@@ -340,7 +342,7 @@ Engines& TiersCheck::engines(const Guest& guest) {
 }
 
 std::optional<differential::Mismatch> TiersCheck::check(std::span<const uint8_t> bytes) {
-  const std::optional<Guest> guest = differential::make_guest(bytes, {.numbers = true});
+  const std::optional<Guest> guest = differential::make_guest(bytes, {.numbers = true, .peak = true});
   if (guest) return check(*guest);
   statistics_.cases++;
   statistics_.not_made++;

@@ -105,14 +105,14 @@ impl Actor<'_, '_> {
             9 if has_memory => self.load(),
             10..=12 => self.set_global(),
             13 if has_table => self.set_element(),
-            14 if has_table => self.fill_table(),
-            15 if has_table => self.copy_table(),
+            14 if has_table && !self.plan.plain => self.fill_table(),
+            15 if has_table && !self.plan.plain => self.copy_table(),
             16 if has_table => self.grow_table(),
             17 => self.look(),
             // What follows traps where the module happens to be so.
             _ if !self.may_trap => self.set_global(),
             18 if has_memory => self.init(),
-            19 if has_table => self.init_table(),
+            19 if has_table && !self.plan.plain => self.init_table(),
             20..=21 if has_table => self.call_element(),
             22 => self.call(),
             23 => self.trap(),
@@ -590,7 +590,7 @@ impl Actor<'_, '_> {
 
     /// Dropped: what is initialised from it traps from then on.
     fn drop_segment(&mut self) {
-        let dropped = if self.dice.chance(1, 2) {
+        let dropped = if self.plan.plain || self.dice.chance(1, 2) {
             self.passive_data().map(|segment| self.sink.data_drop(segment)).is_some()
         } else {
             self.passive_segment().map(|segment| self.sink.elem_drop(segment)).is_some()

@@ -23,6 +23,9 @@ pub struct Options {
     pub optimised: u32,
     /// Whether there is to be more of numbers: floats, vectors, their conversions.
     pub numbers: u32,
+    /// Whether it is to be such as Binaryen 108 reads: one memory of 32 bits, no copying of tables, no dropping of
+    /// elements.
+    pub plain: u32,
 }
 
 /// Any valid module, by wasm-smith.

@@ -122,6 +122,7 @@ impl Type {
 
 pub struct Plan {
     pub has_host: bool,
+    pub plain: bool,
     pub memories: Vec<Memory>,
     pub tables: Vec<Table>,
     pub globals: Vec<Global>,
@@ -136,11 +137,14 @@ pub struct Plan {
 impl Plan {
     fn draw(options: &Options, dice: &mut Dice) -> Plan {
         let memories = if dice.chance(1, 20) { 0 } else { dice.between(1, 2) };
+        let memories = if options.plain == 0 { memories } else { memories.min(1) };
         let tables = if dice.chance(1, 10) { 0 } else { dice.between(1, 3) };
+        let tables = if options.plain == 0 { tables } else { tables.min(1) };
         let mut plan = Plan {
+            plain: options.plain != 0,
             has_host: dice.chance(1, 2),
             memories: (0..memories).map(|_| draw_memory(options, dice)).collect(),
-            tables: (0..tables).map(|_| draw_table(dice)).collect(),
+            tables: (0..tables).map(|_| draw_table(options, dice)).collect(),
             globals: draw_globals(dice),
             data: vec![],
             segments: vec![],
@@ -231,13 +235,13 @@ fn draw_memory(options: &Options, dice: &mut Dice) -> Memory {
     let pages_min = dice.pick(&[0, 1, 1, 1, 2, 3, 16]).min(u64::from(options.memory_pages_max));
     let pages_max =
         dice.chance(1, 2).then(|| (pages_min + u64::from(dice.below(4))).min(options.memory_pages_max.into()));
-    Memory { is_64: dice.chance(1, 8), pages_min, pages_max }
+    Memory { is_64: dice.chance(1, 8) & (options.plain == 0), pages_min, pages_max }
 }
 
-fn draw_table(dice: &mut Dice) -> Table {
+fn draw_table(options: &Options, dice: &mut Dice) -> Table {
     let elements_min = dice.pick(&[0u64, 1, 3, 8, 8, 20]);
     let elements_max = dice.chance(1, 3).then(|| elements_min + u64::from(dice.below(6)));
-    Table { is_64: dice.chance(1, 8), elements_min, elements_max }
+    Table { is_64: dice.chance(1, 8) & (options.plain == 0), elements_min, elements_max }
 }
 
 fn draw_globals(dice: &mut Dice) -> Vec<Global> {
