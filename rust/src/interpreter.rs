@@ -279,6 +279,7 @@ pub struct InterpretedModule {
     start: Option<u32>,
     imported_functions: u32,
     functions: u32,
+    begins: bool, // by the function behind those
     /// A byte for each function that it defines; 1: some store has called it, or it was asked for.
     needed: Vec<AtomicU8>,
     needed_count: AtomicU64,
@@ -376,6 +377,7 @@ fn module_of(engine: &Engine, form: Interpretable) -> Result<InterpretedModule, 
         start: form.start,
         imported_functions: form.imported_functions,
         functions: form.functions,
+        begins: form.begins,
         needed: (0..form.functions).map(|_| AtomicU8::new(0)).collect(),
         needed_count: AtomicU64::new(0),
         calls: AtomicU64::new(0),
@@ -1115,7 +1117,18 @@ pub unsafe extern "C" fn spore_interpreted_call(
     })
 }
 
-/// The start function of an instance; nothing if it has none.
+/// Not the guest's doing, where modules are compiled: it costs none of its fuel.
+unsafe fn begin(store: *mut InterpretedStore, function: Func) -> Result<(), Stop> {
+    let (reserve, left) = ((*store).reserve, context(store).get_fuel().unwrap_or(0));
+    (*store).reserve = u64::MAX / 2;
+    let ty = function.ty(context(store));
+    let ended = run(store, function, &ty, null_mut());
+    (*store).reserve = reserve;
+    let _ = context(store).set_fuel(left);
+    ended
+}
+
+/// Segments that are written once there is an instance, and its start function; nothing if it has neither.
 ///
 /// # Safety
 /// As for spore_interpreted_call().
@@ -1123,6 +1136,10 @@ pub unsafe extern "C" fn spore_interpreted_call(
 pub unsafe extern "C" fn spore_interpreted_start(store: *mut InterpretedStore, member: u32, failure: *mut Failure) -> bool {
     told(failure, || {
         let member = &(&(*store).members)[member as usize];
+        if (*member.module).begins {
+            let Some(function) = member.function((*member.module).functions) else { return Ok(()) };
+            begin(store, function)?;
+        }
         let Some(start) = (*member.module).start else { return Ok(()) };
         let imported = (*member.module).imported_functions;
         if start < imported {

@@ -13,4 +13,5 @@ mod limits;
 mod prepare;
 mod rewrite;
 mod scan;
+mod segments;
 mod table;
