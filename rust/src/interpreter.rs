@@ -527,6 +527,7 @@ struct Member {
     module: *const InterpretedModule,
     needed: *mut [u8],     // the memory NEEDED
     needed_known: usize, // how many of them are 1
+    start: Option<Func>, // that is imported
     first_function: u64, // the handle of the first function that it defines
     function_step: u64,  // from one of its functions to the next
 }
@@ -748,6 +749,7 @@ unsafe fn instantiate(
         module,
         needed,
         needed_known: 0,
+        start: None,
         first_function: 0,
         function_step: 0,
     });
@@ -761,6 +763,7 @@ unsafe fn instantiate(
     let mut externs = Vec::with_capacity(imports.len() + memories.len());
     let mut own = memories.into_iter();
     let mut seen = [0; 4];
+    let mut start = None;
     for wanted in module.module.imports() {
         if wanted.module() == MODULE {
             externs.extend(own.next());
@@ -769,7 +772,7 @@ unsafe fn instantiate(
         let kind = kind_of(wanted.ty()) as usize;
         let import = &imports[module.imports_by_kind[kind][seen[kind]]];
         seen[kind] += 1;
-        externs.push(match (import.function.is_null(), wanted.ty()) {
+        let given = match (import.function.is_null(), wanted.ty()) {
             (false, ExternType::Func(ty)) => Extern::Func(host_function(store, import.function, ty)),
             _ => match import.kind {
                 KIND_FUNCTION => Extern::Func(transmute::<u64, Func>(import.handle)),
@@ -777,7 +780,13 @@ unsafe fn instantiate(
                 KIND_TABLE => Extern::Table(transmute::<u64, Table>(import.handle)),
                 _ => Extern::Memory(transmute::<u64, Memory>(import.handle)),
             },
-        });
+        };
+        if let Extern::Func(function) = &given {
+            if module.start == Some(seen[KIND_FUNCTION as usize] as u32 - 1) {
+                start = Some(*function);
+            }
+        }
+        externs.push(given);
     }
     let mut context = self::context(store);
     // Functions have handles in the order in which they are made: the instance's come right behind these two.
@@ -785,6 +794,7 @@ unsafe fn instantiate(
     let instance = Instance::new(&mut context, &module.module, &externs)?;
     let own = &mut (&mut (*store).members)[member];
     own.instance = instance;
+    own.start = start;
     own.function_step = two - one;
     own.first_function = two + own.function_step;
     *number = member as u32;
@@ -1142,10 +1152,11 @@ pub unsafe extern "C" fn spore_interpreted_start(store: *mut InterpretedStore, m
         }
         let Some(start) = (*member.module).start else { return Ok(()) };
         let imported = (*member.module).imported_functions;
-        if start < imported {
-            return Err(Stop::Other(FAILED_UNSUPPORTED, "a start function that is imported".into()));
-        }
-        let Some(function) = member.function(start - imported) else { return Ok(()) };
+        let function = match start.checked_sub(imported) {
+            Some(number) => member.function(number),
+            None => member.start,
+        };
+        let Some(function) = function else { return Ok(()) };
         let ty = function.ty(context(store));
         run(store, function, &ty, null_mut())
     })

@@ -477,6 +477,35 @@ TEST_P(StoreTest, FunctionsOfAnInstanceThatWasNotFinishedAreWhole) {
   EXPECT_TRUE(call("drop_again").ok());
 }
 
+// A start function may be imported: from the host, or from another instance.
+TEST_P(StoreTest, AStartFunctionMayBeImported) {
+  int calls = 0;
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  auto functions = std::make_shared<HostFunctions>();
+  functions->push_back(
+      {"env", "other", {}, [](Caller&, RawValue*) { return Status::internal("the other"); }});
+  functions->push_back({"env", "called", {}, [&](Caller&, RawValue*) {
+                          calls++;
+                          return Status();
+                        }});
+  const auto host_started = engine_->compile(text_to_wasm(R"((module
+    (import "env" "other" (func)) (import "env" "called" (func $start)) (start $start)
+    (global $n (mut i32) (i32.const 0))
+    (func (export "bump") (global.set $n (i32.add (global.get $n) (i32.const 1))))
+    (func (export "count") (result i32) (global.get $n))))")
+                                                 .value());
+  store_ = Store::create(engine_, {}).value();
+  binding_ = Binding::create(host_started.value(), functions).value();
+  instance_ = store_->instantiate(binding_).value();
+  EXPECT_EQ(calls, 1);
+  const auto linked_started = engine_->compile(text_to_wasm(R"((module
+    (import "first" "count" (func (result i32))) (import "first" "bump" (func $start)) (start $start)))")
+                                                   .value());
+  const std::vector<Store::Linked> linked{{"first", instance_}};
+  ASSERT_TRUE(store_->instantiate_linked(linked_started.value(), functions, linked).ok());
+  EXPECT_EQ(call("count").value(), 1);
+}
+
 TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
   start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
     SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));
