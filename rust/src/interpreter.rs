@@ -17,6 +17,7 @@ use wasmi::{
     ValType, F32, F64, V128,
 };
 use wasmi_core::LimiterError;
+use wasmparser::WasmFeatures;
 
 /// Fuel between two looks at the deadline: some hundred microseconds.
 const SLICE: u64 = 100_000;
@@ -340,7 +341,25 @@ fn make_module(wasm: &[u8], stack_bytes: usize) -> Result<InterpretedModule, Sto
             format!("a function of {} bytes, or with {} locals", form.body_bytes_max, form.locals_max),
         ));
     }
-    module_of(&Engine::new(&config(stack_bytes)), form)
+    let made = module_of(&Engine::new(&config(stack_bytes)), form);
+    // What the interpreter lacks is not the module's fault: validation alone tells the two apart.
+    if let Err(Stop::Other(FAILED_UNSUPPORTED, _)) = &made {
+        let mut validator = wasmparser::Validator::new_with_features(features());
+        if let Err(error) = validator.validate_all(wasm) {
+            return Err(Stop::Other(FAILED_INVALID, error.to_string()));
+        }
+    }
+    made
+}
+
+/// What modules may use here: spore/wasm/proposals.h, kProposalsOptimised.
+fn features() -> WasmFeatures {
+    WasmFeatures::WASM2
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::MEMORY64
 }
 
 fn module_of(engine: &Engine, form: Interpretable) -> Result<InterpretedModule, Stop> {

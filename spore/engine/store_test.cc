@@ -506,6 +506,17 @@ TEST_P(StoreTest, AStartFunctionMayBeImported) {
   EXPECT_EQ(call("count").value(), 1);
 }
 
+// What is not valid is told from what this tier lacks: a global that is neither mutable nor immutable.
+TEST_P(StoreTest, AModuleThatIsNotValidIsNotSaidToBeUnsupported) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  std::vector<uint8_t> wasm = text_to_wasm("(module (global i32 (i32.const 0)))").value();
+  const std::vector<uint8_t> global{0x7f, 0x00, 0x41, 0x00};  // i32, immutable, i32.const 0
+  const auto found = std::ranges::search(wasm, global);
+  ASSERT_FALSE(found.empty());
+  found[1] = 0x02;
+  EXPECT_EQ(engine_->compile(wasm).code(), Code::kInvalidModule);
+}
+
 TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
   start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
     SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));
