@@ -517,6 +517,18 @@ TEST_P(StoreTest, AModuleThatIsNotValidIsNotSaidToBeUnsupported) {
   EXPECT_EQ(engine_->compile(wasm).code(), Code::kInvalidModule);
 }
 
+// Of two engines, whatever they are, nothing is linked.
+TEST_P(StoreTest, CodeOfAnotherTierIsNotLinked) {
+  start({});
+  for (const Tier tier : {Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak}) {
+    const auto other = Engine::create({.tier = tier}, ticker_).value();
+    const auto code = other->compile(text_to_wasm("(module (func (export \"f\")))").value()).value();
+    const auto linked = store_->instantiate_linked(code, binding_->functions(), {});
+    EXPECT_EQ(linked.code(), Code::kInvalidArgument) << linked.status().message();
+  }
+  EXPECT_EQ(call("bump").value(), 1);
+}
+
 TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
   start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
     SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));
