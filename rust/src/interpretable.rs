@@ -2,6 +2,7 @@
 //! start function, which instantiation could not interrupt; and each function begins by noting that it was needed.
 //! All indices keep their meaning: imported memories stand before those that were defined, in their order.
 
+use crate::segments::{Segments, CODE, DATA_COUNT};
 use wasm_encoder::{Encode, EntityType, ImportSection, MemoryType};
 use wasmparser::{BinaryReader, BinaryReaderError, Encoding, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
@@ -19,6 +20,8 @@ pub struct Interpretable {
     pub start: Option<u32>,
     pub imported_functions: u32,
     pub functions: u32,
+    /// Behind those is one that is to be called before all else: it writes the segments.
+    pub begins: bool,
     /// As they stand in the module.
     pub imports: Vec<ExternalKind>,
     pub exports: Vec<String>,
@@ -37,6 +40,7 @@ struct Outline {
     start: Option<u32>,
     imports: Vec<ExternalKind>,
     exports: Vec<String>,
+    segments: Segments,
 }
 
 fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
@@ -45,6 +49,11 @@ fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
         match payload? {
             Payload::Version { encoding: Encoding::Component, range, .. } => {
                 return Err(BinaryReader::new(&[], range.start).read_u8().unwrap_err());
+            }
+            Payload::TypeSection(section) => {
+                for group in section {
+                    outline.segments.types += group?.types().len() as u32;
+                }
             }
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
@@ -57,6 +66,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
                     outline.imports.push(kind);
                     outline.imported_functions += u32::from(kind == ExternalKind::Func);
                     outline.imported_memories += u32::from(kind == ExternalKind::Memory);
+                    outline.segments.tables_imported |= kind == ExternalKind::Table;
                 }
             }
             Payload::MemorySection(section) => {
@@ -70,10 +80,15 @@ fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
                 }
             }
             Payload::StartSection { func, .. } => outline.start = Some(func),
+            Payload::ElementSection(section) => outline.segments.add_elements(section)?,
+            Payload::DataCountSection { .. } => outline.segments.data_counted = true,
             Payload::CodeSectionStart { count, .. } => {
                 outline.functions = count;
-                break; // nothing that is asked for comes later
+                if !outline.segments.are_written_later() {
+                    break; // nothing that is asked for comes later
+                }
             }
+            Payload::DataSection(section) => outline.segments.add_data(section)?,
             _ => {}
         }
     }
@@ -83,6 +98,8 @@ fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
 /// `wasm` is valid.
 pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
     let outline = outline(wasm)?;
+    // Without a function there is none that could come into a table.
+    let later = (outline.functions > 0 && outline.segments.are_written_later()).then_some(&outline.segments);
     let needed_memory = outline.imported_memories + outline.memories.len() as u32;
     let mut made = Interpretable {
         wasm: Vec::with_capacity(wasm.len() + 12 * outline.functions as usize + 256),
@@ -90,6 +107,7 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
         start: outline.start,
         imported_functions: outline.imported_functions,
         functions: outline.functions,
+        begins: later.is_some(),
         imports: outline.imports.clone(),
         exports: outline.exports.clone(),
         body_bytes_max: 0,
@@ -109,11 +127,16 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
             Payload::MemorySection(_) | Payload::StartSection { .. } | Payload::CustomSection(_) => {}
             Payload::CodeSectionStart { count, range, .. } => {
                 before_imports(&mut made.wasm, &mut imports_written, &outline)?;
+                if let Some(Segments { data: Some(data), data_counted: false, .. }) = later {
+                    let mut contents = Vec::new();
+                    data.encode(&mut contents);
+                    raw_section(&mut made.wasm, DATA_COUNT, &contents);
+                }
                 bodies = Vec::with_capacity(range.len() + 12 * *count as usize);
-                count.encode(&mut bodies);
+                (*count + u32::from(later.is_some())).encode(&mut bodies);
                 bodies_left = *count;
                 if bodies_left == 0 {
-                    raw_section(&mut made.wasm, 10, &bodies);
+                    raw_section(&mut made.wasm, CODE, &bodies);
                 }
             }
             Payload::CodeSectionEntry(body) => {
@@ -121,7 +144,12 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
                 write_body(&mut bodies, &mut made, body, &wasm[body.range()], number, needed_memory)?;
                 bodies_left -= 1;
                 if bodies_left == 0 {
-                    raw_section(&mut made.wasm, 10, &bodies);
+                    if let Some(segments) = later {
+                        let body = segments.body();
+                        made.body_bytes_max = made.body_bytes_max.max(body.len());
+                        bodies.extend_from_slice(&body);
+                    }
+                    raw_section(&mut made.wasm, CODE, &bodies);
                     bodies = Vec::new();
                 }
             }
@@ -130,7 +158,10 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
                     if id > 2 {
                         before_imports(&mut made.wasm, &mut imports_written, &outline)?;
                     }
-                    raw_section(&mut made.wasm, id, &wasm[range]);
+                    match later {
+                        Some(segments) => raw_section(&mut made.wasm, id, &segments.section(id, &wasm[range])?),
+                        None => raw_section(&mut made.wasm, id, &wasm[range]),
+                    }
                 }
             }
         }

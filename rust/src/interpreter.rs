@@ -17,6 +17,7 @@ use wasmi::{
     ValType, F32, F64, V128,
 };
 use wasmi_core::LimiterError;
+use wasmparser::WasmFeatures;
 
 /// Fuel between two looks at the deadline: some hundred microseconds.
 const SLICE: u64 = 100_000;
@@ -279,6 +280,7 @@ pub struct InterpretedModule {
     start: Option<u32>,
     imported_functions: u32,
     functions: u32,
+    begins: bool, // by the function behind those
     /// A byte for each function that it defines; 1: some store has called it, or it was asked for.
     needed: Vec<AtomicU8>,
     needed_count: AtomicU64,
@@ -339,7 +341,25 @@ fn make_module(wasm: &[u8], stack_bytes: usize) -> Result<InterpretedModule, Sto
             format!("a function of {} bytes, or with {} locals", form.body_bytes_max, form.locals_max),
         ));
     }
-    module_of(&Engine::new(&config(stack_bytes)), form)
+    let made = module_of(&Engine::new(&config(stack_bytes)), form);
+    // What the interpreter lacks is not the module's fault: validation alone tells the two apart.
+    if let Err(Stop::Other(FAILED_UNSUPPORTED, _)) = &made {
+        let mut validator = wasmparser::Validator::new_with_features(features());
+        if let Err(error) = validator.validate_all(wasm) {
+            return Err(Stop::Other(FAILED_INVALID, error.to_string()));
+        }
+    }
+    made
+}
+
+/// What modules may use here: spore/wasm/proposals.h, kProposalsOptimised.
+fn features() -> WasmFeatures {
+    WasmFeatures::WASM2
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::MEMORY64
 }
 
 fn module_of(engine: &Engine, form: Interpretable) -> Result<InterpretedModule, Stop> {
@@ -376,6 +396,7 @@ fn module_of(engine: &Engine, form: Interpretable) -> Result<InterpretedModule, 
         start: form.start,
         imported_functions: form.imported_functions,
         functions: form.functions,
+        begins: form.begins,
         needed: (0..form.functions).map(|_| AtomicU8::new(0)).collect(),
         needed_count: AtomicU64::new(0),
         calls: AtomicU64::new(0),
@@ -525,6 +546,7 @@ struct Member {
     module: *const InterpretedModule,
     needed: *mut [u8],     // the memory NEEDED
     needed_known: usize, // how many of them are 1
+    start: Option<Func>, // that is imported
     first_function: u64, // the handle of the first function that it defines
     function_step: u64,  // from one of its functions to the next
 }
@@ -746,6 +768,7 @@ unsafe fn instantiate(
         module,
         needed,
         needed_known: 0,
+        start: None,
         first_function: 0,
         function_step: 0,
     });
@@ -759,6 +782,7 @@ unsafe fn instantiate(
     let mut externs = Vec::with_capacity(imports.len() + memories.len());
     let mut own = memories.into_iter();
     let mut seen = [0; 4];
+    let mut start = None;
     for wanted in module.module.imports() {
         if wanted.module() == MODULE {
             externs.extend(own.next());
@@ -767,7 +791,7 @@ unsafe fn instantiate(
         let kind = kind_of(wanted.ty()) as usize;
         let import = &imports[module.imports_by_kind[kind][seen[kind]]];
         seen[kind] += 1;
-        externs.push(match (import.function.is_null(), wanted.ty()) {
+        let given = match (import.function.is_null(), wanted.ty()) {
             (false, ExternType::Func(ty)) => Extern::Func(host_function(store, import.function, ty)),
             _ => match import.kind {
                 KIND_FUNCTION => Extern::Func(transmute::<u64, Func>(import.handle)),
@@ -775,7 +799,13 @@ unsafe fn instantiate(
                 KIND_TABLE => Extern::Table(transmute::<u64, Table>(import.handle)),
                 _ => Extern::Memory(transmute::<u64, Memory>(import.handle)),
             },
-        });
+        };
+        if let Extern::Func(function) = &given {
+            if module.start == Some(seen[KIND_FUNCTION as usize] as u32 - 1) {
+                start = Some(*function);
+            }
+        }
+        externs.push(given);
     }
     let mut context = self::context(store);
     // Functions have handles in the order in which they are made: the instance's come right behind these two.
@@ -783,6 +813,7 @@ unsafe fn instantiate(
     let instance = Instance::new(&mut context, &module.module, &externs)?;
     let own = &mut (&mut (*store).members)[member];
     own.instance = instance;
+    own.start = start;
     own.function_step = two - one;
     own.first_function = two + own.function_step;
     *number = member as u32;
@@ -1115,7 +1146,18 @@ pub unsafe extern "C" fn spore_interpreted_call(
     })
 }
 
-/// The start function of an instance; nothing if it has none.
+/// Not the guest's doing, where modules are compiled: it costs none of its fuel.
+unsafe fn begin(store: *mut InterpretedStore, function: Func) -> Result<(), Stop> {
+    let (reserve, left) = ((*store).reserve, context(store).get_fuel().unwrap_or(0));
+    (*store).reserve = u64::MAX / 2;
+    let ty = function.ty(context(store));
+    let ended = run(store, function, &ty, null_mut());
+    (*store).reserve = reserve;
+    let _ = context(store).set_fuel(left);
+    ended
+}
+
+/// Segments that are written once there is an instance, and its start function; nothing if it has neither.
 ///
 /// # Safety
 /// As for spore_interpreted_call().
@@ -1123,12 +1165,17 @@ pub unsafe extern "C" fn spore_interpreted_call(
 pub unsafe extern "C" fn spore_interpreted_start(store: *mut InterpretedStore, member: u32, failure: *mut Failure) -> bool {
     told(failure, || {
         let member = &(&(*store).members)[member as usize];
+        if (*member.module).begins {
+            let Some(function) = member.function((*member.module).functions) else { return Ok(()) };
+            begin(store, function)?;
+        }
         let Some(start) = (*member.module).start else { return Ok(()) };
         let imported = (*member.module).imported_functions;
-        if start < imported {
-            return Err(Stop::Other(FAILED_UNSUPPORTED, "a start function that is imported".into()));
-        }
-        let Some(function) = member.function(start - imported) else { return Ok(()) };
+        let function = match start.checked_sub(imported) {
+            Some(number) => member.function(number),
+            None => member.start,
+        };
+        let Some(function) = function else { return Ok(()) };
         let ty = function.ty(context(store));
         run(store, function, &ty, null_mut())
     })

@@ -14,4 +14,5 @@ mod peak;
 mod prepare;
 mod rewrite;
 mod scan;
+mod segments;
 mod table;

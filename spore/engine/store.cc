@@ -229,6 +229,11 @@ Result<InstanceHandle> Store::instantiate(const std::shared_ptr<const Binding>& 
 Result<InstanceHandle> Store::instantiate_linked(std::shared_ptr<const CompiledCode> code,
                                                  const std::shared_ptr<const HostFunctions>& functions,
                                                  std::span<const Linked> linked, const MemoryPlan& plan) {
+  if (&code->engine() != engine_.get()) {
+    return Status::invalid_argument("code of the {} tier cannot be linked to instances of the {} tier",
+                                    tier_name(code->engine().options().tier),
+                                    tier_name(engine_->options().tier));
+  }
   attempts_++;
   const size_t slots_begin = slots_.size();
   // Also if it fails: the module may have put its functions, and imported ones, into a shared table first.

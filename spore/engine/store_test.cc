@@ -420,6 +420,115 @@ TEST_P(StoreTest, AFailedInstantiationMayLeaveFunctionsBehindThatStayAlive) {
   EXPECT_EQ(call("run").value(), 107);
 }
 
+// The same of an instance that was never finished, as a later segment of it does not fit: its function is in
+// the table, with its memory, and what the segments before wrote is there.  (wasmi 2.0.0 reads wild memory.)
+TEST_P(StoreTest, FunctionsOfAnInstanceThatWasNotFinishedAreWhole) {
+  start({.memories_max = 10, .tables_max = 10});
+  const auto table_owner = engine_->compile(text_to_wasm(R"((module
+    (table (export "t") 4 funcref) (memory (export "m") 1)
+    (type $f (func (param i32) (result i32)))
+    (func (export "run") (param i32 i32) (result i32)
+      (call_indirect (type $f) (local.get 1) (local.get 0)))
+    (func (export "byte") (param i32) (result i32) (i32.load8_u (local.get 0)))))")
+                                                .value());
+  instance_ = store_->instantiate_linked(table_owner.value(), binding_->functions(), {}).value();
+  const std::vector<Store::Linked> linked{{"owner", instance_}};
+  const auto link = [&](std::string_view segments) {
+    const auto code = engine_->compile(text_to_wasm(fmt::format(R"((module
+      (import "owner" "t" (table $t 4 funcref)) (import "owner" "m" (memory $m 1)) (memory $own 1)
+      (global $bias (mut i32) (i32.const 100)) (table $mine 1 funcref)
+      (func $add (param i32) (result i32)
+        (i32.store8 $own (i32.const 0) (i32.add (i32.load8_u $own (i32.const 0)) (local.get 0)))
+        (i32.add (global.get $bias) (i32.load8_u $own (i32.const 0))))
+      (func $twice (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
+      {}
+      (func (export "drop_again") (data.drop 0) (elem.drop 0))))",
+                                                                segments))
+                                           .value());
+    return store_->instantiate_linked(code.value(), binding_->functions(), linked);
+  };
+  const auto trap_of = [](const auto& made) {
+    const TrapInfo* info = made.ok() ? nullptr : trap_info(made.status());
+    return info == nullptr ? TrapKind::kOther : info->kind;
+  };
+  EXPECT_EQ(trap_of(link(R"((elem (i32.const 0) $add $twice) (elem (i32.const 3) $add $add)
+    (data (memory $m) (i32.const 9) "\09"))")),
+            TrapKind::kTableOutOfBounds);
+  EXPECT_EQ(call("run", 0, 5).value(), 105);
+  EXPECT_EQ(call("run", 0, 5).value(), 110);
+  EXPECT_EQ(call("run", 1, 5).value(), 10);
+  EXPECT_EQ(trap("run", 3, 5), TrapKind::kIndirectCallToNull);  // written whole or not at all
+  EXPECT_EQ(call("byte", 9).value(), 0);                        // elements come first
+
+  EXPECT_EQ(
+      trap_of(link(R"((elem (i32.const 2) funcref (ref.func $twice)) (data (memory $m) (i32.const 1) "\07\08")
+    (data (memory $m) (i32.const 65535) "xy") (data (memory $m) (i32.const 3) "z"))")),
+      TrapKind::kMemoryOutOfBounds);
+  EXPECT_EQ(call("run", 2, 7).value(), 14);
+  EXPECT_EQ(call("byte", 2).value(), 8);
+  EXPECT_EQ(call("byte", 3).value(), 0);
+  EXPECT_EQ(call("byte", 65535).value(), 0);
+
+  const auto whole = link(R"((elem (table $mine) (i32.const 0) func $twice) (elem declare func $add)
+    (elem (table $t) (i32.const 1) func $add) (data (memory $own) (i32.const 0) "\20") (data "passive"))");
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  EXPECT_EQ(call("run", 1, 1).value(), 133);
+  instance_ = whole.value();
+  EXPECT_TRUE(call("drop_again").ok());
+}
+
+// A start function may be imported: from the host, or from another instance.
+TEST_P(StoreTest, AStartFunctionMayBeImported) {
+  int calls = 0;
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  auto functions = std::make_shared<HostFunctions>();
+  functions->push_back(
+      {"env", "other", {}, [](Caller&, RawValue*) { return Status::internal("the other"); }});
+  functions->push_back({"env", "called", {}, [&](Caller&, RawValue*) {
+                          calls++;
+                          return Status();
+                        }});
+  const auto host_started = engine_->compile(text_to_wasm(R"((module
+    (import "env" "other" (func)) (import "env" "called" (func $start)) (start $start)
+    (global $n (mut i32) (i32.const 0))
+    (func (export "bump") (global.set $n (i32.add (global.get $n) (i32.const 1))))
+    (func (export "count") (result i32) (global.get $n))))")
+                                                 .value());
+  store_ = Store::create(engine_, {}).value();
+  binding_ = Binding::create(host_started.value(), functions).value();
+  instance_ = store_->instantiate(binding_).value();
+  EXPECT_EQ(calls, 1);
+  const auto linked_started = engine_->compile(text_to_wasm(R"((module
+    (import "first" "count" (func (result i32))) (import "first" "bump" (func $start)) (start $start)))")
+                                                   .value());
+  const std::vector<Store::Linked> linked{{"first", instance_}};
+  ASSERT_TRUE(store_->instantiate_linked(linked_started.value(), functions, linked).ok());
+  EXPECT_EQ(call("count").value(), 1);
+}
+
+// What is not valid is told from what this tier lacks: a global that is neither mutable nor immutable.
+TEST_P(StoreTest, AModuleThatIsNotValidIsNotSaidToBeUnsupported) {
+  engine_ = Engine::create({.tier = GetParam()}, ticker_).value();
+  std::vector<uint8_t> wasm = text_to_wasm("(module (global i32 (i32.const 0)))").value();
+  const std::vector<uint8_t> global{0x7f, 0x00, 0x41, 0x00};  // i32, immutable, i32.const 0
+  const auto found = std::ranges::search(wasm, global);
+  ASSERT_FALSE(found.empty());
+  found[1] = 0x02;
+  EXPECT_EQ(engine_->compile(wasm).code(), Code::kInvalidModule);
+}
+
+// Of two engines, whatever they are, nothing is linked.
+TEST_P(StoreTest, CodeOfAnotherTierIsNotLinked) {
+  start({});
+  for (const Tier tier : {Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak}) {
+    const auto other = Engine::create({.tier = tier}, ticker_).value();
+    const auto code = other->compile(text_to_wasm("(module (func (export \"f\")))").value()).value();
+    const auto linked = store_->instantiate_linked(code, binding_->functions(), {});
+    EXPECT_EQ(linked.code(), Code::kInvalidArgument) << linked.status().message();
+  }
+  EXPECT_EQ(call("bump").value(), 1);
+}
+
 TEST_P(StoreTest, QuotasOfHostCallsCountPerCall) {
   start({.copy_bytes_max = 100, .log_bytes_max = 10}, [](Caller& caller, RawValue* values) -> Status {
     SPORE_TRY(caller.charge_copy(static_cast<uint64_t>(values[0].i32)));

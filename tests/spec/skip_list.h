@@ -2,11 +2,11 @@
 
 // skips.txt: directives that are known to fail, and why that is right.
 //
-//   GROUP/FILE:LINE,LINE... TIER REASON     these directives
-//   GROUP/FILE TIER REASON                  whatever fails in the file
+//   GROUP/FILE:LINE,LINE... TIERS REASON     these directives
+//   GROUP/FILE TIERS REASON                  whatever fails in the file
 //
-// TIER is optimised, baseline or both; '#' begins a comment line.  What is listed still runs: an entry that
-// hides no failure is stale, and an error.
+// TIERS is "all", or the names of some with commas between them; '#' begins a comment line.  What is listed
+// still runs: an entry that hides no failure is stale, and an error.
 
 #include <cstddef>
 #include <filesystem>
@@ -34,12 +34,13 @@ class SkipList {
 
  private:
   struct Entry {
-    std::string file;  // GROUP/FILE
-    size_t line;       // 0: the whole file
-    std::string tier;
+    std::string file;                 // GROUP/FILE
+    size_t line;                      // 0: the whole file
+    std::vector<engine::Tier> tiers;  // none: all
     std::string reason;
     bool used = false;
   };
+  static Result<std::vector<engine::Tier>> parse_tiers(std::string_view names);
   static Result<std::vector<Entry>> parse(std::string_view text);
 
   std::vector<Entry> entries_;

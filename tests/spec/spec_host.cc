@@ -32,8 +32,9 @@ constexpr std::string_view kSpectest = R"(
     (global (export "global_f32") f32 (f32.const 666.6))
     (global (export "global_f64") f64 (f64.const 666.6))
     (table (export "table") 10 20 funcref)
-    (table (export "table64") i64 10 20 funcref)
+    {}
     (memory (export "memory") 1 2)))";
+constexpr std::string_view kTable64 = R"((table (export "table64") i64 10 20 funcref))";
 
 // What they print is of no interest, that they can be called is.
 HostFunctions print_functions() {
@@ -60,6 +61,16 @@ Limits suite_limits() {
   return limits;
 }
 
+uint32_t proposals_of(Tier tier) {
+  switch (tier) {
+    case Tier::kInterpreter: return wasm::kProposalsInterpreter;
+    case Tier::kBaseline: return wasm::kProposalsBaseline;
+    case Tier::kOptimised:
+    case Tier::kPeak: return wasm::kProposalsOptimised;
+  }
+  return 0;
+}
+
 // "...: failed to compile: the reason (try tier=optimised)" -> "the reason".
 std::string_view innermost_cause(std::string_view message) {
   message = message.substr(0, message.rfind(" ("));
@@ -75,16 +86,36 @@ Result<SpecHost> SpecHost::create(Tier tier, Mode mode) {
   options.limits = suite_limits();
   options.host = print_functions();
   SpecHost host(tier, mode, SPORE_TRY(Runtime::create(std::move(options))));
-  const std::vector<uint8_t> wasm = SPORE_TRY(engine::text_to_wasm(kSpectest));
-  host.spectest_ = SPORE_TRY(host.load(wasm));
+  for (const Tier each : host.tiers()) SPORE_TRY(host.load_spectest(each));
   return host;
 }
 
-Result<std::shared_ptr<const Module>> SpecHost::load(std::span<const uint8_t> wasm) const {
+std::vector<Tier> SpecHost::tiers() const {
+  if (tier_ == Tier::kPeak) return {Tier::kPeak, Tier::kOptimised};
+  return {tier_};
+}
+
+// Binaryen may not know 64-bit tables: at the peak nobody imports one, then.
+Status SpecHost::load_spectest(Tier tier) {
+  for (const std::string_view table : {kTable64, std::string_view()}) {
+    std::string text(kSpectest);
+    text.replace(text.find("{}"), 2, table);
+    const std::vector<uint8_t> wasm = SPORE_TRY(engine::text_to_wasm(text));
+    Result<std::shared_ptr<const Module>> spectest = load(wasm, tier);
+    if (spectest.ok()) {
+      spectests_[static_cast<size_t>(tier)] = std::move(spectest).value();
+      return {};
+    }
+    if (tier != Tier::kPeak || spectest.code() != Code::kUnsupported) return std::move(spectest).status();
+  }
+  return {};  // nothing is at the peak
+}
+
+Result<std::shared_ptr<const Module>> SpecHost::load(std::span<const uint8_t> wasm, Tier tier) const {
   // Names are the Runtime's, instances need none: the next module takes the same.
   constexpr std::string_view kName = "module";
   std::shared_ptr<const Module> module =
-      SPORE_TRY(runtime_->load_module(kName, wasm, {.prepare = mode_ == Mode::kPrepared}));
+      SPORE_TRY(runtime_->load_module(kName, wasm, {.tier = tier, .prepare = mode_ == Mode::kPrepared}));
   SPORE_TRY(runtime_->unload_module(kName));
   return module;
 }
@@ -99,17 +130,18 @@ std::optional<std::string> SpecHost::proposals_left_out(std::span<const uint8_t>
   if (refusal.code() != Code::kUnsupported) return std::nullopt;
   // The Status has the names in its message alone.
   const wasm::ModuleFacts facts = wasm::inspect(wasm, runtime_->options().module_bytes_max).value();
-  const uint32_t allowed = tier_ == Tier::kBaseline ? wasm::kProposalsBaseline : wasm::kProposalsOptimised;
-  const uint32_t beyond = facts.proposals & ~allowed;
+  const uint32_t beyond = facts.proposals & ~proposals_of(tier_);
   if (beyond == 0) return std::nullopt;
   return wasm::proposal_names(beyond);
 }
 
 std::optional<std::string> SpecHost::compiler_lacks(std::span<const uint8_t> wasm,
                                                     const Status& refusal) const {
-  if (tier_ != Tier::kBaseline || refusal.code() != Code::kUnsupported) return std::nullopt;
+  const bool may_lack = tier_ == Tier::kBaseline || tier_ == Tier::kInterpreter;
+  if (!may_lack || refusal.code() != Code::kUnsupported) return std::nullopt;
   if (proposals_left_out(wasm, refusal)) return std::nullopt;
-  return fmt::format("baseline compiler: {}", innermost_cause(refusal.message()));
+  return fmt::format("{}: {}", tier_ == Tier::kBaseline ? "baseline compiler" : "interpreter",
+                     innermost_cause(refusal.message()));
 }
 
 }  // namespace spore::spec

@@ -1,11 +1,13 @@
 // Runs the official WebAssembly test suite on one tier and holds the counts to what is expected of it.
 //
-//   spec_runner --tier baseline|optimised [--scripts DIR] [--expected FILE] [--doc FILE]
+//   spec_runner --tier TIER [--scripts DIR] [--expected FILE] [--doc FILE]
 //               [--prepared] [--only GROUP | --only GROUP/FILE] [--update] [--verbose]
 //
 // Fails if a directive fails that skips.txt (beside FILE) does not list, if a listed one passes, if the
 // counts are not the expected ones, or if the document does not say so.  --update rewrites both.  With
-// --prepared every module goes through wasm::prepare() first; what is expected stays the same.
+// --prepared every module goes through wasm::prepare() first; what is expected stays the same.  The peak is
+// made of prepared modules and is run with --prepared alone; a module that has no peak form runs in the tier
+// below, and both are counted.
 //
 // Exit: 0 done, 1 failed, 2 misused.
 
@@ -14,6 +16,8 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +25,7 @@
 #include "apps/spore/args.h"
 #include "spore/base/fd.h"
 #include "spore/spore.h"
+#include "tests/spec/peak_plan.h"
 #include "tests/spec/report.h"
 #include "tests/spec/script.h"
 #include "tests/spec/script_runner.h"
@@ -37,7 +42,7 @@ constexpr size_t kDocumentBytesMax = 1 << 20;
 struct Options {
   Tier tier = Tier::kOptimised;
   fs::path scripts = SPORE_BINARY_DIR "/spec";
-  fs::path expected;  // of this tier; the other tier's and skips.txt lie beside it
+  fs::path expected;  // of this tier; the other tiers' and skips.txt lie beside it
   fs::path document = SPORE_SOURCE_DIR "/docs/spec-suite.md";
   std::string only;
   bool prepared = false;
@@ -51,7 +56,7 @@ struct Options {
 };
 
 constexpr cli::Flag kFlags[] = {
-    {"--tier", "TIER", "baseline or optimised"},
+    {"--tier", "TIER", "interpreter, baseline, optimised or peak"},
     {"--scripts", "DIR", "what spore-spec-extract wrote"},
     {"--expected", "FILE", "tests/spec/expected-TIER.txt"},
     {"--doc", "FILE", "docs/spec-suite.md"},
@@ -66,10 +71,12 @@ Result<Options> parse_options(std::span<const std::string_view> words) {
   SPORE_TRY(args.finish());
   Options options;
   const std::string_view tier = args.value_of("--tier").value_or("");
-  if (tier != "baseline" && tier != "optimised") {
-    return Status::invalid_argument("--tier is '{}', expected baseline or optimised", tier);
+  const std::optional<Tier> known = engine::tier_of_name(tier);
+  if (!known) {
+    return Status::invalid_argument("--tier is '{}', expected interpreter, baseline, optimised or peak",
+                                    tier);
   }
-  options.tier = tier == "baseline" ? Tier::kBaseline : Tier::kOptimised;
+  options.tier = *known;
   options.expected = fmt::format(SPORE_SOURCE_DIR "/tests/spec/expected-{}.txt", tier);
   if (const auto value = args.value_of("--scripts")) options.scripts = *value;
   if (const auto value = args.value_of("--expected")) options.expected = *value;
@@ -78,7 +85,10 @@ Result<Options> parse_options(std::span<const std::string_view> words) {
   options.prepared = args.has("--prepared");
   options.update = args.has("--update");
   options.verbose = args.has("--verbose");
-  if (options.update && options.prepared) {
+  if (options.tier == Tier::kPeak && !options.prepared) {
+    return Status::invalid_argument("--tier peak needs --prepared: there is no other way to the peak");
+  }
+  if (options.update && options.prepared && options.tier != Tier::kPeak) {
     return Status::invalid_argument("--update counts modules as they are, not --prepared");
   }
   if (options.update && !options.only.empty()) {
@@ -113,7 +123,8 @@ void print_outcome(std::string_view file, const Directive& directive, const Outc
   }
 }
 
-Counts run_file(const SpecHost& host, const Options& options, SkipList& skips, const std::string& file) {
+Counts run_file(const SpecHost& host, const Options& options, SkipList& skips, const std::string& file,
+                PeakCounts& peak) {
   const Script script = Script::read(options.scripts / (file + ".script"));
   ScriptRunner runner(host, script, skips, file);
   Counts counts;
@@ -122,6 +133,7 @@ Counts run_file(const SpecHost& host, const Options& options, SkipList& skips, c
     print_outcome(file, directive, outcome, options.verbose);
     counts.add(outcome);
   }
+  peak.add(runner.peak_counts());
   counts.files = 1;
   counts.files_whole = counts.failed == 0 && counts.skipped.empty() ? 1 : 0;
   return counts;
@@ -131,15 +143,15 @@ Status write_text(const fs::path& path, std::string_view text) {
   return write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
-// The document that the expected counts of both tiers make.  A tier that was never counted is empty.
+// The document that the expected counts of all tiers make.  A tier that was never counted is not in it.
 Result<std::string> make_document(const Options& options) {
-  GroupCounts of_tier[2];
-  for (const Tier tier : {Tier::kOptimised, Tier::kBaseline}) {
+  std::map<Tier, GroupCounts> tiers;
+  for (const Tier tier : {Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak}) {
     Result<GroupCounts> expected = read_expected(options.expected_of(tier));
-    if (!expected.ok() && expected.code() != Code::kNotFound) return std::move(expected).status();
-    of_tier[tier == Tier::kBaseline ? 1 : 0] = std::move(expected).value_or({});
+    if (expected.code() == Code::kNotFound) continue;
+    tiers[tier] = SPORE_TRY(std::move(expected));
   }
-  return to_document(of_tier[0], of_tier[1]);
+  return to_document(tiers);
 }
 
 Status update(const Options& options, const GroupCounts& found) {
@@ -171,9 +183,10 @@ Status run(const Options& options) {
   const SpecHost host = SPORE_TRY(SpecHost::create(options.tier, mode));
   SkipList skips = SPORE_TRY(SkipList::read(options.expected.parent_path() / "skips.txt", options.tier));
   GroupCounts found;
+  PeakCounts peak;
   size_t failed = 0;
   for (const std::string& file : SPORE_TRY(list_files(options))) {
-    const Counts counts = run_file(host, options, skips, file);
+    const Counts counts = run_file(host, options, skips, file, peak);
     found[file.substr(0, file.find('/'))].add(counts);
     failed += counts.failed;
   }
@@ -181,6 +194,7 @@ Status run(const Options& options) {
   fmt::print("{}{} tier{}, Wasmtime {}, {:.1f} s\n", table_text(found), engine::tier_name(options.tier),
              options.prepared ? ", modules prepared" : "", engine::engine_version(),
              std::chrono::duration<double>(elapsed).count());
+  if (options.tier == Tier::kPeak) fmt::print("{}", peak.text());
 
   if (failed > 0) return Status::invalid_argument("{} directives failed", failed);
   const std::vector<std::string> stale = skips.stale(options.only);

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +13,7 @@
 
 #include "spore/base/fd.h"
 #include "spore/spore.h"
+#include "spore/wasm/inspect.h"
 #include "tests/guest_file.h"
 #include "tests/spec/report.h"
 #include "tests/spec/script_runner.h"
@@ -71,7 +74,7 @@ TEST(SpecValuesTest, NullAndFunctionsAreToldApart) {
 }
 
 // A folder for the files of one test.
-class SpecRunnerTest : public testing::TestWithParam<Tier> {
+class ScriptTest : public testing::Test {
  protected:
   void SetUp() override {
     const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
@@ -94,9 +97,20 @@ class SpecRunnerTest : public testing::TestWithParam<Tier> {
     return place;
   }
 
+  std::filesystem::path folder_;
+  std::string blob_;
+};
+
+class SpecRunnerTest : public ScriptTest, public testing::WithParamInterface<Tier> {
+ protected:
+  // There is a peak of prepared modules alone.
+  static constexpr auto kPlain = SpecHost::Mode::kPlain;
+  static constexpr auto kPrepared = SpecHost::Mode::kPrepared;
+  static SpecHost::Mode usual_mode() { return GetParam() == Tier::kPeak ? kPrepared : kPlain; }
+
   // What becomes of each line of `script`.
   std::vector<Outcome> run(const std::string& script, std::string_view skips = "",
-                           SpecHost::Mode mode = SpecHost::Mode::kPlain) {
+                           SpecHost::Mode mode = usual_mode()) {
     write("t.script", script);
     write("t.wasm-blob", blob_);
     write("skips.txt", skips);
@@ -106,12 +120,12 @@ class SpecRunnerTest : public testing::TestWithParam<Tier> {
     ScriptRunner runner(host, parsed, skips_, "g/t");
     std::vector<Outcome> outcomes;
     for (const Directive& directive : parsed.directives()) outcomes.push_back(runner.run(directive));
+    peak_ = runner.peak_counts();
     return outcomes;
   }
 
-  std::filesystem::path folder_;
-  std::string blob_;
   SkipList skips_;
+  PeakCounts peak_;
 };
 
 void expect_kinds(const std::vector<Outcome>& outcomes, const std::vector<OutcomeKind>& kinds) {
@@ -204,21 +218,64 @@ TEST_P(SpecRunnerTest, PreparedModulesAreFinishedByTheHost) {
                              trapping + "\tunreachable\n4\tassert_trap\tmodule\t" + outside +
                              "\tout of bounds memory access\n5\tmodule\t-\t" + reserved + "\n";
   using enum OutcomeKind;
-  expect_kinds(run(script), {kPassed, kPassed, kPassed, kPassed, kPassed});
-  expect_kinds(run(script, "", SpecHost::Mode::kPrepared), {kPassed, kPassed, kPassed, kPassed, kFailed});
+  if (GetParam() != Tier::kPeak) {
+    expect_kinds(run(script, "", kPlain), {kPassed, kPassed, kPassed, kPassed, kPassed});
+  }
+  expect_kinds(run(script, "", kPrepared), {kPassed, kPassed, kPassed, kPassed, kFailed});
+}
+
+// Where a module has no peak form it runs below, with all that it is linked to, and is counted.
+using PeakPlanTest = ScriptTest;
+
+TEST_F(PeakPlanTest, WhatHasNoPeakFormIsBelowWithAllThatIsLinkedToIt) {
+  const std::string alone = module(R"((module (import "spectest" "print" (func)) (func (export "f"))))");
+  const std::string offering = module(R"((module (memory (export "m") 1)))");
+  const std::string formless = module(R"((module (import "x" "m" (memory 1)) (global i32 (i32.const 7))))");
+  const std::string third = module(R"((module (import "x" "m" (memory 1)) (func)))");
+  const std::string before = module(R"((module (import "x" "f" (func))))");
+  write("t.script", "1\tmodule\t-\t" + alone + "\n2\tregister\tx\t-\n3\tmodule\t-\t" + before +
+                        "\n4\tmodule\t$o\t" + offering + "\n5\tregister\tx\t$o\n6\tmodule\t-\t" + third +
+                        "\n7\tassert_unlinkable\t" + formless + "\tincompatible\n");
+  write("t.wasm-blob", blob_);
+  const Script script = Script::read(folder_ / "t.script");
+  const PeakPlan plan(script, [](std::span<const uint8_t> wasm) -> std::optional<PeakPlan::Attempt> {
+    const bool has_global = wasm::inspect(wasm, wasm.size()).value().globals > 0;
+    return PeakPlan::Attempt{nullptr, has_global ? "it has a global" : ""};
+  });
+  std::vector<bool> below;
+  for (const Directive& directive : script.directives()) {
+    if (directive.kind != Kind::kRegister) below.push_back(plan.is_below(directive));
+  }
+  EXPECT_EQ(below, (std::vector<bool>{false, false, true, true, true}));
+  EXPECT_EQ(plan.counts().at_peak, 2u);
+  const std::map<std::string, size_t> causes{{"it has a global", 1},
+                                             {"linked to one that has no peak form", 2}};
+  EXPECT_EQ(plan.counts().below, causes);
+}
+
+// Nothing is counted twice, and nothing in another tier.
+TEST_P(SpecRunnerTest, ModulesAreCountedAtThePeakAndBelow) {
+  const std::string plain = module(R"((module (func (export "f"))))");
+  const std::string left_out = module(R"((module (func (param externref))))");
+  run("1\tmodule\t-\t" + plain + "\n2\tmodule\t-\t" + left_out + "\n3\tmodule\t-\t" + plain + "\n");
+  size_t counted = peak_.at_peak;
+  for (const auto& [cause, count] : peak_.below) counted += count;
+  EXPECT_EQ(counted, GetParam() == Tier::kPeak ? 1 : 0);
 }
 
 TEST_P(SpecRunnerTest, ListedFailuresAreSkippedAndStaleEntriesAreTold) {
   const std::string plain = module(R"((module (func (export "f"))))");
   const std::vector<Outcome> outcomes =
       run("1\tmodule\t-\t" + plain + "\n2\tassert_trap\tinvoke\t-\tf\tunreachable\n3\tinvoke\t-\tf\n",
-          "# comment\n\ng/t:2,3 both a good reason\ng/other optimised why\n");
+          "# comment\n\ng/t:2,3 all a good reason\ng/other optimised,interpreter why\n");
   using enum OutcomeKind;
   expect_kinds(outcomes, {kPassed, kSkipped, kPassed});
   EXPECT_EQ(outcomes[1].reason, "a good reason");
   EXPECT_EQ(skips_.stale("g/t"), std::vector<std::string>{"g/t:3"});
-  EXPECT_EQ(skips_.stale("").size(), GetParam() == Tier::kOptimised ? 2 : 1);
-  for (const std::string_view broken : {"g/t:2", "g/t:2 both", "g/t:2 all reason", "g/t:x both reason"}) {
+  const bool listed = GetParam() == Tier::kOptimised || GetParam() == Tier::kInterpreter;
+  EXPECT_EQ(skips_.stale("").size(), listed ? 2 : 1);
+  for (const std::string_view broken :
+       {"g/t:2", "g/t:2 all", "g/t:2 both reason", "g/t:2 all,peak reason", "g/t:x all reason"}) {
     write("skips.txt", broken);
     EXPECT_EQ(SkipList::read(folder_ / "skips.txt", GetParam()).code(), Code::kInvalidArgument) << broken;
   }
@@ -240,7 +297,24 @@ TEST_P(SpecRunnerTest, ExpectedCountsAreReadAsWrittenAndDifferencesTold) {
   EXPECT_EQ(read_expected(folder_ / "expected.txt").code(), Code::kInvalidArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiers, SpecRunnerTest, testing::Values(Tier::kBaseline, Tier::kOptimised),
+// A tier that was never counted is not told of; one that lacks a group has nothing in it.
+TEST(SpecReportTest, TheDocumentHasAllTiersThatWereCounted) {
+  std::map<Tier, GroupCounts> tiers;
+  tiers[Tier::kBaseline]["simd"] = {.files = 2, .files_whole = 1, .passed = 10, .skipped = {{"why", 4}}};
+  tiers[Tier::kInterpreter]["simd"] = {.files = 2, .files_whole = 2, .passed = 14, .skipped = {}};
+  tiers[Tier::kInterpreter]["gc"] = {.files = 1, .files_whole = 0, .passed = 3, .skipped = {{"gc", 7}}};
+  const std::string document = to_document(tiers);
+  for (const std::string_view line :
+       {"| group | files | wasmi: whole | passed | skipped | Winch: whole | passed | skipped | text only |",
+        "| simd | 2 | 2 | 14 | 0 | 1 | 10 | 4 | 0 |", "| gc | 1 | 0 | 3 | 7 | 0 | 0 | 0 | 0 |",
+        "| interpreter | wasmi | 3 | 2 | 17 | 7 |", "| gc | 7 | 0 |", "| why | 0 | 4 |"}) {
+    EXPECT_NE(document.find(line), std::string::npos) << line << "\n" << document;
+  }
+  EXPECT_EQ(document.find("Cranelift |"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiers, SpecRunnerTest,
+                         testing::Values(Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised, Tier::kPeak),
                          [](const auto& test) { return std::string(engine::tier_name(test.param)); });
 
 }  // namespace
