@@ -240,6 +240,42 @@ TEST(ClimbTest, WhatTheBaselineCompilerRefusesClimbsPastIt) {
   EXPECT_TRUE(refused.front().starts_with("baseline: ")) << refused.front();
 }
 
+// Goal: when wasm-opt dies, or what it makes is no module, or holds hidden state, the optimised tier serves
+// on, and the cause is told.  Method: a stand-in of each kind; some calls before and after.
+class BadPeakTest : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+TEST_P(BadPeakTest, TheOptimisedTierServesOn) {
+  const auto [behaviour, cause] = GetParam();
+  const test::TemporaryFolder folder;
+  RuntimeOptions options = from_the_interpreter();
+  options.peak = runtime::Peak::kAuto;
+  options.peak_after = {.calls = 100, .delay_ms = 1, .guest_ms = 1'000'000};
+  options.compile.helper = SPORE_COMPILE_HELPER;
+  options.rewrite.wasm_opt = folder.path() / behaviour;
+  std::filesystem::copy_file(SPORE_WASM_OPT_STUB, options.rewrite.wasm_opt);
+  const auto runtime = Runtime::create(options).value();
+  const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
+  const Instance instance = runtime->instantiate(*module).value();
+  const auto next = instance.function<int32_t()>("next").value();
+  const auto begin = Clock::now();
+  int32_t calls = 0;
+  const auto refused = [&] { return runtime->explain(*module).value().refused; };
+  while (refused().empty() && Clock::now() - begin < kLong) {
+    for (int i = 0; i < 100; i++) ASSERT_EQ(next().value(), ++calls);
+  }
+  ASSERT_EQ(refused().size(), 1u);
+  EXPECT_TRUE(refused().front().starts_with("peak: ")) << refused().front();
+  EXPECT_NE(refused().front().find(cause), std::string::npos) << refused().front();
+  for (int i = 0; i < 100; i++) ASSERT_EQ(next().value(), ++calls);
+  EXPECT_EQ(tier_of(instance), Tier::kOptimised);
+  EXPECT_NE(runtime->statistics().metrics_text().find("spore_tiers_refused_total{module=\"counter\"} 1"),
+            std::string::npos);
+  EXPECT_FALSE(runtime->warm_up(*module, Tier::kPeak).ok());
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, BadPeakTest,
+                         testing::Values(std::pair("crash", "crash"), std::pair("garbage", "not WebAssembly"),
+                                         std::pair("hidden_global", "does not export")),
+                         [](const auto& info) { return std::string(info.param.first); });
+
 TEST(ClimbTest, AStartFunctionThatNeverEndsEndsAtTheDeadline) {
   const auto runtime = Runtime::create(from_the_interpreter()).value();
   const auto module =

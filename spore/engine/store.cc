@@ -589,6 +589,10 @@ void Store::go_along(std::shared_ptr<const wasm::PreparedModule> prepared) {
   catch_up(*prepared_);
 }
 
+void Store::follow_now() {
+  if (prepared_ != nullptr && stale() && open_ == 0) follow();
+}
+
 bool Store::catch_up(const wasm::PreparedModule& prepared) {
   const std::shared_ptr<const Binding> best = uses_->live().best();
   if (best->code() == members_.front().code) return false;

@@ -196,6 +196,10 @@ class Store {
   // Goes over to what is best by now of the code it is counted in.  A failure is counted there.  True: it
   // did.
   bool catch_up(const wasm::PreparedModule& prepared);
+  // Between two calls, if it goes along: as its next call would.
+  void follow_now();
+  // Null: nobody counts.
+  LiveBinding* counted_in() const { return uses_ == nullptr ? nullptr : &uses_->live(); }
   // What the instance runs.
   const std::shared_ptr<const CompiledCode>& code(const InstanceHandle& instance) const {
     return member(instance).code;

@@ -106,6 +106,22 @@ void write_tier_metrics(const std::vector<code::ModuleSteps>& tiers, MetricsWrit
   samples([](const auto& module) { return seconds_of_ns(module.hand_overs.ns); });
   metrics.counter("spore_hand_overs_refused_total", "Instances that could not go over.");
   samples([](const auto& module) { return module.hand_overs.refused; });
+  metrics.counter("spore_tiers_refused_total", "Tiers that could not take a module.");
+  samples([](const auto& module) { return module.refused.size(); });
+  const auto lazy = [&](const auto& value) {
+    for (const code::ModuleSteps& module : tiers) {
+      if (module.lazy) metrics.sample({{"module", module.module}}, value(*module.lazy));
+    }
+  };
+  metrics.gauge("spore_interpreted_functions", "Functions of a module that is, or was, interpreted.");
+  lazy([](const engine::LazyStatistics& of) { return of.functions; });
+  metrics.gauge("spore_interpreted_functions_translated", "Of these, such as were needed.");
+  lazy([](const engine::LazyStatistics& of) { return of.translated; });
+  metrics.counter("spore_interpreted_calls_total", "Calls of a module while it was interpreted.");
+  lazy([](const engine::LazyStatistics& of) { return of.calls; });
+  metrics.counter("spore_interpreted_calls_translating_total",
+                  "Of these, such as came to a function that was not translated yet.");
+  lazy([](const engine::LazyStatistics& of) { return of.calls_translating; });
 }
 
 }  // namespace
@@ -500,7 +516,8 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
                         .wasi = module->wasi_});
   }
 
-  if (module->blueprint_ != nullptr) module->code_.reset();
+  // What it began with is kept for those that are linked to it, unless it is interpreted.
+  if (module->blueprint_ != nullptr && made.code->interpreted() != nullptr) module->code_.reset();
   {
     const MutexLock lock(modules_mutex_);
     SPORE_TRY(check_room_locked(module->name_));
@@ -643,14 +660,39 @@ Result<Instance> Runtime::instantiate_linked(const Module& module, Instance& fir
   if (module.wasi_ != nullptr && first.wasi() == nullptr) {
     first.store().set_system(std::make_shared<host::Wasi>(module.wasi_));
   }
-  // Linked to others it cannot go over: it begins with code that is compiled.
-  if (module.tier() == Tier::kInterpreter && !tier_is_fixed(module)) {
-    SPORE_TRY(warm_up(module, Tier::kBaseline));
-  }
+  Result<std::shared_ptr<const engine::CompiledCode>> code = code_beside(module, first);
   Result<Instance> instance =
-      completed(Instance::create_linked(module.code(), module.functions_, first, others), module.prepared());
+      code.ok()
+          ? completed(Instance::create_linked(std::move(code).value(), module.functions_, first, others),
+                      module.prepared())
+          : Result<Instance>(std::move(code).status());
   (instance.ok() ? instances_created_ : instances_failed_).fetch_add(1, std::memory_order_relaxed);
   return instance;
+}
+
+// Instances that are linked share a store, which is of one engine, and none of them goes over any more.
+Result<std::shared_ptr<const engine::CompiledCode>> Runtime::code_beside(const Module& module,
+                                                                         Instance& first) {
+  engine::LiveBinding* const live = first.store().counted_in();
+  if (first.code().interpreted() != nullptr && live != nullptr) {
+    // As far as it can; many linked ones would have more memories than the interpreter can tell apart.
+    static_cast<void>(ladder_->raise(*live, Tier::kBaseline));
+    first.store().follow_now();
+  }
+  const engine::Engine& engine = first.code().engine();
+  const auto fits = [&](const std::shared_ptr<const engine::CompiledCode>& code) {
+    return code != nullptr && &code->engine() == &engine;
+  };
+  if (fits(module.code_)) return module.code_;
+  if (fits(module.code())) return module.code();
+  if (module.tier() < engine.options().tier && module.blueprint_ != nullptr) {
+    static_cast<void>(ladder_->raise(*module.blueprint_->code, engine.options().tier));
+    if (fits(module.code())) return module.code();
+  }
+  return Status::unavailable(
+      "{}: its code is {}, that of the instances that it is to be linked to {} (load all of them with one "
+      "tier)",
+      printable(module.name_), engine::tier_name(module.tier()), engine::tier_name(engine.options().tier));
 }
 
 Result<std::shared_ptr<cell::PoolEntry>> Runtime::pool_entry(const Module& module, std::string_view domain) {
@@ -729,11 +771,6 @@ Tier Module::tier() const { return code()->engine().options().tier; }
 
 std::shared_ptr<const engine::CompiledCode> Module::code() const {
   return blueprint_ == nullptr ? code_ : blueprint_->code->best()->code();
-}
-
-bool Runtime::tier_is_fixed(const Module& module) const {
-  const Result<code::ModuleSteps> steps = explain(module);
-  return !steps.ok() || steps.value().fixed;
 }
 
 void Runtime::close() {

@@ -86,7 +86,7 @@ class Module {
   wasm::ModuleFacts facts_;
   engine::Limits limits_;
   uint64_t compile_ns_ = 0;
-  std::shared_ptr<const engine::CompiledCode> code_;  // of one without a blueprint
+  std::shared_ptr<const engine::CompiledCode> code_;  // that it began with; null: interpreted, and gone
   std::shared_ptr<const engine::HostFunctions> functions_;
   std::shared_ptr<const wasm::PreparedModule> prepared_;
   std::shared_ptr<const host::WasiConfig> wasi_;      // null: it needs none
@@ -172,7 +172,8 @@ class Runtime final : ForkAware {
   // provides; what Store::instantiate says, and how `_initialize` failed.
   Result<host::Instance> instantiate(const Module& module, InstanceOptions options = {});
   Result<host::Instance> instantiate(std::string_view module_name, InstanceOptions options = {});
-  // An instance in the company of `first`, importing what `others` export.
+  // An instance in the company of `first`, importing what `others` export.  One that is interpreted goes over
+  // first. kUnavailable: the modules' code is of different tiers.
   Result<host::Instance> instantiate_linked(const Module& module, host::Instance& first,
                                             std::span<const host::Instance::Link> others);
 
@@ -252,7 +253,8 @@ class Runtime final : ForkAware {
                                                    std::string why);
   bool is_fixed(const ModuleOptions& options) const;
   bool may_interpret(const Module& module) const;
-  bool tier_is_fixed(const Module& module) const;
+  Result<std::shared_ptr<const engine::CompiledCode>> code_beside(const Module& module,
+                                                                  host::Instance& first);
   std::optional<code::EarlierRun> earlier_run(const Digest& module, const ModuleOptions& options) const;
   bool can_climb(const code::Made& made, const ModuleOptions& options) const;
   Result<code::Made> load_trusted_code(const code::Source& source, const ModuleOptions& options) const;
