@@ -27,6 +27,7 @@
 #include "bench/frozen_work.h"
 #include "bench/harness.h"
 #include "spore/base/fd.h"
+#include "spore/engine/ticker.h"
 #include "spore/handler/handler.h"
 #include "spore/spore.h"
 #include "tests/process.h"

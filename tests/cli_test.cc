@@ -516,7 +516,7 @@ TEST_F(CliTest, OptionsAsJson) {
 
 TEST_F(CliTest, WrongOptionsAreToldWithWhereTheyStand) {
   expect_failure({"options", "--tier", "fast"}, kMisused,
-                 "tier: 'fast' is neither auto nor baseline nor optimised");
+                 "tier: 'fast' is none of auto, interpreter, baseline, optimised, peak");
   expect_failure({"options", "--memory-bytes-max", "1KB"}, kMisused,
                  "memory_bytes_max: '1KB' is not a size (1000, 64KiB, 256MiB, 4GiB)");
   ProcessOptions wrong = options();

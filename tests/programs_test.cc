@@ -60,13 +60,17 @@ class ProgramsTest : public testing::Test {
   void compile(const std::string& name, const std::string& tier) {
     name_ = name;
     module_ = {built(name + ".wasm").native(), "--tier", tier};
+    compiled_ = tier != "interpreter";
+    if (!compiled_) return;
     const ProcessResult result = run_process(Words{SPORE_CLI, "compile"} + module_ + Words{"-o", code()});
     ASSERT_EQ(result.exit_code, 0) << result.err;
   }
 
   // `flags` are spore's, `words` the program's.
   ProcessResult guest(const Words& flags, const Words& words, const ProcessOptions& options = {}) const {
-    Words all = Words{SPORE_CLI, "run"} + module_ + Words{"--code", code()} + flags;
+    Words all = Words{SPORE_CLI, "run"} + module_;
+    if (compiled_) all = all + Words{"--code", code()};
+    all = all + flags;
     if (!words.empty()) all = all + Words{"--"} + words;
     return run_process(all, options);
   }
@@ -105,6 +109,7 @@ class ProgramsTest : public testing::Test {
 
   std::string name_;
   Words module_;  // what names it to spore
+  bool compiled_ = false;
 };
 
 // --- commands -----------------------------------------------------------------------------------------

@@ -689,7 +689,7 @@ Result<std::shared_ptr<const engine::CompiledCode>> Runtime::code_beside(const M
     static_cast<void>(ladder_->raise(*module.blueprint_->code, engine.options().tier));
     if (fits(module.code())) return module.code();
   }
-  return Status::unavailable(
+  return Status::invalid_argument(
       "{}: its code is {}, that of the instances that it is to be linked to {} (load all of them with one "
       "tier)",
       printable(module.name_), engine::tier_name(module.tier()), engine::tier_name(engine.options().tier));
