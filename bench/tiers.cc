@@ -78,7 +78,7 @@ double first_answer(const std::string& image) {
   const test::ProcessResult answered = test::run_process(
       {SPORE_CLI, "call", "--home", kHome.native(), "--code-cache", "off", image, "--request", "stressed"});
   const double ns = ns_since(begin);
-  if (answered.out != "desserts 2\n") fail(fmt::format("Ruby answered '{}' {}", answered.out, answered.err));
+  if (answered.out != "desserts 2") fail(fmt::format("Ruby answered '{}' {}", answered.out, answered.err));
   return ns;
 }
 
@@ -111,7 +111,7 @@ int answer_once(std::string_view tier) {
   if (!frozen.ok()) fail(frozen.status().message());
   const Result<program::Answer> answer = frozen->program->request("stressed");
   if (!answer.ok() || answer->output != "desserts 2") fail("Ruby answered otherwise");
-  fmt::print("{}\n", answer->output);
+  fmt::print("{}", answer->output);
   return 0;
 }
 
@@ -120,7 +120,7 @@ double real_answer(std::string_view tier) {
   const auto begin = Clock::now();
   const test::ProcessResult answered = test::run_process({self, "--answer-once", std::string(tier)});
   const double ns = ns_since(begin);
-  if (answered.out != "desserts 2\n") fail(fmt::format("Ruby answered '{}' {}", answered.out, answered.err));
+  if (answered.out != "desserts 2") fail(fmt::format("Ruby answered '{}' {}", answered.out, answered.err));
   return ns;
 }
 

@@ -173,7 +173,7 @@ class Runtime final : ForkAware {
   Result<host::Instance> instantiate(const Module& module, InstanceOptions options = {});
   Result<host::Instance> instantiate(std::string_view module_name, InstanceOptions options = {});
   // An instance in the company of `first`, importing what `others` export.  One that is interpreted goes over
-  // first. kUnavailable: the modules' code is of different tiers.
+  // first. kInvalidArgument: the modules' code is of different tiers.
   Result<host::Instance> instantiate_linked(const Module& module, host::Instance& first,
                                             std::span<const host::Instance::Link> others);
 
