@@ -131,8 +131,7 @@ Result<int> call_image(Args& args) {
   const snapshot::Contents& contents = image.contents;
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::optional<Progress> progress(fmt::format("compiling {}", file));
-  const std::shared_ptr<const runtime::Module> module =
-      SPORE_TRY(runtime->load_image(file, image.with_module()));
+  const std::shared_ptr<const runtime::Module> module = SPORE_TRY(runtime->load_image(file, contents));
   progress.reset();
   if (contents.manifest.framing == Framing::kNone) {
     if (args.has("--request")) {
