@@ -426,5 +426,46 @@ TEST_F(FrozenTest, TheCommandLineFreezesAndCalls) {
   EXPECT_EQ(spore({"call", image, "--request", "x"}).exit_code, 2);
 }
 
+// Its image says what was seen, and a request that fails is told; the answers are as before.
+TEST_F(FrozenTest, AnImageIsTrainedBeforeItIsWritten) {
+  const std::string image = path("trained.spore");
+  const std::string c = built("c_command.wasm").native();
+  const auto freeze = [&](const std::string& requests, const Words& more = {}) {
+    Words words{"freeze", c, "lines", "-o", image, "--train", requests};
+    words.insert(words.end(), more.begin(), more.end());
+    words.insert(words.end(), {"--home", kHome});
+    words.insert(words.begin(), SPORE_CLI);
+    return run_process(words);
+  };
+  ASSERT_EQ(freeze(folder_.write("requests", "one\ntwo\nthree\n")).exit_code, 0);
+  const std::optional<code::Profile> profile = snapshot::describe(image).value().profile;
+  ASSERT_TRUE(profile.has_value());
+  EXPECT_EQ(profile->tier, engine::Tier::kOptimised);
+  ASSERT_EQ(profile->functions.size(), 1u);
+  EXPECT_EQ(profile->functions[0].name, "_start");
+  EXPECT_EQ(profile->functions[0].calls, 6u);
+  for (const char* profiles : {"on", "off"}) {
+    EXPECT_EQ(spore({"call", image, "--request", "one", "--profiles", profiles}).out, "1: ONE\n");
+  }
+  ASSERT_EQ(spore({"freeze", c, "lines", "-o", image}).exit_code, 0);
+  EXPECT_FALSE(snapshot::describe(image).value().profile.has_value());
+  // A tier that was asked for is not left, and not waited for.
+  const ProcessResult fixed = freeze(path("requests"), {"--tier", "baseline"});
+  EXPECT_EQ(fixed.exit_code, 0);
+  EXPECT_NE(fixed.err.find("its code is baseline, not optimised (none: its tier was asked for)"),
+            std::string::npos)
+      << fixed.err;
+  EXPECT_FALSE(snapshot::describe(image).value().profile.has_value());
+
+  fs::remove(image);
+  EXPECT_NE(freeze(folder_.write("empty", "")).err.find("there is no request in it"), std::string::npos);
+  EXPECT_EQ(freeze(path("missing")).exit_code, 1);
+  EXPECT_NE(freeze(path("requests"), {"--stdin", "length"}).err.find("in the middle of a request"),
+            std::string::npos);
+  EXPECT_EQ(freeze(path("requests"), {"--init", "main"}).exit_code, 2);
+  EXPECT_EQ(spore({"freeze", "--runner", "python", "-o", image, "--train", path("requests")}).exit_code, 2);
+  EXPECT_FALSE(fs::exists(image));
+}
+
 }  // namespace
 }  // namespace spore::test

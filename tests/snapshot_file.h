@@ -108,11 +108,22 @@ void put(std::span<uint8_t> bytes, size_t at, T value) {
   std::memcpy(bytes.data() + at, &value, sizeof value);
 }
 
+// Whether a superblock says that there is a PROFILE.
+inline bool has_profile(std::span<const uint8_t> bytes) {
+  constexpr size_t kCountAt = 28;
+  return get<uint32_t>(bytes, kCountAt) == snapshot::kSectionCount;
+}
 // Where the entry of a section stands in the table of a superblock; its offset and length are behind 8 bytes.
-inline size_t table_entry(snapshot::Section section) { return 104 + 24 * static_cast<size_t>(section); }
+inline size_t table_entry(snapshot::Section section, bool profile = false) {
+  const size_t left_out = section == snapshot::Section::kHashes && !profile ? 1 : 0;
+  return 104 + 24 * (static_cast<size_t>(section) - left_out);
+}
+// Of a PROFILE that there is not: nothing.
 inline snapshot::Extent extent_of(std::span<const uint8_t> bytes, snapshot::Section section) {
-  return {.offset = get<uint64_t>(bytes, table_entry(section) + 8),
-          .bytes = get<uint64_t>(bytes, table_entry(section) + 16)};
+  const bool profile = has_profile(bytes);
+  if (section == snapshot::Section::kProfile && !profile) return {};
+  const size_t entry = table_entry(section, profile);
+  return {.offset = get<uint64_t>(bytes, entry + 8), .bytes = get<uint64_t>(bytes, entry + 16)};
 }
 
 // Makes hashes and id right again, if there is a place for them: what is refused then is refused for itself.

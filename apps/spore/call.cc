@@ -3,14 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <optional>
 
 #include "apps/spore/command.h"
 #include "apps/spore/image.h"
 #include "apps/spore/progress.h"
+#include "apps/spore/requests.h"
 #include "apps/spore/values.h"
 #include "spore/base/json.h"
 #include "spore/runtime/runtime.h"
@@ -93,71 +92,8 @@ class Requests {
   const program::Program& program_;
 };
 
-// Standard input, as it comes.
-class RequestReader {
- public:
-  // A line without its end; nothing at the end.  kIo.
-  Result<std::optional<std::string>> line() {
-    for (;;) {
-      const size_t end = buffer_.find('\n', searched_);
-      if (end != std::string::npos) return take(end, 1);
-      searched_ = buffer_.size();
-      const bool more = SPORE_TRY(fill());
-      if (!more) return buffer_.empty() ? std::optional<std::string>() : take(buffer_.size(), 0);
-    }
-  }
-  // What a length announces.  kCorruption: the input ends before that.
-  Result<std::optional<std::string>> message() {
-    uint32_t length = 0;
-    const size_t head = SPORE_TRY(fill_to(sizeof length));
-    if (head == 0) return std::optional<std::string>();
-    if (head == sizeof length) {
-      std::memcpy(&length, buffer_.data(), sizeof length);
-      buffer_.erase(0, sizeof length);
-      const size_t bytes = SPORE_TRY(fill_to(length));
-      if (bytes == length) return take(length, 0);
-    }
-    return Status::corruption("standard input ends in the middle of a request");
-  }
-  Result<std::string> rest() {
-    while (SPORE_TRY(fill())) {
-    }
-    return std::move(buffer_);
-  }
-
- private:
-  std::optional<std::string> take(size_t bytes, size_t end) {
-    std::string taken = buffer_.substr(0, bytes);
-    buffer_.erase(0, bytes + end);
-    searched_ = 0;
-    return taken;
-  }
-  Result<size_t> fill_to(size_t bytes) {
-    while (buffer_.size() < bytes) {
-      const bool more = SPORE_TRY(fill());
-      if (!more) break;
-    }
-    return std::min(buffer_.size(), bytes);
-  }
-  Result<bool> fill() {
-    constexpr size_t kReadBytes = 64 * 1024;
-    const size_t had = buffer_.size();
-    buffer_.resize(had + kReadBytes);
-    ssize_t n = 0;
-    do {
-      n = ::read(STDIN_FILENO, buffer_.data() + had, kReadBytes);
-    } while (n < 0 && errno == EINTR);
-    buffer_.resize(had + static_cast<size_t>(std::max<ssize_t>(n, 0)));
-    if (n < 0) return Status::from_errno(errno, "standard input");
-    return n > 0;
-  }
-
-  std::string buffer_;
-  size_t searched_ = 0;  // bytes of it that are known to hold no end of line
-};
-
 Result<int> answer_input(Requests& requests, Framing framing) {
-  RequestReader reader;
+  RequestReader reader(STDIN_FILENO, "standard input");
   if (framing == Framing::kEndOfInput) {
     const std::string text = SPORE_TRY(reader.rest());
     return requests.one(text);
@@ -195,8 +131,7 @@ Result<int> call_image(Args& args) {
   const snapshot::Contents& contents = image.contents;
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::optional<Progress> progress(fmt::format("compiling {}", file));
-  const std::shared_ptr<const runtime::Module> module =
-      SPORE_TRY(runtime->load_image(file, image.with_module()));
+  const std::shared_ptr<const runtime::Module> module = SPORE_TRY(runtime->load_image(file, contents));
   progress.reset();
   if (contents.manifest.framing == Framing::kNone) {
     if (args.has("--request")) {

@@ -286,6 +286,8 @@ constexpr std::array kFreezeFlags{
     Flag{"--from", "BASE", "go on from that image, and share its pages: a handler on a started runner"},
     Flag{"--runner", "LANGUAGE", "no file: what runs handlers of that language, as it waits for one"},
     Flag{"--setup", "TEXT", "a request that it is given before it is frozen, and does not answer"},
+    Flag{"--train", "FILE",
+         "requests that it answers before, so that the image says what is hot; waits 30 s at most"},
     Flag{"--rewrite", "waits|all", "the functions that it waits in (default), or all, which takes minutes"},
     Flag{"--entropy", "fresh|report|trap",
          "of random numbers drawn until then: let, tell of, or refuse them"},

@@ -12,6 +12,7 @@
 #include "apps/spore/command.h"
 #include "apps/spore/image.h"
 #include "apps/spore/progress.h"
+#include "apps/spore/train.h"
 #include "apps/spore/world.h"
 #include "spore/base/json.h"
 #include "spore/base/utf8.h"
@@ -34,7 +35,14 @@ struct Freezing {
   runtime::Runtime& runtime;
   std::shared_ptr<const host::WasiConfig> world;
   host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
+  std::vector<std::string> training = {};  // requests that are answered before it is written
 };
+
+Result<std::vector<std::string>> training_of(const Args& args, Framing framing) {
+  const auto file = args.value_of("--train");
+  if (!file) return std::vector<std::string>();
+  return read_requests(std::filesystem::path(*file), framing);
+}
 
 Result<host::Wasi::Entropy> entropy_of(const Args& args) {
   const std::string_view name = args.value_of("--entropy").value_or("fresh");
@@ -99,6 +107,10 @@ Result<int> freeze_program(const Freezing& freezing, std::span<const uint8_t> by
   how.entropy = freezing.entropy;
   const runtime::FrozenProgram frozen = SPORE_TRY(
       freezing.runtime.freeze_program(freezing.file, bytes, {.wasi = freezing.world}, how, options));
+  if (!freezing.training.empty()) {
+    progress.emplace(fmt::format("training {}", freezing.file));
+    SPORE_TRY(train(freezing.runtime, *frozen.module, *frozen.program, freezing.training));
+  }
   progress.reset();
   const Digest id = SPORE_TRY(frozen.program->save(freezing.out, frozen.source));
   remember_made(freezing.args, id);
@@ -168,6 +180,7 @@ Result<int> freeze_handler(const Args& args, std::string_view name, handler::Han
                                    given.directories.end());
   const FileView module = SPORE_TRY(open_runtime(args, *handler.language, options.module_bytes_max));
   const host::Wasi::Entropy entropy = SPORE_TRY(entropy_of(args));
+  std::vector<std::string> training = SPORE_TRY(training_of(args, Framing::kLines));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(handler.world)));
   const Freezing freezing{.args = args,
@@ -175,7 +188,8 @@ Result<int> freeze_handler(const Args& args, std::string_view name, handler::Han
                           .out = out,
                           .runtime = *runtime,
                           .world = std::move(opened),
-                          .entropy = entropy};
+                          .entropy = entropy,
+                          .training = std::move(training)};
   return freeze_program(freezing, module.bytes(), {.framing = handler::kFraming, .setup = std::move(setup)});
 }
 
@@ -229,6 +243,8 @@ Result<int> freeze_from(const Args& args, std::span<const std::string_view> word
         SPORE_TRY(handler::read_handler(std::filesystem::path(words.front()), {.packages_mounted = packages}))
             .setup;
   }
+  const std::vector<std::string> training =
+      SPORE_TRY(training_of(args, is_handler ? Framing::kLines : manifest.framing));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::optional<Progress> progress(fmt::format("compiling {}", from));
   const auto module = SPORE_TRY(runtime->load_image(from, image.contents));
@@ -241,6 +257,11 @@ Result<int> freeze_from(const Args& args, std::span<const std::string_view> word
     return Status::invalid_argument(
         "{} answered {} instead of loading it: it is no image of a runner that waits for a handler", from,
         words.front());
+  }
+  if (!training.empty()) {
+    progress.emplace(fmt::format("training {}", is_handler ? words.front() : from));
+    SPORE_TRY(train(*runtime, *module, *extended.program, training));
+    progress.reset();
   }
   const program::Source source{.wasm = image.contents.source,
                                .original = manifest.original,
@@ -265,17 +286,17 @@ Result<int> freeze_module(const Args& args, std::string_view file, std::span<con
   host::WasiOptions world = SPORE_TRY(world_options(args, file, words));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::shared_ptr<const host::WasiConfig> opened = SPORE_TRY(open_world(std::move(world)));
-  const Freezing freezing{.args = args,
-                          .file = file,
-                          .out = out,
-                          .runtime = *runtime,
-                          .world = std::move(opened),
-                          .entropy = entropy};
+  Freezing freezing{.args = args,
+                    .file = file,
+                    .out = out,
+                    .runtime = *runtime,
+                    .world = std::move(opened),
+                    .entropy = entropy};
   const bool serves = wasm::exports_function(facts.value(), program::kRequestExport);
   const bool is_library = !wasm::exports_function(facts.value(), "_start") || args.has("--init");
   // A library answers requests if it can and was not told otherwise, by --init without --stdin.
   if (is_library && (!serves || (args.has("--init") && !args.has("--stdin")))) {
-    for (const std::string_view flag : {"--stdin", "--setup", "--rewrite"}) {
+    for (const std::string_view flag : {"--stdin", "--setup", "--rewrite", "--train"}) {
       if (!args.has(flag)) continue;
       return Status::invalid_argument("{} is for what answers requests, and as a library {} does not{}", flag,
                                       file, serves ? " without --stdin" : "");
@@ -284,6 +305,7 @@ Result<int> freeze_module(const Args& args, std::string_view file, std::span<con
   }
   program::FreezeOptions how;
   how.framing = SPORE_TRY(program::parse_framing(args.value_of("--stdin").value_or("lines")));
+  freezing.training = SPORE_TRY(training_of(args, how.framing));
   if (const auto setup = args.value_of("--setup")) how.setup = std::string(*setup);
   if (const auto init = args.value_of("--init")) how.init = std::string(*init);
   return freeze_program(freezing, module_bytes.bytes(), std::move(how));
@@ -300,6 +322,7 @@ Result<int> freeze_program(Args& args) {
   defaults.limits.deadline_ms = kFreezeDeadlineMs;
   // What would be compiled better meanwhile is lost when this command ends.
   defaults.tier_up.calls = defaults.tier_up.guest_ms = UINT64_MAX;
+  if (args.has("--train")) climb_at_once(defaults);  // and this is not: the image says where it came to
   const runtime::RuntimeOptions options = SPORE_TRY(options_of(args, std::move(defaults)));
   if (args.has("--from")) return freeze_from(args, words, image, options);
   const handler::HandlerOptions packages{
@@ -307,6 +330,10 @@ Result<int> freeze_program(Args& args) {
   if (const auto runner = args.value_of("--runner")) {
     if (!words.empty())
       return Status::invalid_argument("--runner {} takes no file, such as '{}'", *runner, words[0]);
+    if (args.has("--train")) {
+      return Status::invalid_argument(
+          "--train is for what answers requests, and a runner waits for a handler");
+    }
     const handler::Language* language = SPORE_TRY(handler::find_language(*runner));
     handler::Handler waiting = SPORE_TRY(handler::runner_of(*language, packages));
     return freeze_handler(args, *runner, std::move(waiting), {}, image, options);

@@ -15,9 +15,6 @@ namespace spore::cli {
 struct ImageFile {
   snapshot::Contents contents;
   std::optional<snapshot::Contents> base;  // that it is derived from
-
-  // The one that has the module.
-  const snapshot::Contents& with_module() const { return base ? *base : contents; }
 };
 
 // In the data directory.  Null: there is none, or no key in it.

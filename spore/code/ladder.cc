@@ -28,15 +28,12 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookOften{10};
 constexpr std::chrono::milliseconds kLookSeldom{1000};
-constexpr size_t kHotFunctions = 20;
 constexpr std::string_view kWarmUp = "warm-up";  // why a step was done
 
 uint64_t ms_since(Clock::time_point begin) {
   return static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count());
 }
-
-Tier tier_of(const LiveBinding& code) { return code.best()->code()->engine().options().tier; }
 
 }  // namespace
 
@@ -192,6 +189,16 @@ void Ladder::add(Rung rung) {
   place.steps.push_back(rung.first);
   place.rung = std::move(rung);
   state_->forget_source(place);
+  if (state_->can_climb(place)) state_->start_thread();
+}
+
+void Ladder::expect(const LiveBinding& code, const Profile& profile) {
+  const MutexLock lock(state_->mutex);
+  const auto found = state_->places.find(&code);
+  if (found == state_->places.end()) return;
+  State::Place& place = found->second;
+  if (place.rung.profile && place.rung.profile->tier >= profile.tier) return;
+  place.rung.profile = profile;
   if (state_->can_climb(place)) state_->start_thread();
 }
 
@@ -517,12 +524,13 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
                     .climbing = place.making.has_value(),
                     .next = {},
                     .steps = place.steps,
-                    .functions = {},
+                    .functions = profile_of(code).functions,
                     .hand_overs = code.hand_overs(),
                     .lazy = place.lazy,
                     .functions_dropped = place.dropped,
                     .refused = {},
-                    .peak_gain_percent = place.peak_gain_percent};
+                    .peak_gain_percent = place.peak_gain_percent,
+                    .at_top = !can_climb(place)};
   if (const auto lazy = code.best()->code()->lazy()) steps.lazy = lazy;
   for (const auto& [tier, why] : place.refused) {
     steps.refused.push_back(fmt::format("{}: {}", engine::tier_name(tier), why));
@@ -542,19 +550,6 @@ ModuleSteps Ladder::State::steps_of(const Place& place) const {
   } else {
     steps.next = fmt::format("{} after {}", engine::tier_name(above->options().tier), decide(place).why);
   }
-  for (const auto& [name, use] : code.functions()) {
-    constexpr double kUsInMs = 1000;
-    const auto calls = static_cast<double>(std::max<uint64_t>(use.calls, 1));  // one may be running
-    const double mean_us = kUsInMs * static_cast<double>(use.ms) / calls;
-    steps.functions.push_back({.name = name, .calls = use.calls, .mean_us = mean_us});
-  }
-  std::ranges::sort(steps.functions, [](const auto& a, const auto& b) {
-    const double in_a = a.mean_us * static_cast<double>(a.calls);
-    const double in_b = b.mean_us * static_cast<double>(b.calls);
-    if (in_a != in_b) return in_a > in_b;
-    return a.calls != b.calls ? a.calls > b.calls : a.name < b.name;
-  });
-  if (steps.functions.size() > kHotFunctions) steps.functions.resize(kHotFunctions);
   return steps;
 }
 

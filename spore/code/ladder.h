@@ -15,6 +15,7 @@
 #include "spore/base/log.h"
 #include "spore/base/status.h"
 #include "spore/code/code_maker.h"
+#include "spore/code/profile.h"
 #include "spore/code/source.h"
 #include "spore/engine/binding.h"
 #include "spore/engine/engine.h"
@@ -36,17 +37,6 @@ struct StepDecision {
   std::string why;
 };
 StepDecision decide(const StepRule& rule, const engine::Use& since_step, uint64_t ms_since_step);
-
-// What was seen of a module before, in another process: it is brought to where it was at once.
-struct Profile {
-  struct Function {
-    std::string name;
-    uint64_t calls = 0;
-    double mean_us = 0;  // in the tier that it was in last
-  };
-  engine::Tier tier{};              // that it reached
-  std::vector<Function> functions;  // hottest first
-};
 
 // By how many percent the same calls take less in the second; nothing: there were none in both.
 std::optional<double> gain_percent(const std::unordered_map<std::string, engine::Use>& before,
@@ -80,7 +70,7 @@ struct ModuleSteps {
     uint64_t make_ns = 0;
     uint64_t at_ms = 0;  // since it was loaded
   };
-  using Function = Profile::Function;  // the mean by ticks of the clock: a sample
+  using Function = Profile::Function;
   std::string module;
   engine::Tier tier{};
   bool fixed = false;     // it stays where it is
@@ -95,6 +85,7 @@ struct ModuleSteps {
   std::vector<std::string> refused;  // tiers that cannot take it, with the cause
   // By how many percent calls were quicker in the peak tier, if that was tried.
   std::optional<double> peak_gain_percent;
+  bool at_top = false;  // it climbs no further by itself
 
   Profile profile() const { return {.tier = tier, .functions = functions}; }
 
@@ -128,6 +119,9 @@ class Ladder {
   void add(Rung rung);
   // What is being made for it is not needed any more.
   void remove(const engine::LiveBinding& code);
+
+  // What was seen of it elsewhere became known only now: it is brought there at once, if that is further up.
+  void expect(const engine::LiveBinding& code, const Profile& profile);
 
   // Brings it to a tier now, on this thread; nothing if it is there or beyond.  kNotFound: it was never
   // added; what CodeMaker::make says.

@@ -311,6 +311,67 @@ TEST_F(LadderTest, AModuleThatIsCalledEnoughGetsBetterCode) {
             "optimised after 1 of 100 calls, 0 of 1000000 ms in the guest");
 }
 
+// What was seen elsewhere stands for calls, also if it becomes known later.
+TEST_F(LadderTest, AModuleIsBroughtToWhereItWas) {
+  make_ladder({.calls = 1'000'000, .delay_ms = 0, .guest_ms = 1'000'000});
+  const Loaded first = load(7);
+  const Loaded second = load(8);
+  ladder_->expect(*first.code, {.tier = Tier::kBaseline});
+  ladder_->expect(*second.code, {.tier = Tier::kOptimised});
+  EXPECT_TRUE(soon([&] { return second.tier() == Tier::kOptimised; }));
+  EXPECT_EQ(first.tier(), Tier::kBaseline);
+  EXPECT_EQ(ladder_->module(*second.code).value().steps[1].why, "it was optimised before");
+  EXPECT_TRUE(ladder_->module(*second.code).value().at_top);
+  EXPECT_FALSE(ladder_->module(*first.code).value().at_top);
+}
+
+TEST_F(LadderTest, AProfileIsOfWhatWasCalledSince) {
+  make_ladder({.calls = 1'000'000, .delay_ms = 0, .guest_ms = 1'000'000});
+  const Loaded loaded = load(7);
+  const engine::UseByName none;
+  EXPECT_FALSE(profile_since(*loaded.code, none).has_value());  // not called
+  EXPECT_EQ(loaded.call(), 7);
+  EXPECT_FALSE(profile_since(*loaded.code, none).has_value());  // where it began
+  ASSERT_TRUE(ladder_->raise(*loaded.code, Tier::kOptimised).ok());
+  const std::optional<Profile> all = profile_since(*loaded.code, none);
+  ASSERT_TRUE(all.has_value());
+  EXPECT_EQ(all->tier, Tier::kOptimised);
+  ASSERT_EQ(all->functions.size(), 1u);
+  EXPECT_EQ(all->functions[0].name, "f");
+  EXPECT_EQ(all->functions[0].calls, 1u);
+  const engine::UseByName now = loaded.code->functions();
+  EXPECT_FALSE(profile_since(*loaded.code, now).has_value());
+  EXPECT_EQ(loaded.call(), 7);
+  EXPECT_EQ(profile_since(*loaded.code, now)->functions[0].calls, 1u);
+  EXPECT_EQ(profile_of(*loaded.code).functions[0].calls, 2u);
+}
+
+// Times are those of the code that a module came to: what it took before is nobody's concern any more.
+TEST(ProfileTest, TimesAreOfTheLastTier) {
+  const auto engine =
+      engine::Engine::create({.tier = Tier::kOptimised}, std::make_shared<engine::Ticker>()).value();
+  const auto functions = std::make_shared<const engine::HostFunctions>();
+  const auto code = engine->compile(test::wasm("(module)")).value();
+  const auto live = std::make_shared<engine::LiveBinding>(engine::Binding::create(code, functions).value());
+  engine::LiveBinding::Uses uses(live);
+  engine::FunctionUse& slow = uses.of("slow");
+  engine::FunctionUse& quick = uses.of("quick");
+  engine::FunctionUse& unnamed = uses.of("un\nnamed");
+  slow.calls.add(10);
+  slow.ms.add(1000);
+  quick.calls.add(10);
+  unnamed.calls.add(5);
+  unnamed.ms.add(5000);
+  live->improve(engine::Binding::create(code, functions).value());
+  slow.calls.add(4);
+  slow.ms.add(8);
+  const Profile profile = profile_since(*live, {}).value();
+  EXPECT_EQ(profile.functions,
+            (std::vector<Profile::Function>{{.name = "slow", .calls = 14, .mean_us = 2000},
+                                            {.name = "quick", .calls = 10, .mean_us = 0}}));
+  EXPECT_EQ(profile_of(*live).functions.size(), 3u);
+}
+
 TEST_F(LadderTest, AFixedTierStays) {
   make_ladder({.calls = 1, .delay_ms = 0, .guest_ms = 0});
   const Loaded loaded = load(7, /*fixed=*/true);

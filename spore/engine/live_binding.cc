@@ -22,17 +22,27 @@ void LiveBinding::improve(std::shared_ptr<const Binding> better) {
   {
     const MutexLock lock(mutex_);
     std::swap(best_, better);
+    at_step_ = functions_locked();
   }
   step_.fetch_add(1, std::memory_order_release);
 }  // the old one may go here, without the lock
 
-std::unordered_map<std::string, Use> LiveBinding::functions() const {
-  const MutexLock lock(mutex_);
-  std::unordered_map<std::string, Use> functions = past_;
+UseByName LiveBinding::functions_locked() const {
+  UseByName functions = past_;
   for (const Uses* uses : uses_) {
     uses->for_each([&](const std::string& name, const Use& use) { functions[name] += use; });
   }
   return functions;
+}
+
+UseByName LiveBinding::functions() const {
+  const MutexLock lock(mutex_);
+  return functions_locked();
+}
+
+UseByName LiveBinding::functions_at_step() const {
+  const MutexLock lock(mutex_);
+  return at_step_;
 }
 
 Use LiveBinding::total() const {

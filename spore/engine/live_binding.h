@@ -36,7 +36,9 @@ struct Use {
     ms += other.ms;
     return *this;
   }
+  Use operator-(const Use& before) const { return {.calls = calls - before.calls, .ms = ms - before.ms}; }
 };
+using UseByName = std::unordered_map<std::string, Use>;
 
 // Thread-safe.  Lock order: mutex_ is taken alone.
 class LiveBinding final : private ForkAware {
@@ -50,7 +52,9 @@ class LiveBinding final : private ForkAware {
   void improve(std::shared_ptr<const Binding> better) SPORE_EXCLUDES(mutex_);
 
   // What was called, in all instances that there are and were, by name.
-  std::unordered_map<std::string, Use> functions() const SPORE_EXCLUDES(mutex_);
+  UseByName functions() const SPORE_EXCLUDES(mutex_);
+  // The same as it was when best() changed last: what came since was called in that code.
+  UseByName functions_at_step() const SPORE_EXCLUDES(mutex_);
   Use total() const SPORE_EXCLUDES(mutex_);
 
   // Instances that went over, with how long that took in all; such as could not, and why the last could not.
@@ -96,12 +100,14 @@ class LiveBinding final : private ForkAware {
   void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
   // Stores of threads that the child does not have stay counted as they were.
   void repair_in_child() override {}
+  UseByName functions_locked() const SPORE_REQUIRES(mutex_);
 
   mutable Mutex mutex_;
   std::shared_ptr<const Binding> best_ SPORE_GUARDED_BY(mutex_);
   std::atomic<uint32_t> step_{0};
   std::unordered_set<const Uses*> uses_ SPORE_GUARDED_BY(mutex_);
-  std::unordered_map<std::string, Use> past_ SPORE_GUARDED_BY(mutex_);  // of stores that are gone
+  UseByName past_ SPORE_GUARDED_BY(mutex_);  // of stores that are gone
+  UseByName at_step_ SPORE_GUARDED_BY(mutex_);
   Use past_total_ SPORE_GUARDED_BY(mutex_);
   HandOvers hand_overs_ SPORE_GUARDED_BY(mutex_);
   const ForkRegistration registration_{*this};

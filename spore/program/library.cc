@@ -55,7 +55,11 @@ Result<std::shared_ptr<const Library>> Library::restore(const snapshot::Contents
 }
 
 Result<Digest> Library::save(const std::filesystem::path& path, const Source& source) const {
-  return save_image(*image_, source, {.domain = entry_->domain(), .entropy_bytes = entropy_bytes_}, path);
+  return save_image(*image_, source,
+                    {.domain = entry_->domain(),
+                     .entropy_bytes = entropy_bytes_,
+                     .profile = code::profile_since(*image_->blueprint().code, before_)},
+                    path);
 }
 
 }  // namespace spore::program

@@ -61,12 +61,13 @@ class Library {
 
  private:
   Library(std::shared_ptr<const cell::Image> image, std::shared_ptr<cell::Pool> pool)
-      : image_(std::move(image)), pool_(std::move(pool)) {}
+      : before_(image->blueprint().code->functions()), image_(std::move(image)), pool_(std::move(pool)) {}
   static Result<std::shared_ptr<const Library>> create(std::shared_ptr<const cell::Image> image,
                                                        const std::shared_ptr<cell::Pool>& pool,
                                                        std::string_view domain, uint64_t entropy_bytes = 0);
 
   uint64_t entropy_bytes_ = 0;
+  const engine::UseByName before_;  // of the module, until it was frozen
   std::shared_ptr<const cell::Image> image_;
   std::shared_ptr<cell::Pool> pool_;
   std::shared_ptr<cell::PoolEntry> entry_;

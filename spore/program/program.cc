@@ -187,7 +187,9 @@ Result<Framing> parse_framing(std::string_view name) {
 // --- making ---------------------------------------------------------------------------------------------
 
 Program::Program(Parts parts, std::shared_ptr<cell::Pool> pool)
-    : parts_(std::move(parts)), pool_(std::move(pool)) {}
+    : parts_(std::move(parts)),
+      before_(parts_.image->blueprint().code->functions()),
+      pool_(std::move(pool)) {}
 
 Program::~Program() {
   if (entry_ == nullptr) return;
@@ -387,6 +389,7 @@ Result<Digest> Program::save(const std::filesystem::path& path, const Source& so
                           .framing = parts_.framing,
                           .entropy_bytes = parts_.facts.entropy_bytes,
                           .frames = {},
+                          .profile = code::profile_since(*image().blueprint().code, before_),
                           .base = std::move(base)};
   if (parts_.suspended.has_value()) {
     const std::span<const std::byte> lent = parts_.suspended->lent;

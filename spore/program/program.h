@@ -144,7 +144,8 @@ class Program {
   struct Extended;
   Result<Extended> extend(std::string_view text, const FreezeOptions& options = {}) const;
 
-  // Writes it to a file; what snapshot::contents_of() and snapshot::write() say.
+  // Writes it to a file, with what was seen of its module since it was frozen or restored
+  // (code::profile_since); what snapshot::contents_of() and snapshot::write() say.
   Result<Digest> save(const std::filesystem::path& path, const Source& source) const;
   // The same for one that extend() made of one that was restored from a file: without what is there, as a
   // derived image.  `base_file`: where that file is, from the folder of this one.  kInvalidArgument: it is no
@@ -188,6 +189,7 @@ class Program {
   Program(Parts parts, std::shared_ptr<cell::Pool> pool);
 
   const Parts parts_;
+  const engine::UseByName before_;  // of the module, until it was frozen
   std::shared_ptr<cell::Pool> pool_;
   std::shared_ptr<cell::PoolEntry> entry_;
 };

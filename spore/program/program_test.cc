@@ -17,6 +17,7 @@
 #include "spore/program/library.h"
 #include "tests/asyncify.h"
 #include "tests/sanitizers.h"
+#include "tests/snapshot_file.h"
 
 namespace spore::program {
 namespace {
@@ -532,6 +533,46 @@ TEST_P(ProgramTest, InstancesGoOverToBetterCodeBetweenRequests) {
   EXPECT_EQ(output_of(*program, "c"), "11\n");
   EXPECT_EQ(made.code->hand_overs().done, 1u);
   EXPECT_EQ(counts().created, 1u);
+}
+
+// What was seen of it is in its file; its start is not part of that, and where nothing was seen, nothing is.
+TEST_P(ProgramTest, AFileSaysWhatWasSeenOfTheProgram) {
+  const std::filesystem::path folder = test::new_folder();
+  const auto saved = [&](const Program& program, const Source& source) {
+    EXPECT_TRUE(program.save(folder / "image", source).ok());
+    return snapshot::read(folder / "image").value().profile;
+  };
+  const Source source{.wasm = std::make_shared<const std::vector<uint8_t>>(test::asyncified(kGuest))};
+  const cell::Blueprint made = blueprint(*source.wasm);
+  const auto program = Program::freeze(made, pool_, {}).value();
+  EXPECT_FALSE(saved(*program, source).has_value());
+  for (int i = 0; i < 3; i++) EXPECT_EQ(output_of(*program, "c"), "11\n");
+  const bool climbed = GetParam() == Tier::kOptimised;
+  EXPECT_EQ(saved(*program, source).has_value(), climbed);
+  if (!climbed) {
+    const auto code = engine(Tier::kOptimised)->compile(made.prepared->wasm).value();
+    made.code->improve(engine::Binding::create(code, made.code->best()->functions()).value());
+  }
+  const auto profile = saved(*program, source);
+  ASSERT_TRUE(profile.has_value());
+  EXPECT_EQ(profile->tier, Tier::kOptimised);
+  ASSERT_EQ(profile->functions.size(), 1u);
+  EXPECT_EQ(profile->functions[0].name, "_start");
+  EXPECT_EQ(profile->functions[0].calls, 3u);
+
+  // One that is derived begins anew.
+  const auto base =
+      Program::restore(snapshot::read(folder / "image").value(), blueprint(*source.wasm), pool_).value();
+  const auto derived = base->extend("c").value().program;
+  const auto saved_derived = [&] {
+    EXPECT_TRUE(derived->save_derived(folder / "derived", source, "image").ok());
+    const snapshot::Contents below = snapshot::read(folder / "image").value();
+    return snapshot::read(folder / "derived", {.base = &below}).value().profile;
+  };
+  EXPECT_FALSE(saved_derived().has_value());
+  EXPECT_EQ(output_of(*derived, "c"), "22\n");
+  EXPECT_EQ(saved_derived().has_value(), climbed);
+  std::filesystem::remove_all(folder);
 }
 
 // A child that was forked while others asked has clean copies of its own; the parent goes on.

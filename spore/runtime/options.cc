@@ -191,6 +191,8 @@ constexpr std::array kDescriptions{
         "tier_up_delay_ms", "milliseconds that a module stays in a tier, however often it is called"),
     option<&StepRule::guest_ms, parse_count>(
         "tier_up_guest_ms", "milliseconds in a module's calls until it deserves optimised code"),
+    option<&RuntimeOptions::profiles, parse_switch>(
+        "profiles", "a module comes at once to the tier that it reached before, where its image says so"),
     OptionDescription{
         "peak",
         "the tier above the optimised one: off, manual (by warm_up), auto (kept if it measures faster)",

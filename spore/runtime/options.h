@@ -68,6 +68,8 @@ struct RuntimeOptions {
   bool interpret = true;
   uint64_t interpret_bytes_min = 64 * 1024;
   uint64_t drop_after_ms = code::LadderOptions().drop_after_ms;
+  // Whether a module whose image says how it was called is brought at once to the tier that it had then.
+  bool profiles = true;
   Peak peak = Peak::kOff;
   uint32_t peak_gain_percent = 5;  // less is not worth keeping it
 

@@ -350,6 +350,7 @@ std::optional<code::EarlierRun> Runtime::earlier_run(const Digest& module,
     double us = 0;
     for (const code::Profile::Function& function : options.profile->functions)
       us = std::max(us, function.mean_us);
+    us = std::min(us, code::Profile::kMeanUsMax);
     constexpr double kUsInMs = 1000;
     return code::EarlierRun{.tier = options.profile->tier, .ms = static_cast<uint64_t>(us / kUsInMs)};
   }
@@ -466,20 +467,21 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
                            .preparer = wasm::kPreparerVersion,
                            .to_prepare = false,
                            .facts = module->prepared_};
-  ModuleOptions with_world = options;
-  if (with_world.wasi == nullptr && contents.manifest.wasi.has_value()) {
-    with_world.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));
+  ModuleOptions with_image = options;
+  if (with_image.wasi == nullptr && contents.manifest.wasi.has_value()) {
+    with_image.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));
   }
+  if (options_.profiles && !with_image.profile) with_image.profile = contents.profile;
   SPORE_TRY(check_tier(module->facts_, tier_of(options)));
   code::Made made;
   std::string why;
   {
     const Timing timing(options_.metrics, compile_ns_);
-    made = SPORE_TRY(make_code(*module, source.view(), with_world, why));
+    made = SPORE_TRY(make_code(*module, source.view(), with_image, why));
     module->compile_ns_ = timing.elapsed_ns();
   }
-  if (!can_climb(made, with_world)) source.wasm = nullptr;
-  return add_module(std::move(module), made, std::move(source), with_world, std::move(why));
+  if (!can_climb(made, with_image)) source.wasm = nullptr;
+  return add_module(std::move(module), made, std::move(source), with_image, std::move(why));
 }
 
 bool Runtime::is_fixed(const ModuleOptions& options) const {
@@ -736,6 +738,7 @@ Result<std::shared_ptr<const program::Program>> Runtime::restore(const Module& m
                                                                  const program::RestoreOptions& options) {
   SPORE_TRY(check_open());
   SPORE_TRY(check_bound(module));
+  heed_derived(module, contents);
   return program::Program::restore(contents, *module.blueprint_, pool_, options);
 }
 
@@ -743,7 +746,14 @@ Result<std::shared_ptr<const program::Library>> Runtime::restore_library(const M
                                                                          const snapshot::Contents& contents) {
   SPORE_TRY(check_open());
   SPORE_TRY(check_bound(module));
+  heed_derived(module, contents);
   return program::Library::restore(contents, *module.blueprint_, pool_);
+}
+
+// The module was loaded for its base, which may have seen less of it.
+void Runtime::heed_derived(const Module& module, const snapshot::Contents& contents) {
+  if (!options_.profiles || !contents.base || !contents.profile) return;
+  ladder_->expect(*module.blueprint_->code, *contents.profile);
 }
 
 Result<cell::Lease> Runtime::acquire(const Module& module, const cell::AcquireOptions& options) {

@@ -55,7 +55,8 @@ struct ModuleOptions {
   // Its one call, or its initialiser, is what everybody waits for, and stays in the code that it begins in:
   // that is chosen by how long it will take (Runtime::remember_run, or its size).
   bool one_call = false;
-  // What was seen of it before: as its image says, if it is loaded from one.  It is brought there at once.
+  // What was seen of it before.  It is brought there at once.  Nothing: as its image says, if it is loaded
+  // from one that does (RuntimeOptions::profiles).
   std::optional<code::Profile> profile;
 };
 
@@ -156,8 +157,9 @@ class Runtime final : ForkAware {
   // Imports that nobody provides are told by instantiate().
   Result<std::shared_ptr<const Module>> load_module(std::string_view name, std::span<const uint8_t> bytes,
                                                     const ModuleOptions& options = {});
-  // The module that an image in a file is of: it is not prepared again.  Its world is as in the file, unless
-  // the options have one; directories are opened here.  As above, and what WasiConfig::create says.
+  // The module that an image in a file is of: it is not prepared again.  Its world and what was seen of it
+  // are as in the file, unless the options have one; directories are opened here.  As above, and what
+  // WasiConfig::create says.
   Result<std::shared_ptr<const Module>> load_image(std::string_view name, const snapshot::Contents& contents,
                                                    const ModuleOptions& options = {});
   // kNotFound.
@@ -215,6 +217,7 @@ class Runtime final : ForkAware {
   Result<std::shared_ptr<const program::Library>> freeze_library(const Module& module,
                                                                  const program::LibraryOptions& options = {});
   // The same of what a file holds, whose module was loaded: program::Program::restore, Library::restore.
+  // What a derived image has seen of its module is heeded now, as load_image() heeds it.
   Result<std::shared_ptr<const program::Program>> restore(const Module& module,
                                                           const snapshot::Contents& contents,
                                                           const program::RestoreOptions& options = {});
@@ -284,6 +287,7 @@ class Runtime final : ForkAware {
                                          std::span<const uint32_t> functions);
   static Status check_tier(const wasm::ModuleFacts& facts, std::optional<engine::Tier> tier);
   static Status check_bound(const Module& module);
+  void heed_derived(const Module& module, const snapshot::Contents& contents);
 
   RuntimeOptions options_;
   std::shared_ptr<engine::Ticker> ticker_;

@@ -14,6 +14,7 @@
 
 #include "tests/guest_file.h"
 #include "tests/json_check.h"
+#include "tests/snapshot_file.h"
 
 namespace spore::runtime {
 namespace {
@@ -45,6 +46,115 @@ int32_t ask(const Instance& instance, std::string_view name = "answer") {
 void expect_error(const Status& status, Code code, std::string_view message) {
   EXPECT_EQ(code_name(status.code()), code_name(code));
   EXPECT_EQ(status.message(), message);
+}
+
+// --- what an image says was seen of its module --------------------------------------------------------
+
+// Compiles, and counts what it was asked for; optimised code when it may.
+class CountingCompiler final : public code::Compiler {
+ public:
+  Result<code::Compiled> compile(const engine::Engine& engine, const code::Source& source,
+                                 const std::stop_token& stop) override {
+    if (engine.options().tier == Tier::kOptimised) {
+      optimised++;
+      while (closed && !stop.stop_requested()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return code::InProcessCompiler().compile(engine, source, stop);
+  }
+  std::atomic<int> optimised{0};
+  std::atomic<bool> closed{false};
+};
+
+class ProfileTest : public testing::Test {
+ protected:
+  ProfileTest() {
+    contents_.profile = code::Profile{.tier = Tier::kOptimised,
+                                      .functions = {{.name = "answer", .calls = 5000, .mean_us = 3}}};
+  }
+  // So that no module climbs because it is called.
+  std::unique_ptr<Runtime> make_slow(bool profiles) {
+    RuntimeOptions options;
+    options.profiles = profiles;
+    options.compiler = compiler_;
+    options.tier_up = {.calls = kCalls, .delay_ms = 0, .guest_ms = UINT64_MAX};
+    return make(std::move(options));
+  }
+  template <typename Condition>
+  static bool soon(const Condition& condition) {
+    for (int i = 0; i < 60'000 && !condition(); i++)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return condition();
+  }
+
+  static constexpr uint64_t kCalls = 1000;
+  snapshot::Contents contents_ = test::contents_without_engine(answer(42), {});
+  std::shared_ptr<CountingCompiler> compiler_ = std::make_shared<CountingCompiler>();
+};
+
+// With it on, nobody has to call the module for it to get better code, which takes as long as compiling does;
+// calls are answered meanwhile.
+TEST_F(ProfileTest, AModuleThatIsNotCalledComesToWhereItWas) {
+  compiler_->closed = true;
+  const auto runtime = make_slow(true);
+  const ModulePointer module = runtime->load_image("m", contents_).value();
+  EXPECT_TRUE(soon([&] { return compiler_->optimised == 1; }));
+  EXPECT_EQ(module->tier(), Tier::kBaseline);
+  const Instance instance = runtime->instantiate(*module).value();
+  EXPECT_EQ(ask(instance), 42);
+  compiler_->closed = false;
+  EXPECT_TRUE(soon([&] { return module->tier() == Tier::kOptimised; }));
+  EXPECT_EQ(ask(instance), 42);
+  EXPECT_EQ(instance.code().engine().options().tier, Tier::kOptimised);
+  EXPECT_EQ(runtime->explain(*module).value().steps.at(1).why, "it was optimised before");
+}
+
+// With it off, the same module is called as often, and stays: the ladder has looked at it, as another one
+// that was loaded later has climbed.  Then it is called enough.
+TEST_F(ProfileTest, WhereProfilesAreOffCallsDecide) {
+  const auto runtime = make_slow(false);
+  const ModulePointer module = runtime->load_image("m", contents_).value();
+  const Instance instance = runtime->instantiate(*module).value();
+  EXPECT_EQ(ask(instance), 42);
+  const ModulePointer told = runtime->load_module("told", answer(43), {.profile = contents_.profile}).value();
+  EXPECT_TRUE(soon([&] { return told->tier() == Tier::kOptimised; }));
+  EXPECT_EQ(compiler_->optimised, 1);
+  EXPECT_EQ(module->tier(), Tier::kBaseline);
+  EXPECT_EQ(runtime->explain(*module).value().steps.size(), 1u);
+  for (uint64_t i = 0; i < kCalls; i++) ask(instance);
+  EXPECT_TRUE(soon([&] { return module->tier() == Tier::kOptimised; }));
+}
+
+// What the caller says counts, not the file.
+TEST_F(ProfileTest, OptionsStandBeforeTheImage) {
+  const auto runtime = make_slow(true);
+  const ModulePointer low =
+      runtime->load_image("low", contents_, {.profile = code::Profile{.tier = Tier::kBaseline}}).value();
+  const ModulePointer fixed = runtime->load_image("fixed", contents_, {.tier = Tier::kBaseline}).value();
+  snapshot::Contents other = test::contents_without_engine(answer(7), {});
+  other.profile = contents_.profile;
+  const ModulePointer module = runtime->load_image("m", other).value();
+  EXPECT_TRUE(soon([&] { return module->tier() == Tier::kOptimised; }));
+  EXPECT_EQ(low->tier(), Tier::kBaseline);
+  EXPECT_EQ(fixed->tier(), Tier::kBaseline);
+  EXPECT_EQ(compiler_->optimised, 1);
+}
+
+// A module that was loaded for the base learns what an image that is derived from it has seen.
+TEST_F(ProfileTest, ADerivedImageTellsWhatItHasSeen) {
+  for (const bool profiles : {true, false}) {
+    const auto runtime = make_slow(profiles);
+    snapshot::Contents base = contents_;
+    base.profile.reset();
+    const ModulePointer module = runtime->load_image("m", base).value();
+    snapshot::Contents derived = contents_;
+    derived.base = derived.id;
+    ASSERT_TRUE(runtime->restore_library(*module, derived).ok());
+    const ModulePointer told =
+        runtime->load_module("told", answer(43), {.profile = contents_.profile}).value();
+    EXPECT_TRUE(soon([&] { return told->tier() == Tier::kOptimised; }));
+    const auto climbed = [&] { return module->tier() == Tier::kOptimised; };
+    EXPECT_EQ(profiles ? soon(climbed) : climbed(), profiles);
+  }
 }
 
 // --- modules ------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
     contents.manifest.base_file = std::move(origin.base->file);
   }
   contents.frames = std::move(origin.frames);
+  contents.profile = std::move(origin.profile);
   contents.prepared = std::move(prepared);
   contents.source = std::move(source);
   return contents;

@@ -13,6 +13,7 @@
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
 #include "spore/cell/image.h"
+#include "spore/code/profile.h"
 #include "spore/host/wasi.h"
 #include "spore/wasm/prepare.h"
 
@@ -65,6 +66,9 @@ struct Contents {
   Manifest manifest;
   cell::Image::Parts image;
   std::optional<Frames> frames;
+  // What was seen of the module until the image was written: a hint to whoever loads it.  A derived image has
+  // its own, or none.
+  std::optional<code::Profile> profile;
   std::shared_ptr<const wasm::PreparedModule> prepared;
   // The module that was prepared: what `prepared` can be proved by.
   std::shared_ptr<const std::vector<uint8_t>> source;
@@ -81,6 +85,7 @@ struct Origin {
   Framing framing = Framing::kNone;
   uint64_t entropy_bytes = 0;
   std::optional<Frames> frames;
+  std::optional<code::Profile> profile;
   // For a derived image, whose memories stand on those of the image in that file.
   struct Base {
     Digest id;

@@ -90,6 +90,21 @@ TEST_F(DerivedTest, ADescriptionNeedsNoBase) {
       << description.text();
 }
 
+// A hint of another image's is none of its own.
+TEST_F(DerivedTest, ItsProfileIsItsOwn) {
+  const code::Profile seen{.tier = engine::Tier::kOptimised,
+                           .functions = {{.name = "f", .calls = 1, .mean_us = 2}}};
+  Contents contents = base_;
+  contents.profile = seen;
+  ASSERT_TRUE(write(contents, path("base")).ok());
+  base_ = read(path("base")).value();
+  EXPECT_EQ(base_.profile, seen);
+  EXPECT_FALSE(read_on_base(bytes_of(derived()))->profile.has_value());
+  Contents other = derived();
+  other.profile = code::Profile{.tier = engine::Tier::kBaseline, .functions = {}};
+  EXPECT_EQ(read_on_base(bytes_of(other))->profile, other.profile);
+}
+
 TEST_F(DerivedTest, ItStandsOnItsBaseAndOnNoOther) {
   const std::vector<uint8_t> bytes = bytes_of(derived());
   EXPECT_EQ(test::read_bytes(bytes).code(), Code::kUnavailable);

@@ -2,6 +2,8 @@
 #include "spore/snapshot/format.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -23,7 +25,7 @@ constexpr size_t kVersionAt = 8;
 constexpr size_t kIdAt = 40;
 constexpr size_t kTableAt = 104;
 constexpr size_t kTableEntryBytes = 24;
-constexpr size_t kTableEnd = kTableAt + kSectionCount * kTableEntryBytes;
+constexpr uint32_t kHotSetNumber = 8;  // reserved
 
 constexpr uint32_t kTextBytesMax = uint32_t{1} << 20;       // in MANIFEST
 constexpr uint32_t kStateTextBytesMax = uint32_t{1} << 28;  // in STATE
@@ -33,6 +35,9 @@ constexpr uint32_t kRunReservedMax = 5;
 constexpr size_t kRunBytes = 16;
 constexpr size_t kPieceEntryBytes = 16;
 constexpr size_t kGlobalBytesMin = 5;
+constexpr size_t kProfileEntryBytesMin = 20;
+constexpr size_t kProfileBytesMax =
+    5 + code::Profile::kFunctionsMax * (kProfileEntryBytesMin + code::Profile::kNameBytesMax);
 
 void write_digest(ByteWriter& writer, const Digest& digest) {
   for (const uint8_t byte : digest.bytes) writer.u8(byte);
@@ -81,9 +86,18 @@ std::string_view section_name(Section section) {
     case Section::kModule: return "MODULE";
     case Section::kSource: return "SOURCE";
     case Section::kPages: return "PAGES";
+    case Section::kProfile: return "PROFILE";
     case Section::kHashes: return "HASHES";
   }
   return "?";
+}
+
+uint32_t section_number(Section section) {
+  constexpr uint32_t kHashes = 7;
+  constexpr uint32_t kProfile = 9;
+  if (section == Section::kHashes) return kHashes;
+  if (section == Section::kProfile) return kProfile;
+  return static_cast<uint32_t>(section) + 1;
 }
 
 // --- superblock and hashes -----------------------------------------------------------------------------
@@ -103,6 +117,7 @@ Superblock lay_out(const std::array<uint64_t, kSectionCount - 1>& lengths) {
   uint64_t at = kSuperblockBytes;
   for (const Section section : kSections) {
     const auto number = static_cast<size_t>(section);
+    if (section == Section::kProfile && lengths[number] == 0) continue;
     if (section == Section::kPages) {
       at = (at + memory::kPageBytes - 1) / memory::kPageBytes * memory::kPageBytes;
     }
@@ -119,15 +134,17 @@ std::vector<uint8_t> encode_superblock(const Superblock& superblock) {
   ByteWriter writer;
   for (const uint8_t byte : kMagic) writer.u8(byte);
   writer.u32(kVersion).u32(superblock.base ? kKindDerived : kKindBase).u64(superblock.file_bytes());
-  writer.u32(0).u32(kSectionCount).u64(0);
+  writer.u32(0).u32(superblock.section_count()).u64(0);
   write_digest(writer, superblock.id);
   write_digest(writer, superblock.base.value_or(Digest{}));
   for (const Section section : kSections) {
+    if (section == Section::kProfile && !superblock.has_profile()) continue;
     const Extent& extent = superblock[section];
-    writer.u32(static_cast<uint32_t>(section) + 1).u32(0).u64(extent.offset).u64(extent.bytes);
+    writer.u32(section_number(section)).u32(0).u64(extent.offset).u64(extent.bytes);
   }
   std::vector<uint8_t> bytes = writer.take();
-  SPORE_ASSERT(bytes.size() == kTableEnd, "the superblock has another length");
+  SPORE_ASSERT(bytes.size() == kTableAt + superblock.section_count() * kTableEntryBytes,
+               "the superblock has another length");
   bytes.resize(kSuperblockBytes);
   return bytes;
 }
@@ -157,8 +174,9 @@ Status check_reserved(uint32_t kind, uint32_t flags, uint32_t sections) {
     return Status::corruption("at byte 12: there is no kind {}", kind);
   }
   if (flags != 0) return Status::unsupported("flags {:#x}, which this build does not know", flags);
-  if (sections != kSectionCount) {
-    return Status::unsupported("{} sections, this build knows files of {}", sections, kSectionCount);
+  if (sections != kSectionCount && sections != kSectionCount - 1) {
+    return Status::unsupported("{} sections, this build knows files of {} and {}", sections,
+                               kSectionCount - 1, kSectionCount);
   }
   return {};
 }
@@ -174,7 +192,9 @@ Result<Superblock> decode_superblock(std::span<const uint8_t> bytes, uint64_t fi
   const uint32_t kind = reader.u32();
   const uint64_t length = reader.u64();
   const uint32_t flags = reader.u32();
-  SPORE_TRY(check_reserved(kind, flags, reader.u32()));
+  const uint32_t sections = reader.u32();
+  SPORE_TRY(check_reserved(kind, flags, sections));
+  const bool has_profile = sections == kSectionCount;
   if (length != file_bytes) {
     return Status::corruption("{} bytes, {} were written: cut short, or something is left over", file_bytes,
                               length);
@@ -189,12 +209,16 @@ Result<Superblock> decode_superblock(std::span<const uint8_t> bytes, uint64_t fi
   }
   if (kind == kKindDerived) found.base = parent;
   for (const Section section : kSections) {
+    if (section == Section::kProfile && !has_profile) continue;
     const uint32_t number = reader.u32();
     const uint32_t codec = reader.u32();
     Extent& extent = found.sections[static_cast<size_t>(section)];
     extent.offset = reader.u64();
     extent.bytes = reader.u64();
-    if (number != static_cast<uint32_t>(section) + 1) reader.fail("a section in the place of another");
+    if (reader.ok() && number == kHotSetNumber) {
+      return Status::unsupported("section HOTSET, which this build does not know");
+    }
+    if (number != section_number(section)) reader.fail("a section in the place of another");
     if (reader.ok() && codec != 0) {
       return Status::unsupported("section {} has codec {}, this build reads raw ones", section_name(section),
                                  codec);
@@ -202,8 +226,12 @@ Result<Superblock> decode_superblock(std::span<const uint8_t> bytes, uint64_t fi
     if (extent.bytes > file_bytes) reader.fail("a section is longer than the file");
     const bool of_base = section == Section::kModule || section == Section::kSource;
     if (found.base && of_base && extent.bytes != 0) reader.fail("a derived image has its base's module");
+    if (section != Section::kProfile) continue;
+    if (extent.bytes == 0) reader.fail("an empty section PROFILE");
+    if (extent.bytes > kProfileBytesMax) reader.fail("section PROFILE is longer than it can be");
   }
-  if (!all_zero(bytes.subspan(kTableEnd))) reader.fail("what is reserved is not 0");
+  if (!all_zero(bytes.subspan(kTableAt + sections * kTableEntryBytes)))
+    reader.fail("what is reserved is not 0");
   SPORE_TRY(std::move(reader).status().with_context("superblock"));
   // There is one layout for these lengths: so nothing overlaps, and nothing is left out.
   std::array<uint64_t, kSectionCount - 1> lengths{};
@@ -425,6 +453,51 @@ Result<State> decode_state(std::span<const uint8_t> bytes) {
     if (!saved.ok()) return saved.status().copy().with_context("section STATE");
   }
   return state;
+}
+
+// --- PROFILE -------------------------------------------------------------------------------------------
+
+std::vector<uint8_t> encode_profile(const code::Profile& profile) {
+  ByteWriter writer;
+  writer.u8(static_cast<uint8_t>(profile.tier)).u32(static_cast<uint32_t>(profile.functions.size()));
+  for (const code::Profile::Function& function : profile.functions) {
+    writer.text(function.name).u64(function.calls).u64(std::bit_cast<uint64_t>(function.mean_us));
+  }
+  return writer.take();
+}
+
+Result<code::Profile> decode_profile(std::span<const uint8_t> bytes) {
+  ByteReader reader(bytes);
+  code::Profile profile;
+  const uint8_t tier = reader.u8();
+  if (tier > static_cast<uint8_t>(engine::Tier::kPeak)) {
+    reader.fail("there is no such tier");
+  } else if (tier == static_cast<uint8_t>(engine::Tier::kInterpreter)) {
+    reader.fail("a profile of the tier in which modules begin");
+  } else {
+    profile.tier = static_cast<engine::Tier>(tier);
+  }
+  profile.functions.resize(reader.count(code::Profile::kFunctionsMax, kProfileEntryBytesMin));
+  for (size_t i = 0; i < profile.functions.size() && reader.ok(); i++) {
+    code::Profile::Function& function = profile.functions[i];
+    function.name = reader.text(code::Profile::kNameBytesMax);
+    if (!code::can_be_named(function.name)) reader.fail("a name that cannot be printed");
+    function.calls = reader.u64();
+    if (function.calls == 0) reader.fail("a function that was never called");
+    function.mean_us = std::bit_cast<double>(reader.u64());
+    if (std::isnan(function.mean_us) || std::signbit(function.mean_us) ||
+        function.mean_us > code::Profile::kMeanUsMax) {
+      reader.fail("there is no such time");
+    }
+    const auto before = std::span(profile.functions).first(i);
+    if (std::ranges::find(before, function.name, &code::Profile::Function::name) != before.end()) {
+      reader.fail("a function twice");
+    } else if (i > 0 && !code::hotter(before.back(), function)) {
+      reader.fail("functions that are not told hottest first");
+    }
+  }
+  SPORE_TRY(finish(std::move(reader), Section::kProfile));
+  return profile;
 }
 
 // --- PAGEINDEX -----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 // The parts of a snapshot file, version 1, as bytes.  Byte for byte: docs/formats/snapshot.md.  Internal to
 // snapshot/.
 //
-//   | superblock | MANIFEST | STATE | PAGEINDEX | MODULE | SOURCE | zeros | PAGES | HASHES |
+//   | superblock | MANIFEST | STATE | PAGEINDEX | MODULE | SOURCE | zeros | PAGES | PROFILE | HASHES |
 //
 // What is decoded may come from an attacker: every length, count and offset is held against what there is
 // before it is used.  All of these give kCorruption with the offset, unless they say more.
@@ -18,6 +18,7 @@
 
 #include "spore/base/hash.h"
 #include "spore/base/status.h"
+#include "spore/code/profile.h"
 #include "spore/engine/instance_state.h"
 #include "spore/memory/page_image.h"
 #include "spore/snapshot/contents.h"
@@ -32,12 +33,14 @@ inline constexpr size_t kMemoriesMax = 100;
 // So that no sum of lengths overflows.
 inline constexpr uint64_t kFileBytesMax = uint64_t{1} << 40;
 
-enum class Section : uint8_t { kManifest, kState, kPageIndex, kModule, kSource, kPages, kHashes };
-inline constexpr size_t kSectionCount = 7;
+// In the order of the file; section_number() is another.
+enum class Section : uint8_t { kManifest, kState, kPageIndex, kModule, kSource, kPages, kProfile, kHashes };
+inline constexpr size_t kSectionCount = 8;
 inline constexpr std::array kSections{Section::kManifest, Section::kState,  Section::kPageIndex,
                                       Section::kModule,   Section::kSource, Section::kPages,
-                                      Section::kHashes};
+                                      Section::kProfile,  Section::kHashes};
 std::string_view section_name(Section section);  // "MANIFEST"
+uint32_t section_number(Section section);        // in a file's table
 
 struct Extent {
   uint64_t offset = 0;
@@ -50,14 +53,18 @@ struct Extent {
 
 struct Superblock {
   Digest id;
-  std::optional<Digest> base;  // of a derived image
-  std::array<Extent, kSectionCount> sections;
+  std::optional<Digest> base;                  // of a derived image
+  std::array<Extent, kSectionCount> sections;  // PROFILE of none if there is none
 
+  bool has_profile() const { return (*this)[Section::kProfile].bytes > 0; }
+  // Those that the file has.
+  uint32_t section_count() const { return kSectionCount - (has_profile() ? 0 : 1); }
   const Extent& operator[](Section section) const { return sections[static_cast<size_t>(section)]; }
   uint64_t file_bytes() const { return sections.back().end(); }
 };
 
-// Where sections of these lengths are, but that of HASHES, which follows from them.
+// Where sections of these lengths are, but that of HASHES, which follows from them.  PROFILE of none: there
+// is none.
 Superblock lay_out(const std::array<uint64_t, kSectionCount - 1>& lengths);
 uint64_t piece_count(uint64_t section_bytes);
 // Of a section: the place of its first piece's hash in HASHES, in hashes.
@@ -83,6 +90,10 @@ struct State {
 std::vector<uint8_t> encode_state(const State& state);
 // kUnsupported: a newer state of WASI.
 Result<State> decode_state(std::span<const uint8_t> bytes);
+
+// Never of no bytes.
+std::vector<uint8_t> encode_profile(const code::Profile& profile);
+Result<code::Profile> decode_profile(std::span<const uint8_t> bytes);
 
 struct Run {
   enum class Kind : uint8_t { kZeros = 1, kRaw = 2, kBase = 3 };  // the last in derived images alone

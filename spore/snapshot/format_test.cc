@@ -4,9 +4,11 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "spore/base/bytes.h"
 #include "spore/host/wasi.h"
 #include "tests/guest_file.h"
+#include "tests/json_check.h"
 #include "tests/sanitizers.h"
 #include "tests/snapshot_file.h"
 
@@ -182,7 +185,9 @@ TEST_F(FormatTest, WhatThisVersionDoesNotKnowIsToldFromDamage) {
         Change{0, 0, "wrong magic at byte 0", Code::kCorruption}, Change{12, 2, "a delta"},
         Change{12, 3, "a derived image has a parent", Code::kCorruption},
         Change{12, 4, "there is no kind 4", Code::kCorruption}, Change{24, 4, "flags 0x4"},
-        Change{28, 8, "8 sections"}, Change{28, UINT32_MAX, "4294967295 sections"},
+        Change{28, 6, "6 sections"}, Change{28, 9, "9 sections"},
+        Change{28, UINT32_MAX, "4294967295 sections"},
+        Change{28, 8, "a section in the place of another", Code::kCorruption},  // there are 7
         Change{32, 1, "no sequence number", Code::kCorruption},
         Change{72, 1, "has a parent", Code::kCorruption},
         Change{table, 2, "a section in the place of another", Code::kCorruption},
@@ -218,6 +223,7 @@ TEST_F(FormatTest, SectionsAreWhereTheyMustBe) {
   EXPECT_TRUE(says(change(Section::kState, kBytes, state.bytes - 1), "section PAGEINDEX is"));
   EXPECT_TRUE(says(change(Section::kState, kBytes, file_.size()), "section PAGEINDEX is"));
   for (const Section which : kSections) {
+    if (which == Section::kProfile) continue;  // there is none
     EXPECT_TRUE(says(change(which, kBytes, UINT64_MAX), "a section is longer than the file"));
     EXPECT_TRUE(says(change(which, kOffset, UINT64_MAX), section_name(which)));
     if (which == Section::kHashes) continue;  // resealing writes them over all else
@@ -423,6 +429,215 @@ TEST_F(FormatTest, FactsThatLieAreFoundByProof) {
   manifest.prepared.bytes[0]++;
   EXPECT_TRUE(says(with(Section::kManifest, encode_manifest(manifest), Code::kCorruption, Validation::kFull),
                    "MODULE is not what preparing SOURCE gives"));
+}
+
+// --- profiles --------------------------------------------------------------------------------------------
+
+class ProfileFormatTest : public FormatTest {
+ protected:
+  static code::Profile profile() {
+    return {.tier = engine::Tier::kOptimised,
+            .functions = {{.name = "_start", .calls = 2000, .mean_us = 84.5},
+                          {.name = "gr\u00fc\u00dfe", .calls = 3, .mean_us = 12},
+                          {.name = "", .calls = 7, .mean_us = 0}}};
+  }
+  static Contents with_profile() {
+    Contents contents = FormatTest::contents();
+    contents.profile = profile();
+    return contents;
+  }
+  // The file without a profile, and these bytes as one: what read() says of it.
+  std::string profiled(std::span<const uint8_t> bytes) const { return with(Section::kProfile, bytes); }
+  std::string profiled(const code::Profile& changed) const { return profiled(encode_profile(changed)); }
+
+  const std::vector<uint8_t> profiled_ = bytes_of(with_profile());
+};
+
+// Byte for byte as the document has it; and nothing else of the file is another.
+TEST_F(ProfileFormatTest, AProfileIsOneSectionMore) {
+  EXPECT_EQ(test::get<uint32_t>(file_, 28), 7u);
+  EXPECT_EQ(test::get<uint32_t>(profiled_, 28), 8u);
+  for (const Section section : kSections) {
+    const size_t entry = test::table_entry(section, true);
+    EXPECT_EQ(test::get<uint32_t>(profiled_, entry), section_number(section));
+    EXPECT_EQ(test::get<uint32_t>(profiled_, entry + 4), 0u);
+    const Extent before = test::extent_of(file_, section);
+    const Extent after = test::extent_of(profiled_, section);
+    if (section == Section::kProfile || section == Section::kHashes) continue;
+    EXPECT_EQ(before, after);
+    EXPECT_TRUE(std::ranges::equal(std::span(file_).subspan(before.offset, before.bytes),
+                                   std::span(profiled_).subspan(after.offset, after.bytes)));
+  }
+  const Extent pages = test::extent_of(profiled_, Section::kPages);
+  const Extent extent = test::extent_of(profiled_, Section::kProfile);
+  EXPECT_EQ(extent.offset, pages.end());
+  EXPECT_EQ(test::extent_of(profiled_, Section::kHashes).offset, extent.end());
+  ByteWriter right;
+  right.u8(2).u32(3);
+  right.text("_start").u64(2000).u64(0x4055200000000000);
+  right.text("gr\u00fc\u00dfe").u64(3).u64(0x4028000000000000);
+  right.text("").u64(7).u64(0);
+  const auto bytes = std::span(profiled_).subspan(extent.offset, extent.bytes);
+  EXPECT_EQ(std::vector<uint8_t>(bytes.begin(), bytes.end()), right.take());
+
+  const Contents read = test::read_bytes(profiled_).value();
+  EXPECT_EQ(read.profile, profile());
+  EXPECT_EQ(bytes_of(read), profiled_);
+  EXPECT_FALSE(test::read_bytes(file_)->profile.has_value());
+  EXPECT_EQ(test::with_section(profiled_, Section::kProfile, {}), file_);
+}
+
+TEST_F(ProfileFormatTest, ADescriptionShowsIt) {
+  ASSERT_TRUE(write_file(folder_ / "profiled", profiled_).ok());
+  const Description description = describe(folder_ / "profiled").value();
+  EXPECT_EQ(description.profile, profile());
+  EXPECT_EQ(description.sections.size(), 8u);
+  EXPECT_TRUE(says(description.text(), "profile         it was called until it had optimised code\n"));
+  EXPECT_TRUE(says(description.text(), "  function      _start: 2000 calls, 84.5 us each\n"));
+  JsonWriter writer;
+  description.write_json(writer);
+  const std::string json = writer.take();
+  EXPECT_TRUE(test::JsonCheck::is_json(json)) << json;
+  EXPECT_TRUE(says(json, "\"tier\": \"optimised\""));
+  ASSERT_TRUE(write_file(folder_ / "plain", file_).ok());
+  const Description plain = describe(folder_ / "plain").value();
+  EXPECT_EQ(plain.sections.size(), 7u);
+  EXPECT_EQ(plain.text().find("profile"), std::string::npos);
+}
+
+TEST_F(ProfileFormatTest, EveryTruncationAndEveryFlippedBitIsRefused) {
+  const size_t begin = test::extent_of(profiled_, Section::kProfile).offset;
+  for (size_t length = begin - 10; length < profiled_.size(); length++) {
+    ASSERT_NE(refused(std::span(profiled_).first(length), Code::kCorruption), "") << length;
+  }
+  const UniqueFd fd = test::file_of(profiled_);
+  for (size_t at = 0; at < profiled_.size(); at++) {
+    if (at == test::table_entry(Section::kHashes, true) + 24) at = begin;
+    for (int bit = 0; bit < 8; bit++) {
+      write_byte(fd, at, profiled_[at] ^ (1 << bit));
+      // `structure` looks at all of it, too.
+      const Result<Contents> result = test::read_fd(fd, Validation::kStructure);
+      ASSERT_FALSE(result.ok()) << at << "." << bit;
+      ASSERT_TRUE(result.code() == Code::kCorruption || result.code() == Code::kUnsupported)
+          << at << ": " << result.status().message();
+    }
+    write_byte(fd, at, profiled_[at]);
+  }
+  EXPECT_TRUE(test::read_fd(fd, Validation::kFull).ok());
+}
+
+TEST_F(ProfileFormatTest, AnyByteMayBeAnyOther) {
+  const Extent extent = test::extent_of(profiled_, Section::kProfile);
+  size_t taken = 0;
+  for (size_t at = extent.offset; at < extent.end(); at++) {
+    for (int value = 0; value < 256; value++) {
+      std::vector<uint8_t> bytes = profiled_;
+      bytes[at] = static_cast<uint8_t>(value);
+      test::reseal(bytes);
+      const Result<Contents> result = test::read_bytes(bytes, Validation::kChecksum);
+      if (!result.ok()) {
+        ASSERT_EQ(result.code(), Code::kCorruption) << result.status().message();
+        continue;
+      }
+      taken++;
+      if (taken % 16 != 0) continue;  // writing takes its time
+      ASSERT_EQ(bytes_of(result.value()), bytes) << at;
+    }
+  }
+  EXPECT_GT(taken, 1000u);
+}
+
+TEST_F(ProfileFormatTest, AProfileSaysWhatCanBe) {
+  const auto said = [&](const std::function<void(code::Profile&)>& change) {
+    code::Profile changed = profile();
+    change(changed);
+    return profiled(changed);
+  };
+  const auto with_tier = [&](int tier) {
+    return said([&](code::Profile& it) { it.tier = static_cast<engine::Tier>(tier); });
+  };
+  EXPECT_TRUE(says(with_tier(0), "section PROFILE: at byte 1: a profile of the tier in which modules begin"));
+  for (const int tier : {1, 2, 3}) EXPECT_EQ(with_tier(tier), "");
+  EXPECT_TRUE(says(with_tier(4), "there is no such tier"));
+  EXPECT_TRUE(says(with_tier(255), "there is no such tier"));
+
+  EXPECT_EQ(said([](code::Profile& it) { it.functions.clear(); }), "");  // no name of it could be kept
+  const auto functions = [&](size_t count) {
+    return said([&](code::Profile& it) {
+      it.functions.clear();
+      for (size_t i = 0; i < count; i++) {
+        it.functions.push_back({.name = std::to_string(i), .calls = count - i, .mean_us = 1});
+      }
+    });
+  };
+  EXPECT_EQ(functions(code::Profile::kFunctionsMax), "");
+  EXPECT_TRUE(says(functions(code::Profile::kFunctionsMax + 1), "a count is too large"));
+
+  const auto with_name = [&](std::string_view name) {
+    return said([&](code::Profile& it) { it.functions[0].name = name; });
+  };
+  EXPECT_EQ(with_name(std::string(code::Profile::kNameBytesMax, 'a')), "");
+  EXPECT_TRUE(says(with_name(std::string(code::Profile::kNameBytesMax + 1, 'a')), "a text is too long"));
+  for (const std::string_view name : {"a\nb", "\x1b[0m", "\x7f", "\xc2\x80", "\xff", "cut \xc3"}) {
+    EXPECT_TRUE(says(with_name(name), "a name that cannot be printed"));
+  }
+  EXPECT_TRUE(says(with_name(""), "a function twice"));
+
+  const auto with_time = [&](double mean_us) {
+    return said([&](code::Profile& it) { it.functions[0].mean_us = mean_us; });
+  };
+  EXPECT_EQ(with_time(code::Profile::kMeanUsMax), "");
+  for (const double mean_us :
+       {std::nan(""), -std::nan(""), -0.0, -1.0, std::numeric_limits<double>::infinity(),
+        -std::numeric_limits<double>::infinity(), code::Profile::kMeanUsMax * 1.001, 1e300}) {
+    EXPECT_TRUE(says(with_time(mean_us), "there is no such time")) << mean_us;
+  }
+  EXPECT_TRUE(says(with_time(0), "not told hottest first"));
+  EXPECT_TRUE(says(said([](code::Profile& it) { std::swap(it.functions[0], it.functions[2]); }),
+                   "not told hottest first"));
+  EXPECT_TRUE(
+      says(said([](code::Profile& it) { it.functions[2].calls = 0; }), "a function that was never called"));
+  EXPECT_EQ(said([](code::Profile& it) { it.functions[0].calls = UINT64_MAX; }), "");
+
+  // Lengths and counts without bytes for them, and bytes without a length.
+  std::vector<uint8_t> bytes = encode_profile(profile());
+  for (size_t length = 1; length < bytes.size(); length++) {
+    EXPECT_TRUE(says(profiled(std::span(bytes).first(length)), "section PROFILE: at byte")) << length;
+  }
+  bytes.push_back(0);
+  EXPECT_TRUE(says(profiled(bytes), "bytes are left over"));
+  test::put(bytes, 1, UINT32_MAX);
+  EXPECT_TRUE(says(profiled(bytes), "a count is too large"));
+  bytes = encode_profile(profile());
+  test::put(bytes, 5, UINT32_MAX);
+  EXPECT_TRUE(says(profiled(bytes), "a text is too long"));
+  EXPECT_TRUE(says(profiled(std::vector<uint8_t>(10'000)), "section PROFILE is longer than it can be"));
+}
+
+TEST_F(ProfileFormatTest, TheTableSaysWhatThereIs) {
+  const size_t entry = test::table_entry(Section::kProfile, true);
+  const auto changed = [&](size_t at, auto to, Code code) {
+    std::vector<uint8_t> bytes = profiled_;
+    test::put(bytes, at, to);
+    test::reseal(bytes);
+    return refused(bytes, code);
+  };
+  EXPECT_TRUE(says(changed(entry, uint32_t{8}, Code::kUnsupported), "section HOTSET"));
+  EXPECT_TRUE(says(changed(entry, uint32_t{7}, Code::kCorruption),
+                   "superblock: at byte 272: a section in the place"));
+  EXPECT_TRUE(says(changed(entry + 4, uint32_t{1}, Code::kUnsupported), "section PROFILE has codec 1"));
+  EXPECT_TRUE(says(changed(entry + 16, uint64_t{0}, Code::kCorruption), "an empty section PROFILE"));
+  EXPECT_TRUE(says(changed(entry + 8, uint64_t{0}, Code::kCorruption), "section PROFILE is"));
+  EXPECT_TRUE(says(changed(28, uint32_t{7}, Code::kCorruption), "a section in the place of another"));
+}
+
+TEST_F(ProfileFormatTest, WhatNobodyWouldReadIsNotWritten) {
+  Contents contents = with_profile();
+  contents.profile->functions[0].mean_us = std::nan("");
+  EXPECT_EQ(write(contents, folder_ / "wrong").code(), Code::kInvalidArgument);
+  contents.profile = code::Profile{.tier = engine::Tier::kInterpreter, .functions = {}};
+  EXPECT_EQ(write(contents, folder_ / "wrong").code(), Code::kInvalidArgument);
+  EXPECT_FALSE(fs::exists(folder_ / "wrong"));
 }
 
 // --- files of old ----------------------------------------------------------------------------------------

@@ -255,6 +255,7 @@ struct Parts {
   Manifest manifest;
   State state;
   PageIndex index;
+  std::optional<code::Profile> profile;
   ModuleParts module;  // empty in a derived image
 };
 
@@ -273,6 +274,10 @@ Result<Parts> read_parts(const SnapshotFile& file, const ReadOptions& options) {
       return Status::limit_exceeded("a memory of {} pages of 4096 bytes (memory_bytes_max={})",
                                     memory.pages(), options.memory_bytes_max);
     }
+  }
+  if (superblock.has_profile()) {
+    const std::vector<uint8_t> profile = SPORE_TRY(file.read_section(Section::kProfile));
+    parts.profile = SPORE_TRY(decode_profile(profile));
   }
   if (derived) return parts;
   const std::vector<uint8_t> module = SPORE_TRY(file.read_section(Section::kModule));
@@ -329,6 +334,7 @@ Result<Contents> read_contents(const SnapshotFile& file, const ReadOptions& opti
   contents.base = base_id;
   contents.manifest = std::move(parts.manifest);
   contents.frames = std::move(parts.state.frames);
+  contents.profile = std::move(parts.profile);
   contents.image.values = std::move(parts.state.values);
   contents.image.wasi = std::move(parts.state.wasi);
   contents.image.memories = SPORE_TRY(copier.take_memories());
@@ -379,8 +385,10 @@ Result<Description> describe_file(int fd, const ReadOptions& options) {
                           .manifest = std::move(parts.manifest),
                           .globals = parts.state.values.globals.size(),
                           .prepared_bytes = parts.module.prepared_bytes,
-                          .has_frames = parts.state.frames.has_value()};
+                          .has_frames = parts.state.frames.has_value(),
+                          .profile = std::move(parts.profile)};
   for (const Section section : kSections) {
+    if (section == Section::kProfile && !file.superblock().has_profile()) continue;
     const Extent& extent = file.superblock()[section];
     description.sections.push_back({std::string(section_name(section)), extent.offset, extent.bytes});
   }
@@ -450,6 +458,13 @@ std::string Description::text() const {
   line("globals", fmt::format("{}", globals));
   line("WASI", manifest.wasi ? "yes" : "no");
   if (manifest.wasi) world_text(text, *manifest.wasi);
+  if (profile) {
+    line("profile", fmt::format("it was called until it had {} code", engine::tier_name(profile->tier)));
+    for (const code::Profile::Function& function : profile->functions) {
+      line("  function",
+           fmt::format("{}: {} calls, {:.1f} us each", function.name, function.calls, function.mean_us));
+    }
+  }
   for (const Section& section : sections) {
     line("section", fmt::format("{:<10} {:>12} bytes at {}", section.name, section.bytes, section.offset));
   }
@@ -486,6 +501,14 @@ void Description::write_json(JsonWriter& json) const {
     for (const host::WasiDirectory& directory : manifest.wasi->directories) {
       json.begin_object().field("host", directory.host).field("guest", directory.guest);
       json.field("writable", directory.writable).end_object();
+    }
+    json.end_array().end_object();
+  }
+  if (profile) {
+    json.begin_object("profile").field("tier", engine::tier_name(profile->tier)).begin_array("functions");
+    for (const code::Profile::Function& function : profile->functions) {
+      json.begin_object().field("name", function.name).field("calls", function.calls);
+      json.field("mean_us", function.mean_us).end_object();
     }
     json.end_array().end_object();
   }

@@ -71,6 +71,7 @@ struct Description {
   uint64_t globals = 0;          // with the flags of segments
   uint64_t prepared_bytes = 0;
   bool has_frames = false;
+  std::optional<code::Profile> profile;
 
   // For people, in lines.
   std::string text() const;

@@ -38,6 +38,8 @@ struct Fuzzer {
     above.image.memories.push_back(memory::PageImage::create(memory, below.image.memories[0]).value());
     above.base = below.id;
     above.manifest.base_file = "base";
+    above.profile = code::Profile{.tier = engine::Tier::kOptimised,
+                                  .functions = {{.name = "grow", .calls = 9, .mean_us = 1.5}}};
     derived = test::written_bytes(above, folder / "derived").value();
   }
   ~Fuzzer() { std::filesystem::remove_all(folder); }

@@ -81,6 +81,7 @@ Status check_readable(const std::array<std::vector<uint8_t>, kHashed>& sections,
   };
   SPORE_TRY(decode_manifest(bytes(Section::kManifest), contents.base.has_value()));
   SPORE_TRY(decode_state(bytes(Section::kState)));
+  if (contents.profile) SPORE_TRY(decode_profile(bytes(Section::kProfile)));
   if (contents.base) return {};
   SPORE_TRY(decode_module(bytes(Section::kModule), contents.source->size()));
   return {};
@@ -110,7 +111,8 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
       encode_page_index(index),
       std::move(module_section),
       {},
-      {}};
+      {},
+      contents.profile ? encode_profile(*contents.profile) : std::vector<uint8_t>()};
   const Status readable = check_readable(sections, contents);
   if (!readable.ok()) return Status::invalid_argument("no reader would take this: {}", readable.message());
   std::array<uint64_t, kHashed> lengths{};
@@ -129,6 +131,7 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
   }
   SPORE_TRY(writer.section(Section::kSource, source));
   SPORE_TRY(writer.pages(contents.image.memories, index));
+  SPORE_TRY(writer.section(Section::kProfile, sections[static_cast<size_t>(Section::kProfile)]));
   const Digest id = SPORE_TRY(writer.finish());
   SPORE_TRY(file.commit());
   return id;
