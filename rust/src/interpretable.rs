@@ -4,7 +4,7 @@
 
 use crate::segments::{Segments, CODE, DATA_COUNT};
 use wasm_encoder::{Encode, EntityType, ImportSection, MemoryType};
-use wasmparser::{BinaryReader, BinaryReaderError, Encoding, ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{BinaryReader, BinaryReaderError, Encoding, ExternalKind, FunctionBody, Parser, Payload, TypeRef, VisitOperator, VisitSimdOperator};
 
 /// The module from which the interpretable form imports memories: "spore:m0", ... and NEEDED.
 pub const MODULE: &str = "spore:memory";
@@ -279,11 +279,11 @@ fn fused_selects(body: &FunctionBody, bytes: &[u8]) -> Result<Vec<usize>, Binary
     let mut compared = false;
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
-        let (operator, offset) = operators.read_with_offset()?;
-        match operator {
-            Operator::Nop => {}
-            Operator::I32Eqz | Operator::I32Eq | Operator::I32Ne => compared = true,
-            Operator::Select | Operator::TypedSelect { .. } if compared => {
+        let offset = operators.original_position();
+        match operators.visit_operator(&mut Kinds)? {
+            Kind::Nothing => {}
+            Kind::Comparison => compared = true,
+            Kind::Select if compared => {
                 found.push(offset - body.range().start);
                 compared = false;
             }
@@ -291,6 +291,43 @@ fn fused_selects(body: &FunctionBody, bytes: &[u8]) -> Result<Vec<usize>, Binary
         }
     }
     Ok(found)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Nothing,
+    Comparison,
+    Select,
+    Other,
+}
+
+/// Tells instructions apart without making anything of them: of megabytes of code.
+struct Kinds;
+
+macro_rules! kind {
+    (visit_nop) => { Kind::Nothing };
+    (visit_i32_eqz) => { Kind::Comparison };
+    (visit_i32_eq) => { Kind::Comparison };
+    (visit_i32_ne) => { Kind::Comparison };
+    (visit_select) => { Kind::Select };
+    (visit_typed_select) => { Kind::Select };
+    (visit_typed_select_multi) => { Kind::Select };
+    ($($other:tt)*) => { Kind::Other };
+}
+macro_rules! visits {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        $(fn $visit(&mut self $($(, _: $argty)*)?) -> Kind { kind!($visit) })*
+    };
+}
+impl<'a> VisitOperator<'a> for Kinds {
+    type Output = Kind;
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Kind>> {
+        Some(self)
+    }
+    wasmparser::for_each_visit_operator!(visits);
+}
+impl VisitSimdOperator<'_> for Kinds {
+    wasmparser::for_each_visit_simd_operator!(visits);
 }
 
 /// By bytes alone, in which such a pair may be the end of something else: of few bodies.

@@ -1027,6 +1027,9 @@ pub unsafe extern "C" fn spore_interpreted_fuel(store: *mut InterpretedStore) ->
     fenced(0, || (*store).reserve.saturating_add(context(store).get_fuel().unwrap_or(0)))
 }
 
+/// What a guest may still do that is to return: unwind its stack, function by function.
+const RETURNING: u64 = 50_000;
+
 /// Has the running call come to go_on() before it goes on for long.
 ///
 /// # Safety
@@ -1038,7 +1041,7 @@ pub unsafe extern "C" fn spore_interpreted_interrupt(store: *mut InterpretedStor
         if context(store).data().host.counts_fuel {
             (*store).reserve = (*store).reserve.saturating_add(left);
         }
-        let _ = context(store).set_fuel(0);
+        let _ = context(store).set_fuel(RETURNING);
     });
 }
 

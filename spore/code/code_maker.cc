@@ -213,8 +213,9 @@ Result<Compiled> prepare_and_compile(const CodeMakerOptions& options, const Engi
   const wasm::PreparedModule prepared = SPORE_TRY(wasm::prepare(source.wasm, source.wasm.size()));
   SPORE_ASSERT(source.preparer == wasm::kPreparerVersion && prepared.facts.hash == source.hash,
                "what is to be prepared is the module that was named");
-  return compile_prepared(options, engine,
-                          {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer}, stop);
+  return compile_prepared(
+      options, engine,
+      {.wasm = prepared.wasm, .hash = source.hash, .preparer = source.preparer, .facts = &prepared}, stop);
 }
 
 }  // namespace

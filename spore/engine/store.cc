@@ -484,18 +484,28 @@ bool Store::try_call(RawFunction::Place& function, RawValue* values, size_t coun
   return returned;
 }
 
+// Out of line, as is all that is not the call of compiled code itself: else it would save more registers.
+[[gnu::cold, gnu::noinline]] bool Store::fail(void* error, void* trap) {
+  failure_ = static_cast<WasmtimeRealm&>(*realm_).failure_of(static_cast<wasmtime_error_t*>(error),
+                                                             static_cast<wasm_trap_t*>(trap));
+  return false;
+}
+
+[[gnu::noinline]] bool Store::interpret(RawFunction::Place& function, RawValue* values, size_t count) {
+  return realm_->call(function.function, values, count, failure_);
+}
+
 // Compiled code is entered here; interpreted, behind a virtual function.
 inline bool Store::call_realm(RawFunction::Place& function, RawValue* values, size_t count) {
   if (context_ == nullptr) [[unlikely]]
-    return realm_->call(function.function, values, count, failure_);
+    return interpret(function, values, count);
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error = wasmtime_func_call_unchecked(
       context_, reinterpret_cast<const wasmtime_func_t*>(function.function.data()),
       reinterpret_cast<wasmtime_val_raw_t*>(values), count, &trap);
   if (error == nullptr && trap == nullptr) [[likely]]
     return true;
-  failure_ = static_cast<WasmtimeRealm&>(*realm_).failure_of(error, trap);
-  return false;
+  return fail(error, trap);
 }
 
 // Out of line, so that the call itself saves few registers.

@@ -318,6 +318,8 @@ class Store {
   void begin_quota();
   bool charge_host_call();
   void stop(const HostFunction& function, Status status);
+  bool fail(void* error, void* trap);
+  bool interpret(RawFunction::Place& function, RawValue* values, size_t count);
   bool call_realm(RawFunction::Place& function, RawValue* values, size_t count);
   void set_realm(std::unique_ptr<Realm> realm);
   InstanceHandle add_member(const std::array<uint64_t, 2>& instance, std::shared_ptr<const CompiledCode> code,

@@ -118,6 +118,9 @@ Result<FrozenProgram> Runtime::freeze_rewritten(std::string_view name, std::span
   if (options.progress) options.progress("compiling");
   ModuleOptions starting = module;
   starting.one_call = true;
+  // Whether it waits in the functions that were rewritten is seen by its stack.
+  starting.compiled = !functions.empty();
+  if (starting.compiled && tier_of(module) == Tier::kInterpreter) starting.tier = Tier::kBaseline;
   auto loaded = SPORE_TRY(load_module(name, *rewritten.wasm, starting));
   program::FreezeOptions how = freeze;
   how.functions = rewritten.functions;

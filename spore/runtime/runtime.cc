@@ -300,7 +300,7 @@ Result<code::Made> Runtime::make_code(const Module& module, const code::Source& 
   if (!optimised) baseline = found(Tier::kBaseline);
   const code::StartChoice choice = code::choose_start(
       {.code_bytes = module.facts_.code_bytes,
-       .may_interpret = may_interpret(module),
+       .may_interpret = !options.compiled && may_interpret(module),
        .has_baseline = baseline.has_value(),
        .baseline_possible = wasm::check_proposals(module.facts_, wasm::kProposalsBaseline).ok(),
        .has_optimised = optimised.has_value(),
@@ -454,8 +454,8 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
   if (name.empty()) return Status::invalid_argument("a module needs a name");
   SPORE_TRY(check_room(name));
   std::shared_ptr<Module> module = name_module(name, options_.limits, options);
-  wasm::PreparedModule prepared = *contents.prepared;
-  const auto wasm = std::make_shared<const std::vector<uint8_t>>(std::exchange(prepared.wasm, {}));
+  const std::shared_ptr<const std::vector<uint8_t>> wasm(contents.prepared, &contents.prepared->wasm);
+  wasm::PreparedModule prepared = wasm::facts_of(*contents.prepared);
   if (wasm->size() > options_.module_bytes_max) {
     return Status::limit_exceeded("the module of this image has {} bytes (module_bytes_max={})", wasm->size(),
                                   options_.module_bytes_max);

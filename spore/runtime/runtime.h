@@ -55,6 +55,8 @@ struct ModuleOptions {
   // Its one call, or its initialiser, is what everybody waits for, and stays in the code that it begins in:
   // that is chosen by how long it will take (Runtime::remember_run, or its size).
   bool one_call = false;
+  // Not in the interpreter, unless its tier was asked for: somebody will look at its stack.
+  bool compiled = false;
   // What was seen of it before.  It is brought there at once.  Nothing: as its image says, if it is loaded
   // from one that does (RuntimeOptions::profiles).
   std::optional<code::Profile> profile;

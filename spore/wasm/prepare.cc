@@ -205,4 +205,27 @@ Result<PreparedModule> prepare(std::span<const uint8_t> wasm, size_t bytes_max) 
   return std::move(module);
 }
 
+PreparedModule facts_of(const PreparedModule& module) {
+  // Each of them: another one does not compile here until it is copied, too.
+  const auto& [facts, wasm, asyncify, memories, tables, globals, data_flags, element_flags, has_memory_grow,
+               table_functions, lifted, not_lifted, functions_rewritten, functions_added, reset_reasons] =
+      module;
+  static_cast<void>(wasm);
+  return {.facts = facts,
+          .wasm = {},
+          .asyncify = asyncify,
+          .memories = memories,
+          .tables = tables,
+          .globals = globals,
+          .data_flags = data_flags,
+          .element_flags = element_flags,
+          .has_memory_grow = has_memory_grow,
+          .table_functions = table_functions,
+          .lifted = lifted,
+          .not_lifted = not_lifted,
+          .functions_rewritten = functions_rewritten,
+          .functions_added = functions_added,
+          .reset_reasons = reset_reasons};
+}
+
 }  // namespace spore::wasm

@@ -120,6 +120,9 @@ struct PreparedModule {
   ResetMode reset() const { return reset_reasons.empty() ? ResetMode::kInPlace : ResetMode::kReinstantiate; }
 };
 
+// All of it but the bytes.
+PreparedModule facts_of(const PreparedModule& module);
+
 // Prepares `wasm`.  All indices keep their meaning, types, functions, segments; custom sections are kept.
 // A module with nothing to rewrite or export comes out as it was, in meaning.
 // What inspect() says; kUnsupported: it uses a proposal outside kProposalsPreparable; kInvalidModule: a name
