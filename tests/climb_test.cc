@@ -132,16 +132,16 @@ TEST(ClimbTest, AnInstanceUnderConstantLoadGoesThroughAllTiers) {
   EXPECT_GE(steps.lazy->translated, 1u);
 }
 
-TEST(ClimbTest, APoolUnderLoadGoesThroughAllTiers) {
-  const auto runtime = Runtime::create(from_the_interpreter()).value();
-  const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
+// Three threads call clean instances of the counter until `until` is done; each call must find a new one.
+template <typename Until>
+void call_in_threads(Runtime& runtime, const Module& module, const Until& until) {
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> wrong{0};
   {
     std::vector<std::jthread> threads;
     for (int t = 0; t < 3; t++) {
       threads.emplace_back([&] {
-        const auto next = runtime->clean_function<int32_t()>(*module, "next").value();
+        const auto next = runtime.clean_function<int32_t()>(module, "next").value();
         while (!stop) {
           const Result<int32_t> answer = next();
           if (!answer.ok() || answer.value() != 1) wrong++;
@@ -149,15 +149,23 @@ TEST(ClimbTest, APoolUnderLoadGoesThroughAllTiers) {
       });
     }
     const auto begin = Clock::now();
-    while (module->tier() != Tier::kOptimised && Clock::now() - begin < kLong) std::this_thread::yield();
-    EXPECT_TRUE(runtime->warm_up(*module, Tier::kPeak).ok());
+    while (module.tier() != Tier::kOptimised && Clock::now() - begin < kLong) std::this_thread::yield();
+    until();
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     stop = true;
   }
   EXPECT_EQ(wrong, 0u);
+  const auto steps = runtime.explain(module).value();
+  EXPECT_GE(steps.hand_overs.done, 1u);
+  EXPECT_EQ(steps.hand_overs.refused, 0u) << steps.hand_overs.last_refusal;
+  EXPECT_EQ(runtime.statistics().pool.counts.failed, 0u);
+}
+
+TEST(ClimbTest, APoolUnderLoadGoesThroughAllTiers) {
+  const auto runtime = Runtime::create(from_the_interpreter()).value();
+  const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
+  call_in_threads(*runtime, *module, [&] { EXPECT_TRUE(runtime->warm_up(*module, Tier::kPeak).ok()); });
   EXPECT_EQ(module->tier(), Tier::kPeak);
-  EXPECT_EQ(runtime->explain(*module).value().hand_overs.refused, 0u);
-  EXPECT_EQ(runtime->statistics().pool.counts.failed, 0u);
 }
 
 // Goal: what is stopped in the middle of a climb is stopped, and nothing else.  Method: an instance loops
@@ -376,30 +384,8 @@ TEST(LazyTest, AForkDuringACallLosesThatModuleAndNoOther) {
 TEST(ClimbTest, APoolUnderLoadOfThreadsStaysClean) {
   const auto runtime = Runtime::create(soon_climbing()).value();
   const auto module = runtime->load_module("counter", test::wasm(kCounter)).value();
-  std::atomic<bool> stop{false};
-  std::atomic<uint64_t> wrong{0};
-  {
-    std::vector<std::jthread> threads;
-    for (int t = 0; t < 3; t++) {
-      threads.emplace_back([&] {
-        const auto next = runtime->clean_function<int32_t()>(*module, "next").value();
-        while (!stop) {
-          const Result<int32_t> answer = next();
-          if (!answer.ok() || answer.value() != 1) wrong++;
-        }
-      });
-    }
-    const auto begin = Clock::now();
-    while (module->tier() != Tier::kOptimised && Clock::now() - begin < kLong) std::this_thread::yield();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    stop = true;
-  }
-  EXPECT_EQ(wrong, 0u);
+  call_in_threads(*runtime, *module, [] {});
   EXPECT_EQ(module->tier(), Tier::kOptimised);
-  const auto steps = runtime->explain(*module).value();
-  EXPECT_GE(steps.hand_overs.done, 1u);
-  EXPECT_EQ(steps.hand_overs.refused, 0u) << steps.hand_overs.last_refusal;
-  EXPECT_EQ(runtime->statistics().pool.counts.failed, 0u);
 }
 
 TEST(ClimbTest, AWarmedUpModuleIsThereBeforeItsFirstCall) {
