@@ -4,7 +4,10 @@
 
 use crate::segments::{Segments, CODE, DATA_COUNT};
 use wasm_encoder::{Encode, EntityType, ImportSection, MemoryType};
-use wasmparser::{BinaryReader, BinaryReaderError, Encoding, ExternalKind, FunctionBody, Parser, Payload, TypeRef, VisitOperator, VisitSimdOperator};
+use wasmparser::{
+    BinaryReader, BinaryReaderError, CompositeInnerType, Encoding, ExternalKind, FuncValidatorAllocations, FunctionBody,
+    OperatorsReader, Parser, Payload, TypeRef, ValidPayload, Validator, VisitOperator, VisitSimdOperator, WasmFeatures,
+};
 
 /// The module from which the interpretable form imports memories: "spore:m0", ... and NEEDED.
 pub const MODULE: &str = "spore:memory";
@@ -25,10 +28,16 @@ pub struct Interpretable {
     /// As they stand in the module.
     pub imports: Vec<ExternalKind>,
     pub exports: Vec<String>,
-    /// The longest body, and the most locals of one function.
-    pub body_bytes_max: usize,
-    pub locals_max: u64,
+    /// Why the interpreter must not have it.
+    pub refused: Option<String>,
 }
+
+/// Beyond these the translation of a function might be refused in the middle of a call, where it is too late to
+/// take another compiler.  The slots of a function, of which a local and an operand have one each, and two if they
+/// are 128 bits wide, are counted in 15 bits there; the rest is for what a call takes, and for parameters.
+const BODY_BYTES_MAX: usize = 512 * 1024;
+const LOCALS_MAX: u64 = 8 * 1024;
+const SLOTS_MAX: u64 = 28_000;
 
 /// What the first pass finds.
 #[derive(Default)]
@@ -41,10 +50,12 @@ struct Outline {
     imports: Vec<ExternalKind>,
     exports: Vec<String>,
     segments: Segments,
+    /// Of one function type; at least 1.
+    results_max: u64,
 }
 
 fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
-    let mut outline = Outline::default();
+    let mut outline = Outline { results_max: 1, ..Outline::default() };
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::Version { encoding: Encoding::Component, range, .. } => {
@@ -52,7 +63,13 @@ fn outline(wasm: &[u8]) -> Result<Outline, BinaryReaderError> {
             }
             Payload::TypeSection(section) => {
                 for group in section {
-                    outline.segments.types += group?.types().len() as u32;
+                    let group = group?;
+                    outline.segments.types += group.types().len() as u32;
+                    for ty in group.types() {
+                        if let CompositeInnerType::Func(ty) = &ty.composite_type.inner {
+                            outline.results_max = outline.results_max.max(ty.results().len() as u64);
+                        }
+                    }
                 }
             }
             Payload::ImportSection(section) => {
@@ -110,9 +127,9 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
         begins: later.is_some(),
         imports: outline.imports.clone(),
         exports: outline.exports.clone(),
-        body_bytes_max: 0,
-        locals_max: 0,
+        refused: None,
     };
+    let mut high = Vec::new();
     made.wasm.extend_from_slice(b"\0asm\x01\0\0\0");
     let mut imports_written = false;
     let mut bodies: Vec<u8> = Vec::new();
@@ -141,12 +158,21 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
             }
             Payload::CodeSectionEntry(body) => {
                 let number = outline.functions - bodies_left;
-                write_body(&mut bodies, &mut made, body, &wasm[body.range()], number, needed_memory)?;
+                let bytes = &wasm[body.range()];
+                if let Some(locals) = refuse(&mut made, body, bytes)? {
+                    // No instruction pushes more than it has bytes, but for those with results of a function type.
+                    if bytes.len() as u64 * outline.results_max + 2 * locals > SLOTS_MAX {
+                        high.push(number);
+                    }
+                }
+                write_body(&mut bodies, body, bytes, number, needed_memory)?;
                 bodies_left -= 1;
                 if bodies_left == 0 {
                     if let Some(segments) = later {
                         let body = segments.body();
-                        made.body_bytes_max = made.body_bytes_max.max(body.len());
+                        if body.len() > BODY_BYTES_MAX {
+                            made.refused = Some(format!("segments that take {} bytes of code", body.len()));
+                        }
                         bodies.extend_from_slice(&body);
                     }
                     raw_section(&mut made.wasm, CODE, &bodies);
@@ -167,7 +193,66 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
         }
     }
     before_imports(&mut made.wasm, &mut imports_written, &outline)?;
+    if made.refused.is_none() && !high.is_empty() {
+        made.refused = too_many_slots(wasm, &high)?;
+    }
     Ok(made)
+}
+
+/// How many locals it has, unless the module is refused for it.
+fn refuse(made: &mut Interpretable, body: &FunctionBody, bytes: &[u8]) -> Result<Option<u64>, BinaryReaderError> {
+    let mut locals = 0;
+    for group in body.get_locals_reader()? {
+        locals += u64::from(group?.0);
+    }
+    if bytes.len() > BODY_BYTES_MAX || locals > LOCALS_MAX {
+        made.refused = Some(format!("a function of {} bytes with {locals} locals", bytes.len()));
+    } else if may_grow_table(bytes) && has(body, Kind::TableGrow)? {
+        // wasmi 2.0.0 resumes it, after it was out of fuel, at another instruction than it stopped at.
+        made.refused = Some("a table that grows".into());
+    }
+    Ok(made.refused.is_none().then_some(locals))
+}
+
+/// Whether one of `functions`, in order, takes too many slots, which only their validation tells.
+fn too_many_slots(wasm: &[u8], functions: &[u32]) -> Result<Option<String>, BinaryReaderError> {
+    let mut validator = Validator::new_with_features(features());
+    let mut allocations = FuncValidatorAllocations::default();
+    let mut number = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        let ValidPayload::Func(function, body) = validator.payload(&payload?)? else { continue };
+        number += 1;
+        if functions.binary_search(&(number - 1)).is_err() {
+            continue;
+        }
+        let mut function = function.into_validator(allocations);
+        let mut reader = body.get_binary_reader();
+        function.read_locals(&mut reader)?;
+        let locals = u64::from(function.len_locals()); // with parameters
+        let mut height = 0;
+        reader.set_features(features());
+        let mut operators = OperatorsReader::new(reader);
+        while !operators.eof() {
+            let offset = operators.original_position();
+            function.op(offset, &operators.read()?)?;
+            height = height.max(u64::from(function.operand_stack_height()));
+        }
+        if 2 * (locals + height) > SLOTS_MAX {
+            return Ok(Some(format!("a function with {locals} locals and {height} operands")));
+        }
+        allocations = function.into_allocations();
+    }
+    Ok(None)
+}
+
+/// What modules may use here: spore/wasm/proposals.h, kProposalsOptimised.
+pub fn features() -> WasmFeatures {
+    WasmFeatures::WASM2
+        | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::MEMORY64
 }
 
 fn before_imports(out: &mut Vec<u8>, written: &mut bool, outline: &Outline) -> Result<(), BinaryReaderError> {
@@ -229,19 +314,15 @@ fn raw_section(out: &mut Vec<u8>, id: u8, contents: &[u8]) {
 
 fn write_body(
     out: &mut Vec<u8>,
-    made: &mut Interpretable,
     body: &FunctionBody,
     bytes: &[u8],
     number: u32,
     needed_memory: u32,
 ) -> Result<(), BinaryReaderError> {
     let mut locals = body.get_locals_reader()?;
-    let mut count = 0;
     for _ in 0..locals.get_count() {
-        count += u64::from(locals.read()?.0);
+        locals.read()?;
     }
-    made.locals_max = made.locals_max.max(count);
-    made.body_bytes_max = made.body_bytes_max.max(bytes.len());
     let begin = locals.original_position() - body.range().start;
     let mut note = Vec::with_capacity(16);
     note.extend_from_slice(&[0x41, 0, 0x41, 1]); // i32.const 0, i32.const 1
@@ -262,10 +343,10 @@ fn write_body(
     Ok(())
 }
 
-
 const SAME_CONDITION: [u8; 3] = [0x41, 1, 0x71]; // i32.const 1, i32.and: of a comparison's result, the same
 const NOP: u8 = 0x01;
 const SELECTS: [u8; 2] = [0x1b, 0x1c];
+const TABLE_GROW: [u8; 2] = [0xfc, 15];
 const COMPARISONS: [u8; 3] = [0x45, 0x46, 0x47]; // i32.eqz, i32.eq, i32.ne
 
 /// Where a `select` follows a comparison with zero, in a body.  wasmi 2.0.0 takes both for one instruction and then
@@ -298,6 +379,7 @@ enum Kind {
     Nothing,
     Comparison,
     Select,
+    TableGrow,
     Other,
 }
 
@@ -312,6 +394,7 @@ macro_rules! kind {
     (visit_select) => { Kind::Select };
     (visit_typed_select) => { Kind::Select };
     (visit_typed_select_multi) => { Kind::Select };
+    (visit_table_grow) => { Kind::TableGrow };
     ($($other:tt)*) => { Kind::Other };
 }
 macro_rules! visits {
@@ -336,4 +419,21 @@ fn may_fuse(bytes: &[u8]) -> bool {
         let before = bytes[..at].iter().rev().find(|byte| **byte != NOP);
         before.is_some_and(|byte| COMPARISONS.contains(byte))
     })
+}
+
+/// Likewise, whether a `table.grow` may be among them: its number may have more bytes than it takes.
+fn may_grow_table(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(TABLE_GROW[0], bytes).any(|at| {
+        BinaryReader::new(&bytes[at + 1..], 0).read_var_u32().is_ok_and(|number| number == u32::from(TABLE_GROW[1]))
+    })
+}
+
+fn has(body: &FunctionBody, wanted: Kind) -> Result<bool, BinaryReaderError> {
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        if operators.visit_operator(&mut Kinds)? == wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -5,7 +5,7 @@
 //! its store goes by the Caller that wasmi gave to it: `Store::caller`.
 
 use crate::fence::{bytes, fenced};
-use crate::interpretable::{interpretable, Interpretable, MODULE, PAGE};
+use crate::interpretable::{features, interpretable, Interpretable, MODULE, PAGE};
 use std::ffi::c_void;
 use std::mem::{size_of, transmute};
 use std::ptr::null_mut;
@@ -17,14 +17,20 @@ use wasmi::{
     ValType, F32, F64, V128,
 };
 use wasmi_core::LimiterError;
-use wasmparser::WasmFeatures;
 
 /// Fuel between two looks at the deadline: some hundred microseconds.
-const SLICE: u64 = 100_000;
-/// Beyond these the translation of a function might be refused in the middle of a call, where it is too late to
-/// take another compiler: the slots of a function are counted in 16 bits, one for each local and value.
-const BODY_BYTES_MAX: usize = 512 * 1024;
-const LOCALS_MAX: u64 = 8 * 1024;
+static SLICE: AtomicU64 = AtomicU64::new(100_000);
+
+fn slice() -> u64 {
+    SLICE.load(Ordering::Relaxed)
+}
+
+/// For tests, of calls that go on after each few instructions; of the whole process.
+#[no_mangle]
+pub extern "C" fn spore_interpreted_set_slice(fuel: u64) {
+    SLICE.store(fuel.max(1), Ordering::Relaxed);
+}
+
 /// Longer modules are not linked to others here.
 const LINKED_BYTES_MAX: usize = 1024 * 1024;
 
@@ -335,11 +341,8 @@ fn item(items: &mut Vec<Vec<u8>>, module: &str, name: &str, ty: &ExternType) -> 
 
 fn make_module(wasm: &[u8], stack_bytes: usize) -> Result<InterpretedModule, Stop> {
     let form = interpretable(wasm).map_err(|error| Stop::Other(FAILED_INVALID, error.to_string()))?;
-    if form.body_bytes_max > BODY_BYTES_MAX || form.locals_max > LOCALS_MAX {
-        return Err(Stop::Other(
-            FAILED_UNSUPPORTED,
-            format!("a function of {} bytes, or with {} locals", form.body_bytes_max, form.locals_max),
-        ));
+    if let Some(why) = form.refused {
+        return Err(Stop::Other(FAILED_UNSUPPORTED, why));
     }
     let made = module_of(&Engine::new(&config(stack_bytes)), form);
     // What the interpreter lacks is not the module's fault: validation alone tells the two apart.
@@ -350,16 +353,6 @@ fn make_module(wasm: &[u8], stack_bytes: usize) -> Result<InterpretedModule, Sto
         }
     }
     made
-}
-
-/// What modules may use here: spore/wasm/proposals.h, kProposalsOptimised.
-fn features() -> WasmFeatures {
-    WasmFeatures::WASM2
-        | WasmFeatures::RELAXED_SIMD
-        | WasmFeatures::TAIL_CALL
-        | WasmFeatures::EXTENDED_CONST
-        | WasmFeatures::MULTI_MEMORY
-        | WasmFeatures::MEMORY64
 }
 
 fn module_of(engine: &Engine, form: Interpretable) -> Result<InterpretedModule, Stop> {
@@ -695,12 +688,14 @@ unsafe fn host_function(store: *mut InterpretedStore, function: *const c_void, t
 fn tell_apart(memories: &[Growing], ty: &wasmparser::MemoryType, page: u64) -> Option<u64> {
     let bytes = |pages: u64| usize::try_from(pages.saturating_mul(page)).unwrap_or(usize::MAX);
     let taken = |pages: Option<u64>| memories.iter().any(|memory| memory.told_max == pages.map(bytes));
-    if !taken(ty.maximum) {
-        return ty.maximum;
-    }
+    // Of 64 bits it is less than what makes wasmi 2.0.0 overflow, and more than there is.
     let none = if ty.memory64 { 1 << 40 } else { 1 << 16 };
+    let declared = ty.maximum.map(|pages| pages.min(none));
+    if !taken(declared) {
+        return declared;
+    }
     (1..)
-        .map(|i| match ty.maximum {
+        .map(|i| match declared {
             Some(max) if max + i <= none => Some(max + i),
             _ => Some(none - i),
         })
@@ -1028,7 +1023,7 @@ pub unsafe extern "C" fn spore_interpreted_fuel(store: *mut InterpretedStore) ->
 }
 
 /// What a guest may still do that is to return: unwind its stack, function by function.
-const RETURNING: u64 = 50_000;
+const RETURNING: u64 = 1_000_000;
 
 /// Has the running call come to go_on() before it goes on for long.
 ///
@@ -1037,11 +1032,13 @@ const RETURNING: u64 = 50_000;
 #[no_mangle]
 pub unsafe extern "C" fn spore_interpreted_interrupt(store: *mut InterpretedStore) {
     fenced((), || {
-        let left = context(store).get_fuel().unwrap_or(0);
+        let mut left = RETURNING;
         if context(store).data().host.counts_fuel {
-            (*store).reserve = (*store).reserve.saturating_add(left);
+            let all = (*store).reserve.saturating_add(context(store).get_fuel().unwrap_or(0));
+            left = left.min(all);
+            (*store).reserve = all - left;
         }
-        let _ = context(store).set_fuel(RETURNING);
+        let _ = context(store).set_fuel(left);
     });
 }
 
@@ -1053,14 +1050,14 @@ unsafe fn refuel(store: *mut InterpretedStore, required: u64) -> Result<(), Stop
         return Err(Stop::Host);
     }
     if !host.counts_fuel {
-        let _ = context.set_fuel(SLICE.max(required));
+        let _ = context.set_fuel(slice().max(required));
         return Ok(());
     }
     let all = (*store).reserve.saturating_add(context.get_fuel().unwrap_or(0));
     if all < required {
         return Err(if context.data().ahead { Stop::OutOfFuelGrowing } else { Stop::Trap(OUT_OF_FUEL) });
     }
-    let slice = SLICE.max(required).min(all);
+    let slice = slice().max(required).min(all);
     (*store).reserve = all - slice;
     let _ = context.set_fuel(slice);
     Ok(())
@@ -1078,7 +1075,7 @@ unsafe fn run(
     }
     let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::default_for_ty(*ty)).collect();
     if (*store).depth == 0 && !context(store).data().host.counts_fuel {
-        let _ = context(store).set_fuel(SLICE);
+        let _ = context(store).set_fuel(slice());
     }
     (*store).depth += 1;
     let mut outcome = function.call_resumable(context(store), &params, &mut results);

@@ -243,12 +243,13 @@ bool Ladder::State::look() {
   };
   std::vector<Due> due;
   std::vector<const LiveBinding*> to_drop;
+  bool changed = false;
   {
     const MutexLock lock(mutex);
     to_drop = unused();
     for (auto& [code, place] : places) {
       if (place.trial) {
-        if (go_on_trying(place)) return true;
+        changed |= go_on_trying(place);
         continue;
       }
       if (place.making || !can_climb(place)) continue;
@@ -273,7 +274,7 @@ bool Ladder::State::look() {
     if (found != places.end()) found->second.making.reset();
   }
   for (const LiveBinding* code : to_drop) drop_unused(code);
-  return !due.empty() || !to_drop.empty();
+  return changed || !due.empty() || !to_drop.empty();
 }
 
 // True if it came to an end.
@@ -335,6 +336,7 @@ void Ladder::State::drop_unused(const LiveBinding* code) {
   OwnedSource source;
   std::shared_ptr<const engine::HostFunctions> functions;
   std::shared_ptr<const engine::Binding> before;
+  std::optional<engine::LazyStatistics> lazy;
   {
     const MutexLock lock(mutex);
     const auto found = places.find(code);
@@ -342,8 +344,9 @@ void Ladder::State::drop_unused(const LiveBinding* code) {
     source = found->second.rung.source;
     functions = found->second.rung.functions;
     before = code->best();
+    lazy = before->code()->lazy();
   }
-  if (source.wasm == nullptr) return;
+  if (source.wasm == nullptr || !lazy) return;  // it has climbed since
   Result<Made> made = maker->make_anew(before->code()->engine(), source.view());
   if (!made.ok()) return;
   Result<std::shared_ptr<const engine::Binding>> binding =
@@ -352,10 +355,27 @@ void Ladder::State::drop_unused(const LiveBinding* code) {
   const MutexLock lock(mutex);
   const auto found = places.find(code);
   if (found == places.end() || found->second.rung.code->best() != before) return;
-  found->second.dropped += before->code()->lazy()->translated;
+  found->second.dropped += lazy->translated;
   found->second.used_at = Clock::now();
   found->second.rung.code->improve(std::move(binding).value());
 }
+
+namespace {
+
+// Whether a tier that failed so would fail again; otherwise it is tried again after as much use.
+bool is_for_good(const Status& status) {
+  switch (status.code()) {
+    case Code::kUnsupported:
+    case Code::kInvalidModule:
+    case Code::kLimitExceeded:
+    case Code::kInternal:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
 
 void Ladder::State::made(const LiveBinding* code, Tier tier, const std::string& why, Result<Made> made) {
   Status status = made.ok() ? step(code, tier, why, made.value()) : std::move(made).status();
@@ -369,12 +389,14 @@ void Ladder::State::made(const LiveBinding* code, Tier tier, const std::string& 
     place.making.reset();
     place.stepped = Clock::now();
     if (status.code() == Code::kCancelled) return;  // somebody else's: it is tried again
-    // What this tier cannot take, the next may.
-    place.refused.emplace(tier, status.message());
-    if (engine_above(place) == nullptr) {
-      place.gave_up = fmt::format("{}: {}", engine::tier_name(tier), status.message());
+    place.used = place.rung.code->total();
+    if (is_for_good(status)) {  // what this tier cannot take, the next may
+      place.refused.emplace(tier, status.message());
+      if (engine_above(place) == nullptr) {
+        place.gave_up = fmt::format("{}: {}", engine::tier_name(tier), status.message());
+      }
+      forget_source(place);
     }
-    forget_source(place);
     name = place.rung.name;
   }
   options.log.write(LogLevel::kWarning, "{}: no {} code: {}", name, engine::tier_name(tier),
@@ -454,7 +476,7 @@ Status Ladder::raise(const LiveBinding& code, Tier tier) {
     }
     const Tier next = engine->options().tier;
     Result<Made> made = state_->maker->make(*engine, source.view());
-    if (!made.ok() && made.code() != Code::kCancelled && next < tier) {
+    if (!made.ok() && is_for_good(made.status()) && next < tier) {
       const MutexLock lock(state_->mutex);
       const auto found = state_->places.find(&code);
       if (found != state_->places.end()) found->second.refused.emplace(next, made.status().message());

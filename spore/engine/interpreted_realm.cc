@@ -213,6 +213,8 @@ std::optional<Realm::Item> InterpretedRealm::find(const Instance& instance, std:
 }
 
 std::array<uint64_t, 2> InterpretedRealm::callable(const Instance& instance, std::string_view name) {
+  const InterpretedCode::Inside inside(*code_);
+  if (!inside) return {};  // call() tells it
   const InterpretedFunction* function =
       spore_interpreted_function(handle_, member_of(instance), name.data(), name.size());
   SPORE_ASSERT(function != nullptr, "an export is in the module, but not in its instance");

@@ -114,5 +114,7 @@ bool spore_interpreted_table_grow(InterpretedStore* store, uint64_t table, uint6
 void spore_interpreted_set_fuel(InterpretedStore* store, uint64_t fuel);
 uint64_t spore_interpreted_fuel(InterpretedStore* store);
 void spore_interpreted_interrupt(InterpretedStore* store);
+// Fuel between two looks at the deadline, for tests; of the whole process.
+void spore_interpreted_set_slice(uint64_t fuel);
 
 }  // extern "C"

@@ -346,6 +346,7 @@ void Store::find(const Member& member, std::string_view name, RawFunction::Place
 }
 
 Status Store::translate(const InstanceHandle& instance, uint32_t function) {
+  if (open_ != 0) return Status::unavailable("functions are translated between calls");
   return realm_->translate(member(instance).instance, function);
 }
 

@@ -233,7 +233,8 @@ class Store {
   // is half done.  Made as new, and taken back, it is as good as one that trapped.
   bool exited() const { return exited_; }
   // For host functions: the guest may return from here, and do nothing else.  The next function that it
-  // enters, of its own or of the host's, or the next round of a loop, ends the call.
+  // enters, of its own or of the host's, or the next round of a loop, ends the call; interpreted, a million
+  // units of fuel do, which are instructions.
   void let_return();
   // Guest calls that are open, one inside the other.
   uint32_t nesting() const { return depth(); }
@@ -265,7 +266,7 @@ class Store {
   bool refused_growth() const;
 
   // Has a function of the module translated before it is called, in code that translates one by one.
-  // kUnavailable: all of it is compiled; kNotFound: the module defines none of that index.
+  // kUnavailable: all of it is compiled, or a call is open; kNotFound: the module defines none of that index.
   Status translate(const InstanceHandle& instance, uint32_t function);
 
   // For the engine's own callbacks: a slot for the memory that comes next.

@@ -201,7 +201,8 @@ class ProgramTest : public testing::TestWithParam<Tier> {
   std::shared_ptr<cell::Pool> pool_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Tiers, ProgramTest, testing::Values(Tier::kBaseline, Tier::kOptimised),
+INSTANTIATE_TEST_SUITE_P(Tiers, ProgramTest,
+                         testing::Values(Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised),
                          [](const auto& tier) { return std::string(engine::tier_name(tier.param)); });
 
 std::string output_of(const Program& program, std::string_view text) {
@@ -577,6 +578,7 @@ TEST_P(ProgramTest, AFileSaysWhatWasSeenOfTheProgram) {
 
 // A child that was forked while others asked has clean copies of its own; the parent goes on.
 TEST_P(ProgramTest, AForkedChildAnswersRequests) {
+  if (GetParam() == Tier::kInterpreter) GTEST_SKIP() << "a fork in the middle of a call loses the module";
   if (test::kThreadSanitizer) GTEST_SKIP() << "it does not follow a fork among threads";
   const auto program = freeze(kGuest).value();
   const auto library =
@@ -724,6 +726,7 @@ TEST_P(ProgramTest, ALibraryAnswersRequests) {
 // Goal: of a program that is not rewritten the functions are found that it waits in; with others than those
 // it is not frozen, and says in which it waited.
 TEST_P(ProgramTest, TheFunctionsOfAWaitAreFound) {
+  if (GetParam() == Tier::kInterpreter) GTEST_SKIP() << "the interpreter does not tell its stack";
   const std::vector<uint8_t> plain = engine::text_to_wasm(kGuest).value();
   const std::vector<uint32_t> found = Program::find_wait(blueprint(plain), {}).value();
   EXPECT_EQ(found, (std::vector<uint32_t>{6, 11}));  // behind five imports: $read, _start

@@ -317,11 +317,28 @@ Result<code::Made> Runtime::make_code(const Module& module, const code::Source& 
   }
 }
 
+namespace {
+
+// What of its state the interpreter cannot have, or only at a cost that no deadline ends: the whole of a memory
+// is mapped before its image is (docs/decisions/0013-interpreter.md).
+bool is_interpretable(const wasm::PreparedModule& prepared) {
+  constexpr uint64_t kMemoryBytesMax = uint64_t{256} << 20;
+  uint64_t bytes = 0;
+  for (const auto& memory : prepared.memories) {
+    if (memory.pages_min > kMemoryBytesMax / memory.page_bytes) return false;
+    bytes += memory.pages_min * memory.page_bytes;
+  }
+  return bytes <= kMemoryBytesMax &&
+         std::ranges::none_of(prepared.tables, [](const auto& table) { return table.grows; });
+}
+
+}  // namespace
+
 // Instances that could not leave the interpreter again do not begin there.
 bool Runtime::may_interpret(const Module& module) const {
   return options_.interpret && module.facts_.code_bytes >= options_.interpret_bytes_min &&
          module.prepared_ != nullptr && module.prepared_->reset() == wasm::ResetMode::kInPlace &&
-         module.prepared_->not_lifted.empty() &&
+         module.prepared_->not_lifted.empty() && is_interpretable(*module.prepared_) &&
          wasm::check_proposals(module.facts_, wasm::kProposalsInterpreter).ok();
 }
 

@@ -1,10 +1,8 @@
 #include "spore/snapshot/proofs.h"
 
-#include <algorithm>
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
 #include <openssl/crypto.h>
@@ -35,11 +33,29 @@ bool Proofs::has(const Digest& image) const {
   return CRYPTO_memcmp(kept.value().data(), right.bytes().data(), MacKey::kBytes) == 0;
 }
 
+bool Proofs::make_room() const {
+  std::error_code error;
+  size_t count = 0;
+  std::filesystem::path oldest;
+  std::filesystem::file_time_type since;
+  for (auto at = std::filesystem::directory_iterator(directory_, error); !error && at != end(at);
+       at.increment(error)) {
+    std::error_code gone;  // another process is making room
+    const auto written = at->last_write_time(gone);
+    if (gone) continue;
+    if (count++ == 0 || written < since) {
+      oldest = at->path();
+      since = written;
+    }
+  }
+  if (!error && count >= kProofsMax) std::filesystem::remove(oldest, error);
+  return !error;
+}
+
 void Proofs::add(const Digest& image) const {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
-  const auto files = std::filesystem::directory_iterator(directory_, error);
-  if (error || std::distance(begin(files), end(files)) >= static_cast<std::ptrdiff_t>(kProofsMax)) return;
+  if (error || !make_room()) return;
   Result<NewFile> file = NewFile::create(file_of(image), NewFile::kForOwner);
   if (!file.ok()) return;
   const MacKey tag = tag_of(image);

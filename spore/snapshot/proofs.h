@@ -18,7 +18,7 @@ namespace spore::snapshot {
 // read counts.
 class Proofs {
  public:
-  static constexpr size_t kProofsMax = 10'000;
+  static constexpr size_t kProofsMax = 10'000;  // the oldest goes first
 
   // Null: there is no key.
   static std::unique_ptr<Proofs> open(std::filesystem::path directory, const std::filesystem::path& key_file);
@@ -31,6 +31,7 @@ class Proofs {
       : directory_(std::move(directory)), key_(std::move(key)) {}
   std::filesystem::path file_of(const Digest& image) const { return directory_ / image.hex(); }
   MacKey tag_of(const Digest& image) const;
+  bool make_room() const;
 
   std::filesystem::path directory_;
   MacKey key_;

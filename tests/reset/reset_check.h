@@ -21,6 +21,7 @@ namespace spore::reset_test {
 
 // What was tried.
 struct Statistics {
+  bool interpreted = false;  // all of it
   uint64_t cases = 0;
   uint64_t not_made = 0;       // the generator made no module
   uint64_t not_instances = 0;  // its start function or a segment traps, on both

@@ -31,14 +31,15 @@ struct Options {
 Result<Options> parse_options(std::span<const std::string_view> words) {
   cli::Args args = SPORE_TRY(cli::Args::parse(
       words, differential::runner_flags(
-                 {{"--tier", "TIER", "baseline or optimised"},
+                 {{"--tier", "TIER", "interpreter, baseline or optimised"},
                   {"--mapped-faults", "", "only where page faults are counted without a system call"}})));
-  const std::string_view tier = args.value_of("--tier").value_or("baseline");
-  if (tier != "baseline" && tier != "optimised") {
-    return Status::invalid_argument("--tier is '{}', expected baseline or optimised", tier);
+  const std::string_view name = args.value_of("--tier").value_or("baseline");
+  const std::optional<Tier> tier = engine::tier_of_name(name);
+  if (!tier || tier == Tier::kPeak) {
+    return Status::invalid_argument("--tier is '{}', expected interpreter, baseline or optimised", name);
   }
   Options options;
-  options.tier = tier == "baseline" ? Tier::kBaseline : Tier::kOptimised;
+  options.tier = *tier;
   options.mapped_faults = args.has("--mapped-faults");
   options.runner = SPORE_TRY(differential::runner_options(args));
   return options;

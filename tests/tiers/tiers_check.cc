@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "spore/engine/interpreter.h"
 #include "tests/differential/calls.h"
 #include "tests/differential/shares.h"
 #include "tests/differential/shrink.h"
@@ -41,6 +42,13 @@ std::vector<engine::CompiledCode::Export> functions_worth_calling(const Subject&
            function.type.results.size() == 1;
   });
   return functions;
+}
+
+// Of one module in four each call comes back from the interpreter after every few instructions: whatever can be
+// resumed there is.
+uint64_t slice_of(const Guest& guest) {
+  constexpr uint64_t kUsual = 100'000;
+  return guest.variant % 4 == 1 ? 1 + guest.calls_seed % 50 : kUsual;
 }
 
 // Where tiers may differ: how deep a stack goes, how fuel is counted, what the clock and the machine say.
@@ -229,11 +237,17 @@ class Trial {
 
   std::string difference(std::string_view what, std::span<const Outcome> outcomes) const {
     for (size_t i = 1; i < outcomes.size(); i++) {
-      if (outcomes[i] == outcomes[0]) continue;
+      if (outcomes[i] == outcomes[0] || is_another_trap(*ways_[i], outcomes[i], outcomes[0])) continue;
       return fmt::format("{}: {}: {}; {} is expected", ways_[i]->name(), what,
                          differential::text(outcomes[i]), differential::text(outcomes[0]));
     }
     return {};
+  }
+
+  // Of two instructions that would trap, Binaryen may put the one first or the other.
+  static bool is_another_trap(const Way& way, const Outcome& outcome, const Outcome& expected) {
+    return outcome.code == Code::kTrap && expected.code == Code::kTrap && outcome.logged == expected.logged &&
+           way.start().ok() && way.tier() == Tier::kPeak;
   }
 
   void read_states() {
@@ -303,7 +317,7 @@ std::vector<Share> shares(const Statistics& s) {
   return {{"modules that both tiers take", made - s.not_taken, made, 60},
           {"modules that are compared", s.modules, s.cases, 60},
           {"modules with vectors", s.vector_modules, s.modules, 30},
-          {"modules that are interpreted", s.interpreted, s.modules, 90},
+          {"modules that are interpreted", s.interpreted, s.modules, 70},
           {"modules with a peak form", s.peak, s.modules, 20},
           {"modules handed over to baseline code", s.handed_over[1], s.modules, 45},
           {"modules handed over to optimised code", s.handed_over[2], s.modules, 40},
@@ -352,6 +366,7 @@ std::optional<differential::Mismatch> TiersCheck::check(std::span<const uint8_t>
 std::optional<differential::Mismatch> TiersCheck::check(const Guest& guest) {
   statistics_.cases++;
   Engines& engines = this->engines(guest);
+  spore_interpreted_set_slice(slice_of(guest));
   const Result<Subject> made = Subject::create(engines, guest, flaw_);
   if (made.code() == Code::kUnsupported) {
     statistics_.not_taken++;
