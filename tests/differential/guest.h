@@ -38,7 +38,7 @@ std::vector<uint8_t> case_bytes(uint64_t seed);
 struct GuestOptions {
   engine::Tier tier = engine::Tier::kBaseline;  // what it uses, this one takes
   bool numbers = false;                         // more floats and vectors
-  bool peak = false;                            // three quarters of them such as Binaryen reads
+  bool all_tiers = false;  // three quarters such as the interpreter takes, and three such as Binaryen reads
 };
 // Any bytes; what is missing of them is zero.  Nothing: the generator makes no module of them.
 std::optional<Guest> make_guest(std::span<const uint8_t> bytes, const GuestOptions& options);

@@ -16,8 +16,9 @@ typedef struct SporeSmithOptions {
   uint32_t generator;
   uint32_t memory_pages_max;
   uint32_t optimised;
-  uint32_t numbers; /* more floats and vectors */
-  uint32_t plain;   /* what Binaryen 108 reads */
+  uint32_t numbers;      /* more floats and vectors */
+  uint32_t plain;        /* what Binaryen 108 reads */
+  uint32_t fixed_tables; /* none of them grows */
 } SporeSmithOptions;
 
 /* Writes a module into `module` and gives its length; 0: these bytes make none, or a longer one.

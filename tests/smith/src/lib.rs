@@ -6,6 +6,7 @@
 mod actor;
 mod calculator;
 mod dice;
+mod fixed;
 mod smith;
 mod steered;
 
@@ -26,6 +27,8 @@ pub struct Options {
     /// Whether it is to be such as Binaryen 108 reads: one memory of 32 bits, no copying of tables, no dropping of
     /// elements.
     pub plain: u32,
+    /// Whether no table is to grow, which the interpreter does not take.
+    pub fixed_tables: u32,
 }
 
 /// Any valid module, by wasm-smith.
@@ -65,6 +68,10 @@ pub unsafe extern "C" fn spore_smith_make(
         GENERATOR_SMITH => smith::make(&options, Dice::new(bytes)),
         _ => Some(steered::make(&options, Dice::new(bytes))),
     };
+    let made = made.map(|made| match options.fixed_tables {
+        0 => made,
+        _ => Made { wasm: fixed::without_growth_of_tables(&made.wasm), ..made },
+    });
     let Some(made) = made.filter(|made| made.wasm.len() <= module_size) else { return 0 };
     unsafe {
         std::ptr::copy_nonoverlapping(made.wasm.as_ptr(), module, made.wasm.len());
