@@ -4,6 +4,7 @@
 pub use wasmtime_c_api::*;
 
 mod asyncify;
+mod blocks;
 mod engine;
 mod fence;
 mod inspect;

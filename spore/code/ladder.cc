@@ -64,22 +64,26 @@ std::optional<double> gain_percent(const std::unordered_map<std::string, Use>& b
   return kPercent * (1 - takes / took);
 }
 
+namespace {
+
+// Two kinds of code in turn, for the same calls.
+struct Trial {
+  std::array<std::shared_ptr<const engine::Binding>, 2> bindings;  // optimised, peak
+  std::array<std::unordered_map<std::string, Use>, 2> uses;
+  std::unordered_map<std::string, Use> at_turn;  // of the module, when this turn began
+  size_t turn = 1;
+  Clock::time_point turned = Clock::now();
+
+  uint64_t ms(size_t of) const {
+    uint64_t sum = 0;
+    for (const auto& [name, use] : uses[of]) sum += use.ms;
+    return sum;
+  }
+};
+
+}  // namespace
+
 struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
-  // Two kinds of code in turn, for the same calls.
-  struct Trial {
-    std::array<std::shared_ptr<const engine::Binding>, 2> bindings;  // optimised, peak
-    std::array<std::unordered_map<std::string, Use>, 2> uses;
-    std::unordered_map<std::string, Use> at_turn;  // of the module, when this turn began
-    size_t turn = 1;
-    Clock::time_point turned = Clock::now();
-
-    uint64_t ms(size_t of) const {
-      uint64_t sum = 0;
-      for (const auto& [name, use] : uses[of]) sum += use.ms;
-      return sum;
-    }
-  };
-
   // One module.  Under the mutex.
   struct Place {
     Rung rung;
@@ -368,10 +372,8 @@ bool is_for_good(const Status& status) {
     case Code::kUnsupported:
     case Code::kInvalidModule:
     case Code::kLimitExceeded:
-    case Code::kInternal:
-      return true;
-    default:
-      return false;
+    case Code::kInternal: return true;
+    default: return false;
   }
 }
 

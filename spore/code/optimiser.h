@@ -23,7 +23,7 @@
 namespace spore::code {
 
 // Grows whenever the same module is optimised differently: part of the name of the result in the cache.
-inline constexpr uint32_t kOptimiserVersion = 3;
+inline constexpr uint32_t kOptimiserVersion = 4;
 
 enum class OptimisePreset : uint8_t {
   kDefault,     // small and fast

@@ -211,6 +211,15 @@ TEST_F(OptimiserTest, WhatCannotBeOptimisedIsRefusedBefore) {
   expect_says(optimiser->optimise(wasm, {.max_inline = OptimiseOptions::kMaxInlineMax}).status(),
               Code::kUnavailable, {"/nowhere/wasm-opt", "108", "binaryen", "rewrite_wasm_opt"});
   options = optimiser_options();
+  // wasm-opt would take it, and make a loop of it that never ends.
+  expect_says(make_optimiser(options)
+                  ->optimise(test::wasm(R"((module
+    (func (param i64) (result i64) (i64.const 1) (loop $l (param i64) (result i64)
+      (i64.mul (local.get 0)) (local.set 0 (i64.sub (local.get 0) (i64.const 1)))
+      (br_if $l (i32.wrap_i64 (local.get 0)))))))"),
+                             {})
+                  .status(),
+              Code::kUnsupported, {"blocks with parameters", "wasm-opt 108"});
   options.module_bytes_max = wasm.size();
   EXPECT_TRUE(make_optimiser(options)->optimise(wasm, {}).ok());
   options.module_bytes_max--;

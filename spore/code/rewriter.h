@@ -28,7 +28,7 @@
 namespace spore::code {
 
 // Grows whenever the same module is rewritten differently: part of the name of the result in the cache.
-inline constexpr uint32_t kRewriterVersion = 2;
+inline constexpr uint32_t kRewriterVersion = 3;
 
 // What a rewritten module exports beside what it exported before.
 inline constexpr std::array<std::string_view, 5> kAsyncifyExports{

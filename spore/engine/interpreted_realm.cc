@@ -284,7 +284,7 @@ bool InterpretedRealm::grow_table(const Item& table, uint64_t delta) {
   return spore_interpreted_table_grow(handle_, table.words[0], delta);
 }
 
-void* InterpretedRealm::element(const Item& function) { return reinterpret_cast<void*>(function.words[0]); }
+void* InterpretedRealm::element(const Item& function) { return std::bit_cast<void*>(function.words[0]); }
 
 void InterpretedRealm::set_fuel(uint64_t fuel) {
   if (handle_ == nullptr) {

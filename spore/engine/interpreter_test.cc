@@ -56,7 +56,8 @@ TEST_F(InterpreterTest, AFunctionOfTooManyOperandsIsRefusedBeforeItIsCalled) {
   EXPECT_EQ(run(sum(10'000), {.i32 = 3}).value().i32, 20'000);
   expect_refused(sum(20'000), "20000 operands");
   expect_refused("(module (func (export \"f\") (param i32)" +
-                     repeated(" (v128.not (i32x4.splat (local.get 0)))", 15'000) + repeated(" drop", 15'000) + "))",
+                     repeated(" (v128.not (i32x4.splat (local.get 0)))", 15'000) + repeated(" drop", 15'000) +
+                     "))",
                  "15000 operands");
   // Few bytes, many results.
   expect_refused("(module (func $many (result" + repeated(" i32", 900) + ")" + repeated(" i32.const 1", 900) +
@@ -76,11 +77,11 @@ TEST_F(InterpreterTest, ATableThatGrowsIsRefused) {
 // wasmi 2.0.0 overflows with the bytes of a maximum of 2^48 pages.
 TEST_F(InterpreterTest, AMemoryMayBeDeclaredLongerThanThereIsSpace) {
   for (const char* max : {"", "1", "2", "1099511627776", "281474976710655", "281474976710656"}) {
-    const std::string text =
-        fmt::format("(module (memory i64 1 {}) (memory i64 1 {})"
-                    " (func (export \"f\") (result i64)"
-                    "   (i64.add (i64.mul (memory.grow 0 (i64.const 1)) (i64.const 10)) (memory.grow 1 (i64.const 1)))))",
-                    max, max);
+    const std::string text = fmt::format(
+        "(module (memory i64 1 {}) (memory i64 1 {})"
+        " (func (export \"f\") (result i64)"
+        "   (i64.add (i64.mul (memory.grow 0 (i64.const 1)) (i64.const 10)) (memory.grow 1 (i64.const 1)))))",
+        max, max);
     EXPECT_EQ(run(text).value().i64, std::string_view(max) == "1" ? -11 : 11) << max;
   }
 }

@@ -143,7 +143,7 @@ Result<Realm::Instance> WasmtimeRealm::instantiate(const Binding& binding, const
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error = nullptr;
   {
-    const MakingMemories making(store_, plan);
+    const MakingMemories of_it(store_, plan);
     error = wasmtime_instance_pre_instantiate(binding.handle(), context_, &instance, &trap);
   }
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);
@@ -187,7 +187,7 @@ Result<Realm::Instance> WasmtimeRealm::instantiate(const CompiledCode& code, std
   wasm_trap_t* trap = nullptr;
   wasmtime_error_t* error = nullptr;
   {
-    const MakingMemories making(store_, &plan);
+    const MakingMemories of_it(store_, &plan);
     error = wasmtime_instance_new(context_, code.handle(), externs.data(), externs.size(), &instance, &trap);
   }
   if (error != nullptr || trap != nullptr) return failure_of(error, trap);

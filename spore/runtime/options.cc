@@ -14,7 +14,6 @@
 namespace spore::runtime {
 namespace {
 
-using engine::Tier;
 
 Result<uint64_t> parse_count(std::string_view text) {
   uint64_t value = 0;

@@ -319,8 +319,8 @@ Result<code::Made> Runtime::make_code(const Module& module, const code::Source& 
 
 namespace {
 
-// What of its state the interpreter cannot have, or only at a cost that no deadline ends: the whole of a memory
-// is mapped before its image is (docs/decisions/0013-interpreter.md).
+// What of its state the interpreter cannot have, or only at a cost that no deadline ends: the whole of a
+// memory is mapped before its image is (docs/decisions/0013-interpreter.md).
 bool is_interpretable(const wasm::PreparedModule& prepared) {
   constexpr uint64_t kMemoryBytesMax = uint64_t{256} << 20;
   uint64_t bytes = 0;

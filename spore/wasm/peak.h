@@ -21,7 +21,8 @@ namespace spore::wasm {
 //   So every spore:fN is a function of its own, and what globals begin with is what they began with.
 // - It has no start function.  Its segments are as they were, each with the same bytes or functions at the
 //   same place; of functions that have no name the types are compared.
-// - It drops no segment, and neither grows memories nor changes or grows a table if the prepared form does not:
+// - It drops no segment, and neither grows memories nor changes or grows a table if the prepared form does
+// not:
 //   what never changes is neither saved nor put back.
 // - It imports nothing beside what the prepared form does.
 //

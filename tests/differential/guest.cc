@@ -68,8 +68,8 @@ std::optional<Guest> make_guest(std::span<const uint8_t> bytes, const GuestOptio
       .optimised = options.tier == engine::Tier::kOptimised,
       .numbers = options.numbers,
       .plain = options.all_tiers && guest.variant % 4 != 0,
-      .fixed_tables = options.tier == engine::Tier::kInterpreter ||
-                      (options.all_tiers && guest.variant / 4 % 4 != 0)};
+      .fixed_tables =
+          options.tier == engine::Tier::kInterpreter || (options.all_tiers && guest.variant / 4 % 4 != 0)};
   guest.wasm.resize(kModuleBytesMax);
   uint32_t counter = 0;
   guest.wasm.resize(spore_smith_make(&smith, choices.data(), choices.size(), guest.wasm.data(),

@@ -44,8 +44,8 @@ std::vector<engine::CompiledCode::Export> functions_worth_calling(const Subject&
   return functions;
 }
 
-// Of one module in four each call comes back from the interpreter after every few instructions: whatever can be
-// resumed there is.
+// Of one module in four each call comes back from the interpreter after every few instructions: whatever can
+// be resumed there is.
 uint64_t slice_of(const Guest& guest) {
   constexpr uint64_t kUsual = 100'000;
   return guest.variant % 4 == 1 ? 1 + guest.calls_seed % 50 : kUsual;

@@ -81,7 +81,8 @@ TEST(TiersCheckTest, SeesThatAHandOverForgetsState) {
         (global.set $g (i32.add (global.get $g) (i32.const 1))) (global.get $g))))";
   EXPECT_EQ(found(Flaw::kNone, kText), "");
   EXPECT_EQ(found(Flaw::kState, kText),
-            "handed over: f0(): 0x1; 0x2 is expected\n  called: nothing\n  then, after the hand-over: f0(); f0()\n");
+            "handed over: f0(): 0x1; 0x2 is expected\n  called: nothing\n  then, after the hand-over: f0(); "
+            "f0()\n");
 }
 
 TEST(TiersCheckTest, HandOversAreCounted) {
