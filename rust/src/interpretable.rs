@@ -30,6 +30,8 @@ pub struct Interpretable {
     pub exports: Vec<String>,
     /// Why the interpreter must not have it.
     pub refused: Option<String>,
+    /// Functions, in order, that may be refused by too_many_slots().
+    pub high: Vec<u32>,
 }
 
 /// Beyond these the translation of a function might be refused in the middle of a call, where it is too late to
@@ -128,8 +130,8 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
         imports: outline.imports.clone(),
         exports: outline.exports.clone(),
         refused: None,
+        high: Vec::new(),
     };
-    let mut high = Vec::new();
     made.wasm.extend_from_slice(b"\0asm\x01\0\0\0");
     let mut imports_written = false;
     let mut bodies: Vec<u8> = Vec::new();
@@ -162,7 +164,7 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
                 if let Some(locals) = refuse(&mut made, body, bytes)? {
                     // No instruction pushes more than it has bytes, but for those with results of a function type.
                     if bytes.len() as u64 * outline.results_max + 2 * locals > SLOTS_MAX {
-                        high.push(number);
+                        made.high.push(number);
                     }
                 }
                 write_body(&mut bodies, body, bytes, number, needed_memory)?;
@@ -193,9 +195,6 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
         }
     }
     before_imports(&mut made.wasm, &mut imports_written, &outline)?;
-    if made.refused.is_none() && !high.is_empty() {
-        made.refused = too_many_slots(wasm, &high)?;
-    }
     Ok(made)
 }
 
@@ -215,7 +214,7 @@ fn refuse(made: &mut Interpretable, body: &FunctionBody, bytes: &[u8]) -> Result
 }
 
 /// Whether one of `functions`, in order, takes too many slots, which only their validation tells.
-fn too_many_slots(wasm: &[u8], functions: &[u32]) -> Result<Option<String>, BinaryReaderError> {
+pub fn too_many_slots(wasm: &[u8], functions: &[u32]) -> Result<Option<String>, BinaryReaderError> {
     let mut validator = Validator::new_with_features(features());
     let mut allocations = FuncValidatorAllocations::default();
     let mut number = 0;

@@ -5,7 +5,7 @@
 //! its store goes by the Caller that wasmi gave to it: `Store::caller`.
 
 use crate::fence::{bytes, fenced};
-use crate::interpretable::{features, interpretable, Interpretable, MODULE, PAGE};
+use crate::interpretable::{features, interpretable, too_many_slots, Interpretable, MODULE, PAGE};
 use std::ffi::c_void;
 use std::mem::{size_of, transmute};
 use std::ptr::null_mut;
@@ -344,7 +344,25 @@ fn make_module(wasm: &[u8], stack_bytes: usize) -> Result<InterpretedModule, Sto
     if let Some(why) = form.refused {
         return Err(Stop::Other(FAILED_UNSUPPORTED, why));
     }
-    let made = module_of(&Engine::new(&config(stack_bytes)), form);
+    let high = form.high.clone();
+    let check = || too_many_slots(wasm, &high).map_err(|error| Stop::Other(FAILED_INVALID, error.to_string()));
+    let make = || module_of(&Engine::new(&config(stack_bytes)), form);
+    // Of a large module the one takes as long as the other.
+    let (slots, made) = if high.is_empty() {
+        (Ok(None), make())
+    } else {
+        std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, check) {
+            Ok(checking) => {
+                let made = make();
+                let failed = |_| Err(Stop::Other(FAILED_PANIC, "counting operands failed".into()));
+                (checking.join().unwrap_or_else(failed), made)
+            }
+            Err(_) => (check(), make()),
+        })
+    };
+    if let Some(why) = slots? {
+        return Err(Stop::Other(FAILED_UNSUPPORTED, why));
+    }
     // What the interpreter lacks is not the module's fault: validation alone tells the two apart.
     if let Err(Stop::Other(FAILED_UNSUPPORTED, _)) = &made {
         let mut validator = wasmparser::Validator::new_with_features(features());

@@ -14,7 +14,6 @@
 namespace spore::runtime {
 namespace {
 
-
 Result<uint64_t> parse_count(std::string_view text) {
   uint64_t value = 0;
   const char* end = text.data() + text.size();
