@@ -11,17 +11,13 @@
 #include "tests/guest_file.h"
 #include "tests/json_check.h"
 #include "tests/process.h"
+#include "tests/says.h"
 
 namespace spore::test {
 namespace {
 
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
-
-testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
-}
 
 std::string guest_path(std::string_view name) {
   return std::string(SPORE_SOURCE_DIR "/tests/guests/").append(name);

@@ -9,10 +9,12 @@
 #include "tests/cache_fixture.h"
 #include "tests/json_check.h"
 #include "tests/process.h"
+#include "tests/says.h"
 
 namespace spore::code {
 namespace {
 
+using test::has;
 namespace fs = std::filesystem;
 
 constexpr uint64_t kCompileNs = 12'345'678;
@@ -54,11 +56,6 @@ class CodeCommandTest : public CacheFixture {
 
   std::vector<Made> made_;
 };
-
-testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
-}
 
 TEST_F(CodeCommandTest, ListTellsWhatIsThere) {
   fill(2);

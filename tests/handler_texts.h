@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/says.h"
+
 namespace spore::test {
 
 // A request as a handler's runner reads it: its length, little-endian, before it.
@@ -15,11 +17,6 @@ inline std::string framed(std::string_view text) {
   std::string bytes(sizeof length, '\0');
   std::memcpy(bytes.data(), &length, sizeof length);
   return bytes + std::string(text);
-}
-
-inline testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
 }
 
 inline std::string last_line(std::string_view text) {

@@ -10,6 +10,7 @@
 #include "spore/base/status.h"
 #include "tests/json_check.h"
 #include "tests/process.h"
+#include "tests/says.h"
 
 namespace spore::test {
 namespace {
@@ -36,11 +37,6 @@ constexpr std::string_view kModule = R"((module
   (func (export "f") (param i32) (result i32)
     (i32.add (i32.add (call $one (local.get 0)) (call $two (i32.const 4)))
       (i32.add (i32.add (call $one (i32.const 8)) (call $two (i32.const 12))) (call $three (local.get 0)))))))";
-
-testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
-}
 
 class OptimizeCommandTest : public testing::Test {
  protected:

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/process.h"
+#include "tests/says.h"
 
 namespace spore::test {
 namespace {
@@ -22,11 +23,6 @@ constexpr int kDeadline = 124;
 constexpr int kTrapped = 134;
 
 fs::path built(std::string_view name) { return fs::path(SPORE_SOURCE_DIR "/build/guests") / name; }
-
-testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
-}
 
 Words operator+(Words left, const Words& right) {
   left.insert(left.end(), right.begin(), right.end());

@@ -29,6 +29,7 @@
 
 #include "spore/base/fd.h"
 #include "tests/process.h"
+#include "tests/says.h"
 
 namespace spore::test {
 namespace {
@@ -41,11 +42,6 @@ constexpr int kMisused = 2;
 constexpr int kDeadline = 124;
 constexpr int kInterrupted = 130;
 constexpr int kTrapped = 134;
-
-testing::AssertionResult has(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "'" << part << "' is not in:\n" << text;
-}
 
 fs::path guests_folder() { return fs::path(SPORE_SOURCE_DIR) / "build" / "guests" / "wasi"; }
 std::string guest(std::string_view program) { return (guests_folder() / program).native() + ".wasm"; }

@@ -15,11 +15,13 @@
 #include "spore/engine/store.h"
 #include "tests/cache_fixture.h"
 #include "tests/guest_file.h"
+#include "tests/says.h"
 
 namespace spore::code {
 namespace {
 
 namespace fs = std::filesystem;
+using test::expect_says;
 using Wasm = std::vector<uint8_t>;
 using Names = std::vector<std::string>;
 
@@ -47,14 +49,6 @@ constexpr std::string_view kModule = R"((module
     (i32.add (i32.add (call $one (local.get 0)) (call $two (i32.const 4)))
              (i32.sub (call $one (i32.const 8)) (call $two (i32.const 12)))))
   (func (export "mix") (param i32) (result i32) (call $once (local.get 0)))))";
-
-void expect_says(const Status& status, Code code, std::initializer_list<std::string_view> words) {
-  EXPECT_EQ(status.code(), code) << status.message();
-  for (const std::string_view word : words) {
-    EXPECT_NE(status.message().find(word), std::string_view::npos)
-        << "no '" << word << "' in: " << status.message();
-  }
-}
 
 class OptimiserTest : public CacheFixture {
  protected:

@@ -25,6 +25,7 @@
 #include "tests/child.h"
 #include "tests/guest_file.h"
 #include "tests/sanitizers.h"
+#include "tests/says.h"
 
 namespace spore::code {
 namespace {
@@ -33,6 +34,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
+using test::expect_says;
 using Wasm = std::vector<uint8_t>;
 
 constexpr size_t kModuleBytesMax = size_t{1} << 30;
@@ -170,14 +172,6 @@ class RewriterTest : public CacheFixture {
     return rewritten.ok() ? Status() : std::move(rewritten).status();
   }
 };
-
-void expect_says(const Status& status, Code code, std::initializer_list<std::string_view> words) {
-  EXPECT_EQ(status.code(), code) << status.message();
-  for (const std::string_view word : words) {
-    EXPECT_NE(status.message().find(word), std::string_view::npos)
-        << "no '" << word << "' in: " << status.message();
-  }
-}
 
 // --- what becomes of programs -----------------------------------------------------------------------------
 
