@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "bench/climbing.h"
 #include "bench/harness.h"
 #include "spore/base/fd.h"
 #include "spore/cell/blueprint.h"
@@ -28,25 +29,13 @@
 namespace spore {
 namespace {
 
+using bench::built_guest;
 using bench::fail;
+using bench::ns_of;
 using Clock = std::chrono::steady_clock;
 
 constexpr double kNsInMs = 1e6;
 constexpr double kNsInUs = 1e3;
-
-double ns_of(const std::function<void()>& what) {
-  const auto begin = Clock::now();
-  what();
-  return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
-}
-
-std::vector<uint8_t> built_guest(const std::string& name) {
-  const std::filesystem::path file = std::filesystem::path(SPORE_SOURCE_DIR) / "build/guests" / name;
-  constexpr size_t kBytesMax = size_t{64} << 20;
-  Result<std::vector<uint8_t>> bytes = read_file(file, kBytesMax);
-  if (!bytes.ok()) fail(fmt::format("{}: tools/guests.sh builds it", bytes.status().message()));
-  return std::move(bytes).value();
-}
 
 // --- processes -----------------------------------------------------------------------------------------
 
@@ -201,59 +190,13 @@ void measure_hand_overs(bench::Report& report) {
 
 // --- while it is compiled ------------------------------------------------------------------------------
 
-struct Calls {
-  std::vector<double> ns;
-  Tier tier{};
-  double moved_after_ms = 0;  // 0: not at all
-  size_t before_move = 0;     // calls
-};
-
-Calls call_for(std::chrono::milliseconds duration, const std::vector<uint8_t>& wasm, bool climbs) {
-  RuntimeOptions options;
-  if (!climbs) options.tier = Tier::kBaseline;
-  const std::unique_ptr<Runtime> runtime = Runtime::create(std::move(options)).value();
-  const auto module = runtime->load_module("go", wasm).value();
-  const Instance instance = runtime->instantiate(*module).value();
-  const auto primes = instance.function<int32_t(int32_t)>("primes").value();
-  constexpr int32_t kBelow = 2000;
-  constexpr int32_t kPrimes = 303;
-  Calls calls;
-  const auto begin = Clock::now();
-  // As long as it takes to go over, and a while in the new code.
-  constexpr std::chrono::seconds kAfter{2};
-  constexpr std::chrono::seconds kPatience{120};
-  std::optional<Clock::time_point> moved;
-  const auto enough = [&] {
-    const auto now = Clock::now();
-    if (now - begin > kPatience) return true;
-    return now - begin >= duration && (!climbs || (moved && now - *moved >= kAfter));
-  };
-  while (!enough()) {
-    calls.ns.push_back(ns_of([&] {
-      if (primes(kBelow).value() != kPrimes) fail("a wrong answer");
-    }));
-    const Tier tier = instance.code().engine().options().tier;
-    if (climbs && !moved && tier == Tier::kOptimised) {
-      moved = Clock::now();
-      calls.moved_after_ms = std::chrono::duration<double, std::milli>(*moved - begin).count();
-      calls.before_move = calls.ns.size();
-    }
-    calls.tier = tier;
-  }
-  return calls;
-}
-
 void measure_promotion(bench::Report& report) {
-  const std::vector<uint8_t> wasm = built_guest("go_reactor.wasm");
   constexpr std::chrono::seconds kLong{5};
-  const Calls stays = call_for(kLong, wasm, /*climbs=*/false);
-  const Calls climbs = call_for(kLong, wasm, /*climbs=*/true);
-  if (climbs.tier != Tier::kOptimised) fail("it was not promoted");
-  report.add({bench::figure_of("call_without_promotion", stays.ns),
-              bench::figure_of("call_with_promotion", climbs.ns)});
-  report.top("slowest_call_us", report.figure("call_with_promotion").worst_ns / kNsInUs);
-  report.top("slowest_call_without_us", report.figure("call_without_promotion").worst_ns / kNsInUs);
-  report.top("promoted_after_ms", climbs.moved_after_ms);
+  const bench::Calls stays = bench::call_while_it_climbs(Tier::kBaseline, kLong);
+  const bench::Calls climbs = bench::call_while_it_climbs(std::nullopt, kLong);
+  bench::report_promotion(report, stays, climbs);
+  const bench::Calls::Reached& optimised_at = climbs.reached.back();
+  report.top("promoted_after_ms", optimised_at.after_ms);
   // By the median call of each code.
   const auto calls_per_s = [](std::vector<double> ns) {
     constexpr double kNsInSecond = 1e9;
@@ -262,7 +205,7 @@ void measure_promotion(bench::Report& report) {
   };
   const double baseline = calls_per_s(stays.ns);
   const double optimised =
-      calls_per_s({climbs.ns.begin() + static_cast<ptrdiff_t>(climbs.before_move), climbs.ns.end()});
+      calls_per_s({climbs.ns.begin() + static_cast<ptrdiff_t>(optimised_at.calls), climbs.ns.end()});
   report.top("calls_per_s_baseline", baseline);
   report.top("calls_per_s_optimised", optimised);
   report.ratio({.name = "optimised_vs_baseline",

@@ -25,6 +25,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/climbing.h"
 #include "bench/frozen_work.h"
 #include "bench/harness.h"
 #include "spore/base/fd.h"
@@ -37,24 +38,18 @@ namespace spore {
 namespace {
 
 namespace fs = std::filesystem;
+using bench::built_guest;
 using bench::fail;
+using bench::ns_of;
 using Clock = std::chrono::steady_clock;
 
 constexpr double kNsInMs = 1e6;
-constexpr double kNsInUs = 1e3;
 constexpr double kNsInSecond = 1e9;
-constexpr size_t kGuestBytesMax = size_t{64} << 20;
 const fs::path kGuests = SPORE_SOURCE_DIR "/build/guests";
 const fs::path kHome = SPORE_SOURCE_DIR "/build/handlers";
 
 double ns_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
-}
-
-std::vector<uint8_t> guest(std::string_view name) {
-  Result<std::vector<uint8_t>> bytes = read_file(kGuests / name, kGuestBytesMax);
-  if (!bytes.ok()) fail(fmt::format("{}: tools/guests.sh brings it", bytes.status().message()));
-  return std::move(bytes).value();
 }
 
 // --- the first answer ----------------------------------------------------------------------------------
@@ -94,7 +89,7 @@ double first_answer(const std::string& image) {
 }
 
 double compile_optimised() {
-  const std::vector<uint8_t> wasm = guest("ruby.wasm");
+  const std::vector<uint8_t> wasm = built_guest("ruby.wasm");
   const wasm::PreparedModule prepared = wasm::prepare(wasm, wasm.size()).value();
   const auto engine = engine::Engine::create({.tier = Tier::kOptimised, .parallel_compile = true},
                                              std::make_shared<engine::Ticker>())
@@ -115,7 +110,7 @@ int answer_once(std::string_view tier) {
   const test::TemporaryFolder folder;
   const fs::path file = folder.write("handler.rb", std::string(kRubyHandler));
   const handler::Handler handler = handler::read_handler(file, {}).value();
-  const std::vector<uint8_t> wasm = guest(handler.language->runtime);
+  const std::vector<uint8_t> wasm = built_guest(handler.language->runtime);
   const auto frozen =
       runtime->freeze_program("ruby", wasm, {.wasi = host::WasiConfig::create(handler.world).value()},
                               {.framing = handler::kFraming, .setup = handler.setup});
@@ -211,16 +206,10 @@ void measure_tiers(bench::Report& report) {
 
 // --- kernels in the peak tier ----------------------------------------------------------------------------
 
-double ns_of(const std::function<void()>& run) {
-  const auto begin = Clock::now();
-  run();
-  return ns_since(begin);
-}
-
 void measure_kernels(bench::Report& report) {
   constexpr std::string_view kLanguages[] = {"rust", "cpp", "go"};
   for (const std::string_view language : kLanguages) {
-    const std::vector<uint8_t> wasm = guest(fmt::format("{}_reactor.wasm", language));
+    const std::vector<uint8_t> wasm = built_guest(fmt::format("{}_reactor.wasm", language));
     std::vector<std::vector<double>> ns(2);
     std::vector<std::unique_ptr<Runtime>> runtimes;
     std::vector<Instance> instances;
@@ -252,58 +241,14 @@ void measure_kernels(bench::Report& report) {
 
 // --- climbing ------------------------------------------------------------------------------------------
 
-struct Calls {
-  std::vector<double> ns;
-  std::vector<std::pair<Tier, double>> reached;  // and after how many milliseconds
-};
-
-// Calls one instance, which climbs or stays, until it is optimised, and a while longer.
-Calls call_for(const std::vector<uint8_t>& wasm, bool climbs) {
-  RuntimeOptions options;
-  if (!climbs) options.tier = Tier::kInterpreter;
-  const std::unique_ptr<Runtime> runtime = Runtime::create(std::move(options)).value();
-  const auto module = runtime->load_module("go", wasm).value();
-  const Instance instance = runtime->instantiate(*module).value();
-  const auto primes = instance.function<int32_t(int32_t)>("primes").value();
-  constexpr int32_t kBelow = 2000;
-  constexpr int32_t kPrimes = 303;
-  constexpr std::chrono::seconds kStays{5};
-  constexpr std::chrono::seconds kAfter{2};
-  constexpr std::chrono::seconds kPatience{120};
-  Calls calls;
-  const auto begin = Clock::now();
-  auto moved = begin;
-  const auto enough = [&] {
-    const auto now = Clock::now();
-    if (now - begin > kPatience) return true;
-    if (!climbs) return now - begin >= kStays;
-    return !calls.reached.empty() && calls.reached.back().first == Tier::kOptimised && now - moved >= kAfter;
-  };
-  while (!enough()) {
-    calls.ns.push_back(ns_of([&] {
-      if (primes(kBelow).value() != kPrimes) fail("a wrong answer");
-    }));
-    const Tier tier = instance.code().engine().options().tier;
-    if (calls.reached.empty() || calls.reached.back().first != tier) {
-      moved = Clock::now();
-      calls.reached.emplace_back(tier, std::chrono::duration<double, std::milli>(moved - begin).count());
-    }
-  }
-  return calls;
-}
-
 void measure_climbing(bench::Report& report) {
-  const std::vector<uint8_t> wasm = guest("go_reactor.wasm");
-  const Calls stays = call_for(wasm, /*climbs=*/false);
-  const Calls climbs = call_for(wasm, /*climbs=*/true);
-  if (climbs.reached.back().first != Tier::kOptimised) fail("it was not promoted");
-  report.add({bench::figure_of("call_without_promotion", stays.ns),
-              bench::figure_of("call_with_promotion", climbs.ns)});
-  for (const auto& [tier, ms] : climbs.reached) {
-    report.top(fmt::format("reached_{}_after_ms", engine::tier_name(tier)), ms);
+  constexpr std::chrono::seconds kStays{5};
+  const bench::Calls stays = bench::call_while_it_climbs(Tier::kInterpreter, kStays);
+  const bench::Calls climbs = bench::call_while_it_climbs(std::nullopt, {});
+  for (const bench::Calls::Reached& reached : climbs.reached) {
+    report.top(fmt::format("reached_{}_after_ms", engine::tier_name(reached.tier)), reached.after_ms);
   }
-  report.top("slowest_call_us", report.figure("call_with_promotion").worst_ns / kNsInUs);
-  report.top("slowest_call_without_us", report.figure("call_without_promotion").worst_ns / kNsInUs);
+  bench::report_promotion(report, stays, climbs);
 }
 
 int run(int argc, char** argv) {
