@@ -161,13 +161,16 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
             Payload::CodeSectionEntry(body) => {
                 let number = outline.functions - bodies_left;
                 let bytes = &wasm[body.range()];
-                if let Some(locals) = refuse(&mut made, body, bytes)? {
+                let locals = locals_of(body)?;
+                if let Some(why) = refusal(body, bytes, locals.count)? {
+                    made.refused = Some(why);
+                } else if made.refused.is_none() {
                     // No instruction pushes more than it has bytes, but for those with results of a function type.
-                    if bytes.len() as u64 * outline.results_max + 2 * locals > SLOTS_MAX {
+                    if bytes.len() as u64 * outline.results_max + 2 * locals.count > SLOTS_MAX {
                         made.high.push(number);
                     }
                 }
-                write_body(&mut bodies, body, bytes, number, needed_memory)?;
+                write_body(&mut bodies, body, bytes, locals.bytes, number, needed_memory)?;
                 bodies_left -= 1;
                 if bodies_left == 0 {
                     if let Some(segments) = later {
@@ -198,19 +201,28 @@ pub fn interpretable(wasm: &[u8]) -> Result<Interpretable, BinaryReaderError> {
     Ok(made)
 }
 
-/// How many locals it has, unless the module is refused for it.
-fn refuse(made: &mut Interpretable, body: &FunctionBody, bytes: &[u8]) -> Result<Option<u64>, BinaryReaderError> {
-    let mut locals = 0;
-    for group in body.get_locals_reader()? {
-        locals += u64::from(group?.0);
+struct Locals {
+    count: u64,
+    bytes: usize, // of their declarations, with which a body begins
+}
+
+fn locals_of(body: &FunctionBody) -> Result<Locals, BinaryReaderError> {
+    let mut reader = body.get_locals_reader()?;
+    let mut count = 0;
+    for _ in 0..reader.get_count() {
+        count += u64::from(reader.read()?.0);
     }
+    Ok(Locals { count, bytes: reader.original_position() - body.range().start })
+}
+
+/// Why a module with that function is refused, as far as can be told without validating it.
+fn refusal(body: &FunctionBody, bytes: &[u8], locals: u64) -> Result<Option<String>, BinaryReaderError> {
     if bytes.len() > BODY_BYTES_MAX || locals > LOCALS_MAX {
-        made.refused = Some(format!("a function of {} bytes with {locals} locals", bytes.len()));
-    } else if may_grow_table(bytes) && has(body, Kind::TableGrow)? {
-        // wasmi 2.0.0 resumes it, after it was out of fuel, at another instruction than it stopped at.
-        made.refused = Some("a table that grows".into());
+        return Ok(Some(format!("a function of {} bytes with {locals} locals", bytes.len())));
     }
-    Ok(made.refused.is_none().then_some(locals))
+    // wasmi 2.0.0 resumes it, after it was out of fuel, at another instruction than it stopped at.
+    let grows = may_grow_table(bytes) && has(body, Kind::TableGrow)?;
+    Ok(grows.then(|| "a table that grows".into()))
 }
 
 /// Whether one of `functions`, in order, takes too many slots, which only their validation tells.
@@ -315,14 +327,10 @@ fn write_body(
     out: &mut Vec<u8>,
     body: &FunctionBody,
     bytes: &[u8],
+    begin: usize, // of its instructions
     number: u32,
     needed_memory: u32,
 ) -> Result<(), BinaryReaderError> {
-    let mut locals = body.get_locals_reader()?;
-    for _ in 0..locals.get_count() {
-        locals.read()?;
-    }
-    let begin = locals.original_position() - body.range().start;
     let mut note = Vec::with_capacity(16);
     note.extend_from_slice(&[0x41, 0, 0x41, 1]); // i32.const 0, i32.const 1
     note.extend_from_slice(&[0x3a, 0x40]); // i32.store8, not aligned, of a memory that is named
