@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "spore/base/elapsed.h"
 #include "spore/base/memfd.h"
 #include "spore/code/key_file.h"
 #include "spore/code/optimiser.h"
@@ -22,11 +23,6 @@ constexpr std::chrono::milliseconds kLockWait{200};
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
-uint64_t ns_since(std::chrono::steady_clock::time_point begin) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
 }
 
 // Another file in its place, written anew, is all that helps.

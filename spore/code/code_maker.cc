@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "spore/base/assert.h"
+#include "spore/base/elapsed.h"
 #include "spore/base/fork.h"
 #include "spore/base/mutex.h"
 #include "spore/wasm/prepare.h"
@@ -29,10 +30,6 @@ namespace {
 // For another process that compiles the same.
 constexpr std::chrono::milliseconds kWaitMax{60'000};
 constexpr std::chrono::milliseconds kWaitNowMax{10'000};  // while somebody waits for it here
-
-uint64_t ns_since(Clock::time_point begin) {
-  return static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count());
-}
 
 // What the interpreter makes of a module is there at once, and is nothing that could be kept.
 bool is_interpreter(const Engine& engine) { return engine.options().tier == engine::Tier::kInterpreter; }

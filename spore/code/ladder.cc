@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "spore/base/elapsed.h"
 #include "spore/base/fork.h"
 #include "spore/base/mutex.h"
 
@@ -29,11 +30,6 @@ namespace {
 constexpr std::chrono::milliseconds kLookOften{10};
 constexpr std::chrono::milliseconds kLookSeldom{1000};
 constexpr std::string_view kWarmUp = "warm-up";  // why a step was done
-
-uint64_t ms_since(Clock::time_point begin) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count());
-}
 
 }  // namespace
 

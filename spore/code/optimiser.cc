@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
+#include "spore/base/elapsed.h"
 #include "spore/base/hash.h"
 #include "spore/base/utf8.h"
 #include "spore/wasm/peak.h"
@@ -13,13 +15,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Words = std::vector<std::string>;
 
-uint64_t ns_since(Clock::time_point begin) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count());
-}
-
-void append(Words& words, std::initializer_list<const char*> more) {
+void append(Words& words, std::span<const char* const> more) {
   words.insert(words.end(), more.begin(), more.end());
+}
+void append(Words& words, std::initializer_list<const char*> more) {
+  append(words, std::span(more.begin(), more.size()));
 }
 
 // --- what wasm-opt is asked for ---------------------------------------------------------------------------
@@ -34,15 +34,12 @@ void append(Words& words, std::initializer_list<const char*> more) {
 // Nothing is inlined, and no argument dropped, by a pass that optimises as it goes along (`-optimizing`):
 // that one folds and removes what the caller may have asked to leave.
 
-// As -O3 and -Oz do it, in their order.
-constexpr std::array kBeforeFolding{
-    "--ssa-nomerge",
-    "--remove-unused-names",
-    "--remove-unused-brs",
-    "--remove-unused-names",
-    "--optimize-instructions",
-    "--pick-load-signs",
-    "--precompute-propagate",
+// As -O3 and -Oz do it, in their order.  Between those stand passes that not all have.
+constexpr std::array kBranches{
+    "--remove-unused-names",   "--remove-unused-brs", "--remove-unused-names",
+    "--optimize-instructions", "--pick-load-signs",
+};
+constexpr std::array kLocals{
     "--code-pushing",
     "--simplify-locals-nostructure",
     "--vacuum",
@@ -58,12 +55,13 @@ constexpr std::array kBeforeFolding{
     "--reorder-locals",
     "--vacuum",
 };
-constexpr std::array kAfterFolding{
+constexpr std::array kBlocks{
     "--merge-blocks",
     "--remove-unused-brs",
     "--remove-unused-names",
     "--merge-blocks",
-    "--precompute-propagate",
+};
+constexpr std::array kInstructions{
     "--optimize-instructions",
     "--rse",
     "--vacuum",
@@ -123,9 +121,14 @@ Words optimisation(const OptimiseOptions& how) {
   if (how.fold) append(words, {"--duplicate-function-elimination"});
   append(words, {"--once-reduction", "--dae", "--simplify-globals"});
   if (how.dce) append(words, {"--dce"});
-  words.insert(words.end(), kBeforeFolding.begin(), kBeforeFolding.end());
+  append(words, {"--ssa-nomerge"});
+  append(words, kBranches);
+  append(words, {"--precompute-propagate"});
+  append(words, kLocals);
   if (how.fold) append(words, {"--code-folding"});
-  words.insert(words.end(), kAfterFolding.begin(), kAfterFolding.end());
+  append(words, kBlocks);
+  append(words, {"--precompute-propagate"});
+  append(words, kInstructions);
   if (how.fold) append(words, {"--duplicate-function-elimination"});
   if (how.fold && how.preset == OptimisePreset::kAggressive) append(words, {"--merge-similar-functions"});
   if (how.dce) append(words, {"--remove-unused-module-elements"});
@@ -158,58 +161,23 @@ std::vector<Plan> plans_for(const OptimiseOptions& how) {
 //
 // And without `precompute`, nor what runs it inside (the passes that end in `-optimizing`): it computes what
 // is constant on this machine, where 0/0 has another sign than in the other tiers.
-constexpr std::array kPeakPasses{
-    "--optimize-level=3",
-    "--shrink-level=0",
-    "--always-inline-max-function-size=10",
-    "--flexible-inline-max-function-size=20",
-    "--one-caller-inline-max-function-size=20",
-    "--strip-dwarf",
-    "--once-reduction",
-    "--ssa-nomerge",
-    "--dce",
-    "--remove-unused-names",
-    "--remove-unused-brs",
-    "--remove-unused-names",
-    "--optimize-instructions",
-    "--pick-load-signs",
-    "--code-pushing",
-    "--simplify-locals-nostructure",
-    "--vacuum",
-    "--reorder-locals",
-    "--remove-unused-brs",
-    "--merge-locals",
-    "--coalesce-locals",
-    "--local-cse",
-    "--simplify-locals",
-    "--vacuum",
-    "--reorder-locals",
-    "--coalesce-locals",
-    "--reorder-locals",
-    "--vacuum",
-    "--code-folding",
-    "--merge-blocks",
-    "--remove-unused-brs",
-    "--remove-unused-names",
-    "--merge-blocks",
-    "--optimize-instructions",
-    "--rse",
-    "--vacuum",
-    "--inlining",
-    "--simplify-globals",
-    "--optimize-instructions",
-    "--simplify-locals",
-    "--vacuum",
-    "--reorder-locals",
-    "--coalesce-locals",
-    "--merge-blocks",
-    "--remove-unused-brs",
-    "--remove-unused-names",
-    "--vacuum",
-    "--directize",
-    "--generate-stack-ir",
-    "--optimize-stack-ir",
-};
+Words peak_passes() {
+  Words words;
+  add_levels(words, OptimisePreset::kDefault);
+  append(words, {"--always-inline-max-function-size=10", "--flexible-inline-max-function-size=20",
+                 "--one-caller-inline-max-function-size=20", "--strip-dwarf", "--once-reduction",
+                 "--ssa-nomerge", "--dce"});
+  append(words, kBranches);
+  append(words, kLocals);
+  append(words, {"--code-folding"});
+  append(words, kBlocks);
+  append(words, kInstructions);
+  append(words, {"--inlining", "--simplify-globals", "--optimize-instructions", "--simplify-locals",
+                 "--vacuum", "--reorder-locals", "--coalesce-locals", "--merge-blocks", "--remove-unused-brs",
+                 "--remove-unused-names", "--vacuum", "--directize"});
+  add_stack_ir(words);
+  return words;
+}
 
 std::string peak_made_by() {
   return fmt::format("wasm-opt {}; optimiser {}; peak", kBinaryenVersion, kOptimiserVersion);
@@ -372,7 +340,7 @@ Result<Peak> Optimiser::peak(std::span<const uint8_t> wasm, const wasm::Prepared
   const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(wasm, options().module_bytes_max));
   SPORE_TRY(check_readable(facts));
   SPORE_TRY(wasm_opt_->check_version(stop));
-  Words passes(kPeakPasses.begin(), kPeakPasses.end());
+  Words passes = peak_passes();
   if (has_names(facts)) passes.insert(passes.begin(), "-g");
   std::vector<uint8_t> made = SPORE_TRY(wasm_opt_->run(arguments_for(facts, passes), wasm, stop, [] {}));
   SPORE_TRY(wasm::check_peak(made, wasm, prepared, options().output_bytes_max));

@@ -6,9 +6,6 @@
 
 namespace spore::engine {
 
-// As rust/src/interpreter.rs numbers them.
-enum : uint8_t { kFailedInvalid = 4, kFailedUnsupported = 5, kFailedPanic = 6 };
-
 Status interpreter_error(const InterpretedFailure& failure) {
   constexpr size_t kMessageBytesMax = 1000;
   const std::string message =

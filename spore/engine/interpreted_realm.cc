@@ -10,9 +10,6 @@
 
 namespace spore::engine {
 
-// As rust/src/interpreter.rs numbers them.
-enum : uint8_t { kFailedTrap = 1, kFailedStopped = 2 };
-
 namespace {
 
 // wasmi's TrapCode.

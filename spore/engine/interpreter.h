@@ -25,8 +25,17 @@ struct InterpretedItem {
   InterpretedText results;
 };
 
+enum InterpretedFailed : uint8_t {
+  kFailedTrap = 1,     // `trap` says which
+  kFailedStopped = 2,  // a callback said so, and knows why
+  kFailedError = 3,
+  kFailedInvalid = 4,
+  kFailedUnsupported = 5,
+  kFailedPanic = 6,
+};
+
 struct InterpretedFailure {
-  uint8_t what;
+  uint8_t what;  // InterpretedFailed
   uint8_t trap;
   uint16_t message_bytes;
   uint8_t message[500];

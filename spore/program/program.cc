@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "spore/base/elapsed.h"
 #include "spore/base/utf8.h"
 #include "spore/program/freezing.h"
 
@@ -20,10 +21,6 @@ using Phase = host::Suspension::Phase;
 namespace {
 
 constexpr std::string_view kStart = "_start";
-
-uint64_t ns_since(std::chrono::steady_clock::time_point begin) {
-  return static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
-}
 
 // Some bytes, then the end, or nothing for ever.
 class FixedInput final : public Input {

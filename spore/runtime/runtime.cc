@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "spore/base/elapsed.h"
 #include "spore/base/metrics.h"
 #include "spore/base/utf8.h"
 #include "spore/engine/signals.h"
@@ -37,12 +38,6 @@ class Timing {
   std::atomic<uint64_t>& total_;
   std::chrono::steady_clock::time_point begin_;
 };
-
-uint64_t ms_since(std::chrono::steady_clock::time_point begin) {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin)
-          .count());
-}
 
 // spore.log(address, length): a line for the Runtime's log, within log_bytes_max a call.
 void define_log(host::HostFunctions& host, const Log& log) {
