@@ -247,7 +247,10 @@ std::string document_skips(const Tiers& tiers) {
   }
   std::vector<std::pair<std::string, std::vector<size_t>>> rows(by_reason.begin(), by_reason.end());
   // The largest first, of equal ones by name.
-  std::ranges::stable_sort(rows, std::greater<>(), [](const auto& row) { return row.second.back(); });
+  std::ranges::sort(rows, [](const auto& left, const auto& right) {
+    if (left.second.back() != right.second.back()) return left.second.back() > right.second.back();
+    return left.first < right.first;
+  });
   text += "\n" + rule + "\n";
   for (auto& [reason, counts] : rows) {
     counts.pop_back();
