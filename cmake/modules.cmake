@@ -48,7 +48,7 @@ function(spore_add_module layer)
   target_link_libraries(spore_${layer} PUBLIC ${spore_below} fmt::fmt
                                        PRIVATE $<BUILD_INTERFACE:spore_flags>)
   if(layer STREQUAL "base")
-    target_link_libraries(spore_base PRIVATE OpenSSL::Crypto)
+    target_link_libraries(spore_base PRIVATE OpenSSL::Crypto PkgConfig::ZSTD PkgConfig::LZ4)
     set_source_files_properties(${folder}/version.cc PROPERTIES COMPILE_DEFINITIONS
                                                                 SPORE_VERSION="${PROJECT_VERSION}")
   elseif(layer STREQUAL "wasm")
