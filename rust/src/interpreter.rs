@@ -924,6 +924,15 @@ pub unsafe extern "C" fn spore_interpreted_memory(store: *mut InterpretedStore, 
     })
 }
 
+/// By so many of its own pages.  False: a limit says no.
+///
+/// # Safety
+/// A handle of a memory of this store; no call runs.
+#[no_mangle]
+pub unsafe extern "C" fn spore_interpreted_memory_grow(store: *mut InterpretedStore, memory: u64, delta: u64) -> bool {
+    fenced(false, || transmute::<u64, Memory>(memory).grow(context(store), delta).is_ok())
+}
+
 /// What the instance whose function called the running host function exports by a name, if it is a memory.
 ///
 /// # Safety

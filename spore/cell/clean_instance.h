@@ -45,6 +45,10 @@ class CleanInstance {
   // be thrown away.
   Result<Outcome> reset();
 
+  // For cells: what it holds, beside memory by how it differs from its image.  Only of one with an image.
+  const engine::InstanceState& state() const { return *state_; }
+  const Image& image() const { return *image_; }
+
   // Off the path of calls: what memory can be given back is.
   void trim();
   bool can_trim() const { return counters_.quiet_pages.value() > 0; }

@@ -109,6 +109,7 @@ struct InstanceState::Parts {
   Realm* realm = nullptr;
   std::vector<Global> globals;
   std::vector<Realm::Item> memories;
+  std::vector<uint32_t> memory_page_bytes;
   std::vector<memory::Slot*> slots;
   std::vector<Table> tables;
   std::vector<Known> functions;  // by raw
@@ -162,6 +163,7 @@ Result<InstanceState> InstanceState::create(Store& store, const InstanceHandle& 
   parts->drop_flags = prepared.data_flags.size() + prepared.element_flags.size();
   for (const auto& memory : prepared.memories) {
     parts->memories.push_back(SPORE_TRY(parts->find(memory.export_name(), ExternKind::kMemory)));
+    parts->memory_page_bytes.push_back(memory.page_bytes);
   }
   const Store::Member& member = store.member(instance);
   for (size_t i = member.slots_begin; i < member.slots_end; i++)
@@ -196,6 +198,85 @@ Result<StateValues> InstanceState::read() const {
   }
   values.fuel = parts_->store.fuel_left();
   return values;
+}
+
+// --- what differs --------------------------------------------------------------------------------------
+
+namespace {
+
+// Bit for bit: NaNs count, and both zeros.
+bool same_value(const Store::GlobalValue& a, const Store::GlobalValue& b) {
+  switch (a.type) {
+    case ValType::kI32:
+    case ValType::kF32: return a.value.i32 == b.value.i32;
+    case ValType::kI64:
+    case ValType::kF64: return a.value.i64 == b.value.i64;
+    default: return std::memcmp(&a.value, &b.value, sizeof a.value) == 0;
+  }
+}
+
+}  // namespace
+
+Status InstanceState::changes(Changes& into) const {
+  into.globals.clear();
+  into.tables.clear();
+  for (size_t i = 0; i < parts_->globals.size(); i++) {
+    const Store::GlobalValue now = parts_->realm->global(parts_->globals[i].item);
+    if (!same_value(now, parts_->globals[i].clean)) into.globals.push_back({static_cast<uint32_t>(i), now});
+  }
+  for (size_t i = 0; i < parts_->tables.size(); i++) {
+    const Parts::Table& table = parts_->tables[i];
+    const std::vector<void*> now = SPORE_TRY(parts_->elements(table.item));
+    Changes::Table changed{.number = static_cast<uint32_t>(i), .elements = now.size(), .changed = {}};
+    for (size_t k = 0; k < now.size(); k++) {
+      // What it grew by was null.
+      if (now[k] == (k < table.clean.size() ? table.clean[k] : nullptr)) continue;
+      changed.changed.push_back({static_cast<uint32_t>(k), SPORE_TRY(parts_->number_of(now[k]))});
+    }
+    if (now.size() != table.clean.size() || !changed.changed.empty()) {
+      into.tables.push_back(std::move(changed));
+    }
+  }
+  return {};
+}
+
+Status InstanceState::apply(const Changes& changes) const {
+  for (const Changes::Global& global : changes.globals) {
+    SPORE_ASSERT(global.number < parts_->globals.size(), "changes that were checked");
+    const bool set = parts_->realm->set_global(parts_->globals[global.number].item, global.value);
+    SPORE_ASSERT(set, "changes that were checked");
+  }
+  for (const Changes::Table& table : changes.tables) {
+    SPORE_ASSERT(table.number < parts_->tables.size(), "changes that were checked");
+    const Parts::Table& here = parts_->tables[table.number];
+    const uint64_t size = parts_->realm->table_size(here.item);
+    if (size < table.elements && !parts_->realm->grow_table(here.item, table.elements - size)) {
+      return Status::limit_exceeded("a table of {} elements (table_elements_max={})", table.elements,
+                                    parts_->store.limits().table_elements_max);
+    }
+    std::vector<void*> elements = SPORE_TRY(parts_->elements(here.item));
+    for (const Changes::Element& element : table.changed) {
+      SPORE_ASSERT(element.number < elements.size(), "changes that were checked");
+      elements[element.number] = SPORE_TRY(parts_->element_of(element.function));
+    }
+    const bool written = parts_->realm->write_table(here.item, elements);
+    SPORE_ASSERT(written, "changes that were checked");
+  }
+  return {};
+}
+
+Status InstanceState::grow_memory(size_t number, uint64_t bytes) const {
+  SPORE_ASSERT(number < parts_->slots.size(), "a memory that is there");
+  const uint64_t now = parts_->slots[number]->bytes();
+  const uint64_t page_bytes = parts_->memory_page_bytes[number];
+  SPORE_ASSERT(bytes >= now && (bytes - now) % page_bytes == 0, "a memory grows by whole pages");
+  if (bytes == now) return {};
+  if (parts_->realm->grow_memory(parts_->memories[number], (bytes - now) / page_bytes) &&
+      parts_->slots[number]->bytes() == bytes) {
+    return {};
+  }
+  return Status::limit_exceeded("a memory of {} bytes cannot become one of {} (memory_bytes_max={})", now,
+                                bytes, parts_->store.limits().memory_bytes_max);
 }
 
 // --- keeping and restoring -----------------------------------------------------------------------------

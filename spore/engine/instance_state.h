@@ -43,6 +43,32 @@ class InstanceState {
   // kUnsupported: a table holds a function that has no number.
   Result<StateValues> read() const;
 
+  // How what it holds beside its memories differs from what keep() was told, each list in order.
+  struct Changes {
+    struct Global {
+      uint32_t number = 0;
+      Store::GlobalValue value{};
+    };
+    struct Element {
+      uint32_t number = 0;
+      uint32_t function = StateValues::kNullFunction;
+    };
+    struct Table {
+      uint32_t number = 0;    // of those that code writes to
+      uint64_t elements = 0;  // its length now
+      std::vector<Element> changed;
+    };
+    std::vector<Global> globals;
+    std::vector<Table> tables;
+  };
+  // kUnsupported, as above.
+  Status changes(Changes& into) const;
+  // To an instance that holds what keep() was told: it holds these then, and values with them that
+  // check_values() takes.  kLimitExceeded: a table cannot grow so far.
+  Status apply(const Changes& changes) const;
+  // Makes a memory longer.  kLimitExceeded: Limits::memory_bytes_max, or what its slot says.
+  Status grow_memory(size_t number, uint64_t bytes) const;
+
   // From now on restore() makes the instance hold these, and in its memories what their slots were opened
   // with. Tables grow here, if need be, and nowhere else.
   Status keep(const StateValues& values);

@@ -261,6 +261,10 @@ GuestMemory InterpretedRealm::caller_memory(void* /*caller*/) {
 
 bool InterpretedRealm::shrink(const Item& /*memory*/) { return false; }
 
+bool InterpretedRealm::grow_memory(const Item& memory, uint64_t delta) {
+  return spore_interpreted_memory_grow(handle_, memory.words[0], delta);
+}
+
 uint64_t InterpretedRealm::table_size(const Item& table) {
   return spore_interpreted_table_size(handle_, table.words[0]);
 }

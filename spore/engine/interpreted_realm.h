@@ -31,6 +31,7 @@ class InterpretedRealm final : public Realm {
   GuestMemory caller_memory(void* caller) override;
   bool shrink(const Item& memory) override;
   bool can_shrink() const override { return false; }
+  bool grow_memory(const Item& memory, uint64_t delta) override;
   uint64_t table_size(const Item& table) override;
   bool read_table(const Item& table, std::span<void*> elements) override;
   bool write_table(const Item& table, std::span<void* const> elements) override;

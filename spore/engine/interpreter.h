@@ -115,6 +115,7 @@ bool spore_interpreted_global_set(InterpretedStore* store, uint64_t global, uint
 uint8_t* spore_interpreted_memory(InterpretedStore* store, uint64_t memory, uint64_t* bytes);
 uint8_t* spore_interpreted_caller_memory(InterpretedStore* store, const char* name, size_t len,
                                          uint64_t* bytes);
+bool spore_interpreted_memory_grow(InterpretedStore* store, uint64_t memory, uint64_t delta);
 uint64_t spore_interpreted_table_size(InterpretedStore* store, uint64_t table);
 bool spore_interpreted_table_read(InterpretedStore* store, uint64_t table, uint64_t* elements, size_t len);
 bool spore_interpreted_table_write(InterpretedStore* store, uint64_t table, const uint64_t* elements,

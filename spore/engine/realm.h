@@ -61,6 +61,8 @@ class Realm {
   // Its slot became shorter: the instance learns it.  False: it cannot.
   virtual bool shrink(const Item& memory) = 0;
   virtual bool can_shrink() const = 0;
+  // By so many pages of its own size.  False: it cannot, or a limit says no.
+  virtual bool grow_memory(const Item& memory, uint64_t delta) = 0;
 
   // Elements of tables of functions, each a name for the function that is the same in all of this realm.
   virtual uint64_t table_size(const Item& table) = 0;

@@ -292,6 +292,12 @@ bool WasmtimeRealm::shrink(const Item& memory) {
   return error == nullptr;
 }
 
+bool WasmtimeRealm::grow_memory(const Item& memory, uint64_t delta) {
+  uint64_t before = 0;
+  const ErrorHandle error(wasmtime_memory_grow(context_, as<wasmtime_memory_t>(memory), delta, &before));
+  return error == nullptr;
+}
+
 uint64_t WasmtimeRealm::table_size(const Item& table) {
   return wasmtime_table_size(context_, as<wasmtime_table_t>(table));
 }

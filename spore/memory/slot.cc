@@ -183,6 +183,43 @@ Result<bool> Slot::reset() {
   return true;
 }
 
+void Slot::written(std::vector<PageRun>& runs) {
+  runs.clear();
+  const auto all = [&] {
+    runs.clear();
+    if (bytes_ > 0) runs.push_back({0, bytes_});
+  };
+  if (scanner_ == nullptr) return all();
+  ThreadFaults& faults = ThreadFaults::here();
+  const FaultMark now = keep_pages_ ? faults.mark(options_.fault_counter) : FaultMark{};
+  if (must_scan_ || !mark_.same(now)) {
+    counters_.scans.add();
+    if (!scanner_->private_pages(base_, bytes_, image_bytes(), runs).ok()) return all();
+    // A new write set, if reset() would take it: what is beyond the start is no part of one.
+    size_t pages = 0;
+    for (const PageRun& run : runs) pages += run.bytes / kPageBytes;
+    if (!keep_pages_ || grown() || pages > options_.write_set_pages_max) return;
+    take_pages(runs);
+    mark_ = faults.mark(options_.fault_counter);  // the scan's own faults, of its tables
+    must_scan_ = false;
+    return;
+  }
+  for (const Page& page : pages_) {
+    const size_t offset = size_t{page.number} * kPageBytes;
+    if (runs.empty() || runs.back().offset + runs.back().bytes != offset) runs.push_back({offset, 0});
+    runs.back().bytes += kPageBytes;
+  }
+}
+
+void Slot::expect_writes(std::span<const PageRun> runs) {
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since 5.14
+  for (const PageRun& run : runs) {
+    if (run.offset > bytes_ || run.bytes > bytes_ - run.offset) continue;
+    must_scan_ = true;  // clause 4: made private by the kernel, without a fault of this thread
+    static_cast<void>(::madvise(base_ + run.offset, run.bytes, kPopulateWrite));
+  }
+}
+
 Status Slot::rescan() {
   counters_.scans.add();
   runs_.clear();

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "spore/base/break_reset.h"
@@ -124,8 +125,16 @@ class Slot {
     if constexpr (kBreakReset != BreakReset::kKernelWrite) must_scan_ = true;
   }
 
+  // The pages that may differ from what it was opened with, in order: found as reset() finds them, which then
+  // need not look again.  All pages, where this system does not tell.
+  void written(std::vector<PageRun>& runs);
+
   // As it was opened: bytes and length.  True if it is shorter now.  After a failure it must be cleared.
   Result<bool> reset();
+
+  // Makes pages private, all of a run at once, for somebody who will write to them: ascending, inside of the
+  // memory.  A hint; what the kernel refuses is left as it is.
+  void expect_writes(std::span<const PageRun> runs);
 
   // Off the path of calls: gives back pages of the write set that calls have stopped writing to.
   void trim();
@@ -134,6 +143,8 @@ class Slot {
   const ResetCounters& counters() const { return counters_; }
   // Bytes of memory that are this slot's own; the image's are everybody's.
   size_t private_bytes() const { return counters_.pages.value() * kPageBytes; }
+  // What it was opened with; null: zeros.
+  const PageImage* image() const { return image_.get(); }
 
  private:
   // A page of the write set.
