@@ -86,7 +86,11 @@ class OptimiserTest : public CacheFixture {
 
   std::unique_ptr<engine::Store> instantiate(const Wasm& wasm) const {
     auto store = engine::Store::create(engine_, {}).value();
-    store->instantiate(engine::Binding::create(engine_->compile(wasm).value(), nullptr).value()).value();
+    store
+        ->instantiate(engine::Binding::create(engine_->compile(wasm).value(),
+                                              std::make_shared<const engine::HostFunctions>())
+                          .value())
+        .value();
     return store;
   }
   static int32_t call(engine::Store& store, std::string_view name, int32_t argument) {
@@ -316,7 +320,9 @@ constexpr std::string_view kStateful = R"((module
 class PeakTierTest : public OptimiserTest {
  protected:
   std::shared_ptr<const engine::Binding> binding(const Wasm& wasm) const {
-    return engine::Binding::create(engine_->compile(wasm).value(), nullptr).value();
+    return engine::Binding::create(engine_->compile(wasm).value(),
+                                   std::make_shared<const engine::HostFunctions>())
+        .value();
   }
   std::unique_ptr<engine::Store> start(const Wasm& wasm, const wasm::PreparedModule& module) const {
     auto store = engine::Store::create(engine_, {}).value();
