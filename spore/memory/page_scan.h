@@ -2,11 +2,11 @@
 
 // Which pages of a private mapping were written: those that are its own.
 
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "spore/base/process_fd.h"
 #include "spore/base/status.h"
 
 namespace spore::memory {
@@ -19,13 +19,15 @@ struct PageRun {
   bool operator==(const PageRun&) const = default;
 };
 
+// Adds to ascending runs what lies behind them: to the last one if that ends there.
+void append_run(std::vector<PageRun>& runs, size_t offset, size_t bytes);
+
 // Asks the kernel (PAGEMAP_SCAN, Linux 6.7).  Thread-safe.  Works in forked children, too: what is open there
 // still shows the parent's memory, so it is opened anew.
 class PageScanner {
  public:
   // kUnavailable: this kernel, or a filter, does not let us.
   static Result<std::unique_ptr<PageScanner>> create();
-  ~PageScanner();
   PageScanner(const PageScanner&) = delete;
   PageScanner& operator=(const PageScanner&) = delete;
 
@@ -37,11 +39,9 @@ class PageScanner {
                        std::vector<PageRun>& runs) const;
 
  private:
-  PageScanner() = default;
-  Result<int> pagemap() const;
+  PageScanner();
 
-  // The process's generation and a descriptor, in one word, so that they change together.
-  mutable std::atomic<uint64_t> opened_{0};
+  ProcessFd pagemap_;
 };
 
 }  // namespace spore::memory
