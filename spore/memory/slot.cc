@@ -71,7 +71,10 @@ Result<std::unique_ptr<Slot>> Slot::create(const SlotShape& shape,
 Slot::Slot(const SlotShape& shape, std::byte* mapping, std::shared_ptr<const PageScanner> scanner)
     : shape_(shape), mapping_(mapping), base_(mapping + shape.guard), scanner_(std::move(scanner)) {}
 
-Slot::~Slot() { ::munmap(mapping_, shape_.capacity + 2 * shape_.guard); }
+Slot::~Slot() {
+  stop_tracking();
+  ::munmap(mapping_, shape_.capacity + 2 * shape_.guard);
+}
 
 Status Slot::lend(size_t bytes) {
   SPORE_ASSERT(bytes_ == 0 && image_ == nullptr && bytes % kPageBytes == 0,
@@ -123,6 +126,8 @@ Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const Re
 }
 
 Status Slot::clear() {
+  stop_tracking();
+  tracker_ = nullptr;
   if (used_bytes_ > 0) SPORE_TRY(map_nothing(base_, used_bytes_));
   bytes_ = start_bytes_ = used_bytes_ = 0;
   image_ = nullptr;
@@ -154,12 +159,29 @@ Status Slot::grow(size_t bytes) {
   }
   bytes_ = bytes;
   must_scan_ = true;  // clause 3
+  if (tracker_ != nullptr) [[unlikely]]
+    tracker_->grow(bytes);
   return {};
+}
+
+Status Slot::track(std::unique_ptr<DirtyTracker> tracker) {
+  SPORE_ASSERT(bytes_ > 0 && !must_clear_, "a memory is tracked while it is open");
+  stop_tracking();
+  tracker_ = std::move(tracker);
+  return tracker_->start(base_, bytes_, image_);
+}
+
+void Slot::stop_tracking() {
+  if (tracker_ == nullptr || !tracker_->is_tracking()) return;
+  tracker_->stop();
+  must_scan_ = true;
 }
 
 Result<bool> Slot::reset() {
   if (must_clear_) [[unlikely]]
     return Status::limit_exceeded("a memory that could not grow could not be closed again");
+  if (tracker_ != nullptr) [[unlikely]]
+    stop_tracking();
   counters_.resets.add();
   refused_growth_ = false;
   const bool grown = bytes_ != start_bytes_;
@@ -236,12 +258,19 @@ Status Slot::rescan() {
   return {};
 }
 
+// The one way in which pages of a slot go back to what they were.
+Status Slot::decommit(size_t offset, size_t bytes) {
+  if (tracker_ != nullptr) [[unlikely]]
+    tracker_->mark_range(offset, bytes);
+  return drop_pages(base_ + offset, bytes);
+}
+
 // As if nothing had ever been written.  One call for all: with what is rare there is no saving in more.
 Status Slot::drop() {
   counters_.drops.add();
   pages_.clear();
   make_refills();
-  return drop_pages(base_, used_bytes_);
+  return decommit(0, used_bytes_);
 }
 
 // What grew is zeroed and stays resident for the next growth, but is not of the write set: it will be closed.
@@ -332,7 +361,7 @@ void Slot::trim() {
   if (std::ranges::none_of(pages_, leaves)) return;
   // A page that cannot be dropped stays.
   const auto dropped = [&](const Page& page) {
-    return leaves(page) && drop_pages(base_ + size_t{page.number} * kPageBytes, kPageBytes).ok();
+    return leaves(page) && decommit(size_t{page.number} * kPageBytes, kPageBytes).ok();
   };
   std::erase_if(pages_, dropped);
   make_refills();

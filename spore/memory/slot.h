@@ -20,6 +20,7 @@
 #include "spore/base/break_reset.h"
 #include "spore/base/counter.h"
 #include "spore/base/status.h"
+#include "spore/memory/dirty_tracker.h"
 #include "spore/memory/fault_counter.h"
 #include "spore/memory/page_image.h"
 #include "spore/memory/page_scan.h"
@@ -136,6 +137,17 @@ class Slot {
   // memory.  A hint; what the kernel refuses is left as it is.
   void expect_writes(std::span<const PageRun> runs);
 
+  // From now on `tracker`, which tracks nothing yet, notes which pages change.  Growths and dropped pages are
+  // told to it here.  It ends before a reset begins, and with the slot's clearing: what a tracker knows is of
+  // the memory that a reset takes away, and in memory that is armed a scan for private pages takes those that
+  // were never used for swapped ones (written() tells of them, too).  So the slot owns it and ends it itself:
+  // whoever still asks it is told that nothing is tracked, never that nothing is dirty.
+  // What DirtyTracker::start() says.
+  Status track(std::unique_ptr<DirtyTracker> tracker);
+  void stop_tracking();
+  // Null if there was none since the slot was cleared.
+  DirtyTracker* tracker() const { return tracker_.get(); }
+
   // Off the path of calls: gives back pages of the write set that calls have stopped writing to.
   void trim();
   bool can_trim() const { return counters_.quiet_pages.value() > 0; }
@@ -163,6 +175,7 @@ class Slot {
 
   Status rescan();
   Status drop();
+  Status decommit(size_t offset, size_t bytes);
   Status shrink();
   Status zero_grown(const std::vector<PageRun>& runs);
   void take_pages(const std::vector<PageRun>& runs);
@@ -192,6 +205,7 @@ class Slot {
   std::vector<PageRun> runs_;  // the scan's, kept for its capacity
   std::shared_ptr<const PageImage> image_;
   std::shared_ptr<const PageScanner> scanner_;
+  std::unique_ptr<DirtyTracker> tracker_;
 };
 
 }  // namespace spore::memory
