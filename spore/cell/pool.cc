@@ -76,23 +76,33 @@ PoolEntry::PoolEntry(std::shared_ptr<Pool> pool, std::shared_ptr<const Blueprint
 
 Result<Lease> PoolEntry::acquire_slowly(void* user_data) {
   PooledInstance* pooled = SPORE_TRY(pool_->take(*this));
-  Lease lease = hand_out(pooled, memory::ThreadFaults::here().thread(), user_data);
-  return resumes_ ? resumed(std::move(lease)) : Result<Lease>(std::move(lease));
+  return hand_out(pooled, memory::ThreadFaults::here().thread(), user_data);
+}
+
+Result<std::shared_ptr<const Image>> PoolEntry::image() { return pool_->image_of(*this); }
+
+uint32_t PoolEntry::instances_max() const {
+  const PoolOptions& options = pool_->options_;
+  return std::min(options.instances_per_module_max, options.instances_max);
 }
 
 Result<Lease> PoolEntry::resumed(Lease lease) {
+  SPORE_TRY(hear_resumed(lease, 0));
+  return lease;
+}
+
+Status PoolEntry::hear_resumed(const Lease& lease, size_t number) {
   Status why;
   const auto* hear = function<host::Function<void()>>(
-      *lease.pooled_, 0, [](host::Instance& instance) { return instance.function<void()>(kResumedExport); },
-      why);
+      *lease.pooled_, number,
+      [](host::Instance& instance) { return instance.function<void()>(kResumedExport); }, why);
   if (hear != nullptr) why = (*hear)();
   if (host::Wasi* const wasi = lease->wasi(); wasi != nullptr) {
     // What it says is no part of an answer.
     static_cast<void>(wasi->take_output());
     static_cast<void>(wasi->take_error());
   }
-  if (!why.ok()) return std::move(why).with_context(kResumedExport);
-  return lease;
+  return std::move(why).with_context(kResumedExport);
 }
 
 Result<std::vector<host::Value>> PoolEntry::call(std::string_view name, std::span<const host::Value> args,

@@ -68,9 +68,15 @@ class Lease {
 
  private:
   friend class PoolEntry;
+  friend class Cells;
+  friend class CellUse;
+  template <typename Signature>
+  friend class CellFunction;
   template <typename Signature>
   friend class CleanFunction;
   explicit Lease(PooledInstance* pooled) : pooled_(pooled) {}
+  // In a forked child: it is another process's.
+  void forget() { pooled_ = nullptr; }
 
   PooledInstance* pooled_;
 };
@@ -86,19 +92,19 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
  public:
   const std::string& module() const { return blueprint_->name; }
   const std::string& domain() const { return domain_; }
+  const Blueprint& blueprint() const { return *blueprint_; }
+  // What its instances start from, made now if it is not there yet.  Null: they are instantiated anew.  How
+  // making it failed.
+  Result<std::shared_ptr<const Image>> image();
+  // Of this module in this domain.
+  uint32_t instances_max() const;
 
   // kLimitExceeded: all are in use and none came free in wait_timeout_ms; the message names the option.
   // kUnavailable: the pool was closed, or the module unloaded.  How making an instance failed.
   Result<Lease> acquire(void* user_data = nullptr) {
-    const uint64_t thread = memory::ThreadFaults::here().thread();
-    std::atomic<PooledInstance*>& parked = shards_[thread % kShards].parked;
-    PooledInstance* pooled = parked.load(std::memory_order_relaxed);
-    if (pooled == nullptr || pooled == barred() ||
-        !parked.compare_exchange_strong(pooled, nullptr, std::memory_order_acquire)) [[unlikely]]
-      return acquire_slowly(user_data);
-    Lease lease = hand_out(pooled, thread, user_data);
-    if (resumes_) [[unlikely]]
-      return resumed(std::move(lease));
+    Result<Lease> lease = acquire_as_is(user_data);
+    if (resumes_ && lease.ok()) [[unlikely]]
+      return resumed(std::move(lease).value());
     return lease;
   }
 
@@ -123,8 +129,11 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   friend class Pool;
   friend class Lease;
   friend class Submission;
+  friend class Cells;
   template <typename Signature>
   friend class CleanFunction;
+  template <typename Signature>
+  friend class CellFunction;
 
   // Where a thread leaves its instance for its own next call: it shares neither a lock nor a line with other
   // threads.  Whoever exchanges the pointer for null owns the instance; who exchanges null for it gave it up,
@@ -151,9 +160,21 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   template <typename F, typename Find>
   static const F* function(PooledInstance& pooled, size_t number, const Find& find, Status& why);
 
+  // The same, of which a frozen library does not hear.
+  Result<Lease> acquire_as_is(void* user_data) {
+    const uint64_t thread = memory::ThreadFaults::here().thread();
+    std::atomic<PooledInstance*>& parked = shards_[thread % kShards].parked;
+    PooledInstance* pooled = parked.load(std::memory_order_relaxed);
+    if (pooled == nullptr || pooled == barred() ||
+        !parked.compare_exchange_strong(pooled, nullptr, std::memory_order_acquire)) [[unlikely]]
+      return acquire_slowly(user_data);
+    return hand_out(pooled, thread, user_data);
+  }
   Result<Lease> acquire_slowly(void* user_data);
   // Has a frozen library hear that it goes on.
   static Result<Lease> resumed(Lease lease);
+  // `number`: of kResumedExport, which its module has.
+  static Status hear_resumed(const Lease& lease, size_t number);
   static Lease hand_out(PooledInstance* pooled, uint64_t thread, void* user_data) {
     pooled->uses.add();
     pooled->user.store(thread, std::memory_order_relaxed);

@@ -121,7 +121,9 @@ void Shelf::give_back(void* piece, size_t bytes) {
   slab->free = free;
   slab->used--;
   if (was_full) link(slab);
-  if (slab->used > 0) return;
+  // The last one with room stays, so that one piece that comes and goes does not cost a system call each
+  // time.
+  if (slab->used > 0 || (slab->next == nullptr && slab->previous == nullptr)) return;
   unlink(slab);
   statistics_.slab_bytes -= kSlabBytes;
   auto* memory = reinterpret_cast<std::byte*>(slab);

@@ -3,7 +3,8 @@
 // Memory for very many small things that stay for long: what sleeping cells are.
 //
 // Pieces lie in size classes, each in slabs of 64 KiB of its own, so that a piece costs what its class is
-// larger than it and nothing else; a slab that is empty is given back to the system at once.
+// larger than it and nothing else; of the slabs of a class that are empty one is kept, the others are given
+// back to the system.
 //
 //   region of 1 MiB:  | slab | slab | ... 16 of them, each at a multiple of 64 KiB |
 //   slab:             | Slab: class, what is free | piece | piece | ...
