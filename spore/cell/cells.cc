@@ -722,9 +722,9 @@ std::vector<CellDescription> Cells::list(std::string_view domain, std::string_vi
 }
 
 void CellDescription::write_json(JsonWriter& json) const {
-  json.begin_object().field("name", name).field("domain", domain).field("module", module);
+  json.field("name", name).field("domain", domain).field("module", module);
   json.field("awake", awake).field("waiting", waiting).field("sequence", sequence);
-  json.field("delta_bytes", delta_bytes).field("idle_ms", idle_ms).end_object();
+  json.field("delta_bytes", delta_bytes).field("idle_ms", idle_ms);
 }
 
 // --- housekeeping --------------------------------------------------------------------------------------
@@ -841,13 +841,13 @@ CellsStatistics Cells::statistics() const {
 }
 
 void CellsStatistics::write_json(JsonWriter& json) const {
-  json.begin_object().field("cells", cells).field("awake", awake).field("created", counts.created);
+  json.field("cells", cells).field("awake", awake).field("created", counts.created);
   json.field("forked", counts.forked).field("removed", counts.removed).field("calls", counts.calls);
   json.field("rolled_back", counts.rolled_back).field("calls_lost", counts.calls_lost);
   json.field("woken", counts.woken).field("slept", counts.slept).field("files_lost", counts.files_lost);
   json.field("waits", counts.waits).field("timeouts", counts.timeouts).field("refused", counts.refused);
   json.field("record_bytes", record_bytes).field("class_bytes", class_bytes);
-  json.field("slab_bytes", slab_bytes).field("index_bytes", index_bytes).end_object();
+  json.field("slab_bytes", slab_bytes).field("index_bytes", index_bytes);
 }
 
 void CellsStatistics::write_metrics(MetricsWriter& metrics) const {

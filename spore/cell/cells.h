@@ -94,6 +94,7 @@ struct CellDescription {
   uint64_t delta_bytes = 0;  // at the last commit
   uint64_t idle_ms = 0;      // since it was last called
 
+  // Fields.
   void write_json(JsonWriter& json) const;
 };
 

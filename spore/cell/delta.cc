@@ -491,8 +491,8 @@ Status encode_state(CleanInstance& instance, const std::vector<uint8_t>* caller,
   if (caller != nullptr) put_bytes(into, *caller);
   if (into.size() - begin <= bytes_max) return {};
   into.resize(begin);
-  return Status::limit_exceeded("what it differs by from its image has more than {} bytes (delta_bytes_max)",
-                                bytes_max);
+  return Status::limit_exceeded(
+      "what it differs by from its image has more than {} bytes (cell_delta_bytes_max)", bytes_max);
 }
 
 namespace {

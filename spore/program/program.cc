@@ -400,85 +400,138 @@ Result<Digest> Program::save(const std::filesystem::path& path, const Source& so
 
 // --- requests -------------------------------------------------------------------------------------------
 
-struct Program::Run {
-  cell::Lease lease;
-  std::optional<Suspension> suspension;  // nothing: of a library
-  Status status;                         // of the call
-  Answer answer;
-};
-
-// From the read on, with `text` as its request.
-Result<Program::Run> Program::run(std::string_view text, std::optional<Suspension> suspension,
-                                  const RequestOptions& options, Purpose purpose,
-                                  host::Wasi::Entropy entropy) const {
-  const bool library = !suspension.has_value();
+Result<Answer> Program::run(Instance& instance, std::string_view text, Suspension* suspension,
+                            const How& how) const {
+  const bool library = suspension == nullptr;
   auto input = std::make_shared<FixedInput>(SPORE_TRY(framed(text, parts_.framing)),
                                             library || parts_.framing == Framing::kEndOfInput);
-  Run run{
-      .lease = SPORE_TRY(entry_->acquire()), .suspension = std::move(suspension), .status = {}, .answer = {}};
-  if (options.deadline_ms.has_value()) SPORE_TRY(run.lease->set_deadline_ms(*options.deadline_ms));
-  host::Wasi& wasi = *run.lease->wasi();
+  host::Wasi& wasi = *instance.wasi();
   wasi.set_input(std::move(input));
-  if (options.output_bytes_max.has_value()) wasi.set_output_bytes_max(*options.output_bytes_max);
-  wasi.set_entropy(entropy);
-  if (!library) wasi.set_suspension(&*run.suspension);
-  const auto call = SPORE_TRY(run.lease->function<void()>(library ? kRequestExport : kStart));
-  run.status = call();
+  if (how.output_bytes_max.has_value()) wasi.set_output_bytes_max(*how.output_bytes_max);
+  wasi.set_entropy(how.entropy);
+  if (!library) wasi.set_suspension(suspension);
+  const auto call = SPORE_TRY(instance.function<void()>(library ? kRequestExport : kStart));
+  Status status = call();
   wasi.set_suspension(nullptr);
-  run.answer.output = wasi.take_output();
-  run.answer.error = wasi.take_error();
-  const Phase phase = library ? Phase::kRunning : run.suspension->phase();
-  const bool waits = phase == Phase::kWaiting || (phase == Phase::kUnwinding && run.status.ok());
-  if (waits || run.status.ok() || run.status.code() == Code::kExited) {
+  Answer answer{.output = wasi.take_output(), .error = wasi.take_error(), .exit_code = {}};
+  const Phase phase = library ? Phase::kRunning : suspension->phase();
+  const bool waits = phase == Phase::kWaiting || (phase == Phase::kUnwinding && status.ok());
+  if (waits || status.ok() || status.code() == Code::kExited) {
     if (phase == Phase::kRewinding) {
       return Status::internal("{}: the program did not come back to where it was frozen", entry_->module());
     }
-    const bool answered = waits || (library && run.status.ok());
-    if (!answered) run.answer.exit_code = wasi.exit_code().value_or(0);
-    const bool silent = run.answer.output.empty() && purpose == Purpose::kExtend;  // a setup is not answered
-    run.status = silent ? Status() : unframe(run.answer.output, parts_.framing, !waits);
+    const bool answered = waits || (library && status.ok());
+    if (!answered) answer.exit_code = wasi.exit_code().value_or(0);
+    const bool silent = answer.output.empty() && how.purpose == Purpose::kExtend;  // a setup is not answered
+    status = silent ? Status() : unframe(answer.output, parts_.framing, !waits);
   }
-  if (run.lease->store().refused_growth() && (!run.status.ok() || run.answer.exit_code.value_or(0) != 0)) {
+  if (instance.store().refused_growth() && (!status.ok() || answer.exit_code.value_or(0) != 0)) {
     const uint64_t growth_max = parts_.image->memories().reset.growth_bytes_max;
-    run.status = Status::limit_exceeded(
+    status = Status::limit_exceeded(
         "the request needs more memory than it may add to the {} bytes of the program "
         "(memory_growth_bytes_max={})",
         parts_.facts.memory_bytes, growth_max);
   }
-  if (run.status.ok()) return run;
-  return with_words(std::move(run.status).with_context(entry_->module()), run.answer.error);
+  if (status.ok()) return answer;
+  return with_words(std::move(status).with_context(entry_->module()), answer.error);
 }
 
 Result<Answer> Program::request(std::string_view text, const RequestOptions& options) const {
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);
-  Run run = SPORE_TRY(
-      this->run(text, std::move(suspension), options, Purpose::kAnswer, host::Wasi::Entropy::kFresh));
-  return std::move(run.answer);
+  const cell::Lease lease = SPORE_TRY(entry_->acquire());
+  if (options.deadline_ms.has_value()) SPORE_TRY(lease->set_deadline_ms(*options.deadline_ms));
+  return run(*lease, text, suspension.has_value() ? &*suspension : nullptr,
+             {.output_bytes_max = options.output_bytes_max});
 }
+
+// --- cells ----------------------------------------------------------------------------------------------
+
+namespace {
+
+// Where a program waits, as docs/formats/delta.md has it.
+std::vector<uint8_t> encode_place(const host::Suspended& suspended) {
+  std::vector<uint8_t> bytes(5 + suspended.lent.size());
+  bytes[0] = 1;
+  std::memcpy(&bytes[1], &suspended.frames_at, sizeof suspended.frames_at);
+  std::memcpy(bytes.data() + 5, suspended.lent.data(), suspended.lent.size());
+  return bytes;
+}
+
+// `names`: what of it follows from the module.
+Result<host::Suspended> decode_place(const std::vector<uint8_t>& bytes, const host::Suspended& names) {
+  if (bytes.size() < 5 || bytes[0] != 1) {
+    return Status::corruption("the state of a program that does not say where it waits");
+  }
+  host::Suspended suspended = names;
+  std::memcpy(&suspended.frames_at, &bytes[1], sizeof suspended.frames_at);
+  const auto lent = std::as_bytes(std::span(bytes)).subspan(5);
+  suspended.lent.assign(lent.begin(), lent.end());
+  return suspended;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<cell::CellKind>> Program::cell_kind(cell::Cells& cells) const {
+  if (parts_.framing == Framing::kEndOfInput && !is_library()) {
+    return Status::unsupported("{}: it reads all of its input in one request, so nothing of it goes on",
+                               entry_->module());
+  }
+  return cells.kind(entry_);
+}
+
+Result<Answer> Program::request_in(cell::Cells& cells, const cell::CellId& cell, std::string_view text,
+                                   const RequestOptions& options) const {
+  cell::CellUse use = SPORE_TRY(cells.use(cell, {.deadline_ms = options.deadline_ms}));
+  if (use.kind().image() != parts_.image) {
+    return Status::invalid_argument("the cell '{}' is none of {}", printable(cell.name), entry_->module());
+  }
+  const How how{.output_bytes_max = options.output_bytes_max};
+  if (is_library()) {
+    Answer answer = SPORE_TRY(run(use.instance(), text, nullptr, how));
+    if (!answer.exit_code.has_value()) SPORE_TRY(use.commit());
+    return answer;
+  }
+  host::Suspended from = *parts_.suspended;
+  if (use.caller().has_value()) from = SPORE_TRY(decode_place(*use.caller(), from));
+  Suspension suspension = Suspension::to_next_wait(from);
+  Answer answer = SPORE_TRY(run(use.instance(), text, &suspension, how));
+  if (answer.exit_code.has_value()) return answer;
+  if (suspension.phase() != Phase::kUnwinding) {
+    return Status::internal("{}: the program waits where it cannot be stopped", entry_->module());
+  }
+  std::vector<uint8_t> place = encode_place(SPORE_TRY(suspension.freeze(use.instance())));
+  use.caller().reset();
+  if (place != encode_place(*parts_.suspended)) use.caller() = std::move(place);
+  SPORE_TRY(use.commit());
+  return answer;
+}
+
+// --- one more -------------------------------------------------------------------------------------------
 
 Result<Program::Extended> Program::extend(std::string_view text, const FreezeOptions& options) const {
   const auto begin = std::chrono::steady_clock::now();
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::to_next_wait(*parts_.suspended);
-  Run run = SPORE_TRY(this->run(text, std::move(suspension),
-                                {.deadline_ms = options.deadline_ms, .output_bytes_max = {}},
-                                Purpose::kExtend, options.entropy));
-  Suspension* const waits = run.suspension.has_value() ? &*run.suspension : nullptr;
-  if (run.answer.exit_code.has_value() || (waits != nullptr && waits->phase() != Phase::kUnwinding)) {
+  Suspension* const waits = suspension.has_value() ? &*suspension : nullptr;
+  const cell::Lease lease = SPORE_TRY(entry_->acquire());
+  SPORE_TRY(lease->set_deadline_ms(options.deadline_ms));
+  Answer answer =
+      SPORE_TRY(run(*lease, text, waits, {.purpose = Purpose::kExtend, .entropy = options.entropy}));
+  if (answer.exit_code.has_value() || (waits != nullptr && waits->phase() != Phase::kUnwinding)) {
     return Status::exited("{}: it ended with exit code {} instead of waiting for another request{}",
-                          entry_->module(), run.answer.exit_code.value_or(0), last_words(run.answer.error))
-        .with_detail(run.answer.error);
+                          entry_->module(), answer.exit_code.value_or(0), last_words(answer.error))
+        .with_detail(answer.error);
   }
   const cell::Image& base = *parts_.image;
-  Parts parts = SPORE_TRY(stop(waits, *run.lease, run.answer, base.blueprint(),
+  Parts parts = SPORE_TRY(stop(waits, *lease, answer, base.blueprint(),
                                for_requests(base.memories().reset, options.memory_growth_bytes_max), &base));
   parts.framing = parts_.framing;
   parts.domain = parts_.domain;
   parts.facts.boot_ns = ns_since(begin);
   parts.base = parts_.file;
   parts.facts.entropy_bytes += parts_.facts.entropy_bytes;
-  return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(run.answer)};
+  return Extended{.program = SPORE_TRY(create(std::move(parts), pool_)), .answer = std::move(answer)};
 }
 
 }  // namespace spore::program

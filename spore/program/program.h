@@ -23,6 +23,7 @@
 #include "spore/base/hash.h"
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
+#include "spore/cell/cells.h"
 #include "spore/cell/image.h"
 #include "spore/cell/pool.h"
 #include "spore/host/suspension.h"
@@ -138,6 +139,14 @@ class Program {
   // What PoolEntry::acquire says.
   Result<Answer> request(std::string_view text, const RequestOptions& options = {}) const;
 
+  // Its cells: each goes on from where its last request left it, so that what a program keeps in variables
+  // lives on.  kUnsupported: it reads all of its input in one request; what Cells::kind() says.
+  Result<std::shared_ptr<cell::CellKind>> cell_kind(cell::Cells& cells) const;
+  // A request to one of them.  Where it fails, or ends the program, nothing of it happened.  What
+  // Cells::use(), request() and CellUse::commit() say; kInvalidArgument: the cell is none of this program's.
+  Result<Answer> request_in(cell::Cells& cells, const cell::CellId& cell, std::string_view text,
+                            const RequestOptions& options = {}) const;
+
   // What it is after one request, which it need not answer: frozen again where it waits for the next one, on
   // this one's image: what both have alike is held once.  Of the options, deadline, growth and entropy count.
   // kExited: it ended, and waits for nothing; what request() and freeze() say.
@@ -174,10 +183,16 @@ class Program {
     std::optional<Digest> base{};  // that the image is in which its own stands on
   };
   static Result<std::shared_ptr<const Program>> create(Parts parts, const std::shared_ptr<cell::Pool>& pool);
-  struct Run;
+  // A request is to be answered; or what comes of it is to be kept.
   enum class Purpose : uint8_t { kAnswer, kExtend };
-  Result<Run> run(std::string_view text, std::optional<host::Suspension> suspension,
-                  const RequestOptions& options, Purpose purpose, host::Wasi::Entropy entropy) const;
+  struct How {
+    std::optional<uint64_t> output_bytes_max;
+    Purpose purpose = Purpose::kAnswer;
+    host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;
+  };
+  // From the read on, with `text` as its request.  `suspension` null: of a library.
+  Result<Answer> run(host::Instance& instance, std::string_view text, host::Suspension* suspension,
+                     const How& how) const;
   // What becomes of an instance that stands in its unwinding wait, or, null, of a library's between calls.
   static Result<Parts> stop(const host::Suspension* suspension, host::Instance& instance, const Answer& said,
                             const cell::Blueprint& blueprint, const memory::ResetOptions& reset,

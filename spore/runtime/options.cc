@@ -90,6 +90,10 @@ T& field_of(RuntimeOptions& options, T cell::PoolOptions::* field) {
   return options.pool.*field;
 }
 template <typename T>
+T& field_of(RuntimeOptions& options, T cell::CellsOptions::* field) {
+  return options.cells.*field;
+}
+template <typename T>
 T& field_of(RuntimeOptions& options, T code::StepRule::* field) {
   return options.tier_up.*field;
 }
@@ -148,6 +152,7 @@ constexpr OptionDescription rule_option(std::string_view name, std::string_view 
           [](const RuntimeOptions& options) { return std::to_string(options.*kRule.*kField); }};
 }
 
+using cell::CellsOptions;
 using cell::PoolOptions;
 using code::CompileBudget;
 using code::CompileLimits;
@@ -382,6 +387,31 @@ constexpr std::array kDescriptions{
                       [](const RuntimeOptions& options) {
                         return std::string(memory::fault_counter_name(options.pool.reset.fault_counter));
                       }},
+    option<&CellsOptions::cells_max, parse_count>("cells_max", "cells, asleep or awake"),
+    option<&CellsOptions::awake_max, parse_instances>("cells_awake_max",
+                                                      "cells that keep their instance between calls"),
+    option<&CellsOptions::awake_bytes_max, parse_bytes>("cells_awake_bytes_max",
+                                                        "memory that is these cells' own"),
+    option<&CellsOptions::available_bytes_min, parse_bytes>(
+        "cells_available_bytes_min", "free memory of the machine below which cells sleep; 0: never for that"),
+    option<&CellsOptions::idle_sleep_ms, parse_count>(
+        "cell_idle_sleep_ms", "milliseconds until an unused cell sleeps; 0: at the end of its call"),
+    option<&CellsOptions::queue_max, parse_instances>("cell_queue_max", "calls that wait for one cell"),
+    option<&CellsOptions::queue_timeout_ms, parse_count>("cell_queue_timeout_ms",
+                                                         "milliseconds that a call waits for its cell"),
+    option<&CellsOptions::delta_bytes_max, parse_bytes>("cell_delta_bytes_max",
+                                                        "what a cell may differ by from its image"),
+    OptionDescription{
+        "cell_commit", "when a call's effects are the cell's: every_call or on_sleep",
+        [](RuntimeOptions& options, std::string_view value) -> Status {
+          for (const auto commit : {cell::Commit::kEveryCall, cell::Commit::kOnSleep}) {
+            if (cell::commit_name(commit) != value) continue;
+            options.cells.commit = commit;
+            return {};
+          }
+          return Status::invalid_argument("'{}' is neither every_call nor on_sleep", value);
+        },
+        [](const RuntimeOptions& options) { return std::string(cell::commit_name(options.cells.commit)); }},
     option<&RuntimeOptions::metrics, parse_switch>("metrics", "time compiles and instantiations"),
 };
 

@@ -16,6 +16,7 @@
 
 #include "spore/base/log.h"
 #include "spore/base/status.h"
+#include "spore/cell/cells_options.h"
 #include "spore/cell/pool_options.h"
 #include "spore/code/code_cache.h"
 #include "spore/code/compiler.h"
@@ -89,6 +90,7 @@ struct RuntimeOptions {
   size_t modules_max = 10'000;
 
   cell::PoolOptions pool;
+  cell::CellsOptions cells;
   size_t slots_kept_max = 64;  // memories that nobody uses, cleared and kept for the next
 
   host::HostFunctions host;  // what every module may import

@@ -135,6 +135,7 @@ std::string RuntimeStatistics::metrics_text() const {
   code.write_metrics(metrics);
   write_tier_metrics(tiers, metrics);
   pool.write_metrics(metrics);
+  cells.write_metrics(metrics);
   metrics.counter("spore_slots_reserved_total", "Address ranges reserved for memories.")
       .sample(slots.reserved);
   metrics.counter("spore_slots_reused_total", "Address ranges used again.").sample(slots.reused);
@@ -179,6 +180,8 @@ void RuntimeStatistics::write_json(JsonWriter& json) const {
   }
   json.end_array().begin_object("pool");
   pool.write_json(json);
+  json.end_object().begin_object("cells");
+  cells.write_json(json);
   json.end_object();
 }
 
@@ -198,6 +201,7 @@ Result<std::unique_ptr<Runtime>> Runtime::create(RuntimeOptions options) {
   }
   SPORE_TRY(engine::self_test_traps());
   runtime->pool_ = SPORE_TRY(cell::Pool::create(used.pool));
+  runtime->cells_ = SPORE_TRY(cell::Cells::create(used.cells));
   std::shared_ptr<code::Compiler> compiler = SPORE_TRY(make_compiler(used));
   runtime->cache_ = open_code_cache(used);
   code::WasmOptOptions wasm_opt = used.rewrite;
@@ -244,6 +248,7 @@ Runtime::Runtime(RuntimeOptions options)
 }
 
 Runtime::~Runtime() {
+  if (cells_ != nullptr) cells_->close();
   if (pool_ != nullptr) pool_->close();
 }
 
@@ -797,6 +802,7 @@ std::shared_ptr<const engine::CompiledCode> Module::code() const {
 
 void Runtime::close() {
   closed_.store(true);
+  cells_->close();
   pool_->close();
 }
 
@@ -814,6 +820,7 @@ RuntimeStatistics Runtime::statistics() const {
   statistics.instances_failed = instances_failed_.load(std::memory_order_relaxed);
   statistics.instantiate_ns = instantiate_ns_.load(std::memory_order_relaxed);
   statistics.pool = pool_->statistics();
+  statistics.cells = cells_->statistics();
   statistics.slots = slots_->statistics();
   statistics.scratch = scratch_statistics();
   return statistics;

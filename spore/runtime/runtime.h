@@ -18,6 +18,7 @@
 #include "spore/base/scratch.h"
 #include "spore/base/status.h"
 #include "spore/cell/blueprint.h"
+#include "spore/cell/cells.h"
 #include "spore/cell/clean_function.h"
 #include "spore/cell/pool.h"
 #include "spore/code/code_maker.h"
@@ -133,6 +134,7 @@ struct RuntimeStatistics {
   code::CodeMakerStatistics code;
   std::vector<code::ModuleSteps> tiers;  // of each module
   cell::PoolStatistics pool;
+  cell::CellsStatistics cells;
   memory::SlotPoolStatistics slots;
   ScratchStatistics scratch;
 
@@ -195,6 +197,13 @@ class Runtime final : ForkAware {
                                                   options.user_data);
   }
   cell::Pool& pool() { return *pool_; }
+  // Named instances that keep their state: cells of modules, cell_kind(), and of programs,
+  // Program::cell_kind().
+  const std::shared_ptr<cell::Cells>& cells() { return cells_; }
+  // What pool_entry() and Cells::kind() say.
+  Result<std::shared_ptr<cell::CellKind>> cell_kind(const Module& module, std::string_view domain = {}) {
+    return cells_->kind(SPORE_TRY(pool_entry(module, domain)));
+  }
 
   // Loads a program under a name and freezes it where it waits for its first request.  It is rewritten for
   // that: only the functions that it waits in, which are found by running it until then (so it is started
@@ -298,6 +307,7 @@ class Runtime final : ForkAware {
   std::vector<std::shared_ptr<const engine::Engine>> engines_;  // by tier
   std::shared_ptr<memory::SlotPool> slots_;
   std::shared_ptr<cell::Pool> pool_;
+  std::shared_ptr<cell::Cells> cells_;
   std::shared_ptr<code::CodeCache> cache_;  // null: none
   std::shared_ptr<code::CodeMaker> maker_;
   std::unique_ptr<code::Ladder> ladder_;
