@@ -127,6 +127,12 @@ void Report::add(const std::vector<Figure>& figures) {
   figures_.insert(figures_.end(), figures.begin(), figures.end());
 }
 
+double Report::top(std::string_view name) const {
+  const auto found = std::ranges::find(tops_, name, &std::pair<std::string, double>::first);
+  if (found == tops_.end()) fail(fmt::format("no number named '{}'", name));
+  return found->second;
+}
+
 const Figure& Report::figure(std::string_view name) const {
   const auto found = std::ranges::find(figures_, name, &Figure::name);
   if (found == figures_.end()) fail(fmt::format("no figure '{}'", name));

@@ -66,6 +66,7 @@ class Report {
   void ratio(Ratio ratio) { ratios_.push_back(std::move(ratio)); }
   // A number that stands at the top of the object as well.
   void top(std::string name, double value) { tops_.emplace_back(std::move(name), value); }
+  double top(std::string_view name) const;
   const Figure& figure(std::string_view name) const;
   double p50(std::string_view name) const { return figure(name).p50_ns; }
 
