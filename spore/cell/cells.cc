@@ -21,8 +21,6 @@ constexpr size_t kLoadNumerator = 4;
 constexpr size_t kLoadDenominator = 5;
 constexpr uint64_t kHousekeepingMsMin = 10;
 constexpr uint64_t kHousekeepingMsMax = 1'000;
-// Pages that are remembered of a memory.
-constexpr size_t kWritesPagesMax = 1'024;
 
 // Some milliseconds late, and no system call.
 uint64_t coarse_ms() {
@@ -336,7 +334,6 @@ Status Cells::wake(Active& active, const UseOptions& options) {
     active.lease.emplace(SPORE_TRY(acquire(*active.kind, options.user_data)));
     active.kind->awake_.fetch_add(1, std::memory_order_relaxed);
     awake_.fetch_add(1, std::memory_order_relaxed);
-    if (options_.remember_writes) ready_memory(*active.kind, *active.lease);
     // Nobody else writes to it as long as it is claimed.
     const std::span<const uint8_t> delta = active.record->delta();
     uint64_t lost = 0;
@@ -378,36 +375,6 @@ Status Cells::hear(Active& active) {
                                  entry.function_number(kResumedExport, typeid(host::Function<void()>)));
 }
 
-// --- what is written to --------------------------------------------------------------------------------
-
-// A new instance has no page of its own: each first write would be a fault.
-void Cells::ready_memory(CellKind& kind, Lease& lease) {
-  CleanInstance& clean = *lease.pooled_->clean;
-  const auto& slots = clean.state().slots();
-  const bool is_new = std::ranges::all_of(slots, [](const memory::Slot* slot) {
-    return slot->private_bytes() == 0 && slot->counters().resets.value() <= 1;
-  });
-  if (!is_new) return;
-  const MutexLock lock(kind.mutex_);
-  for (size_t i = 0; i < std::min(slots.size(), kind.writes_.size()); i++) {
-    slots[i]->expect_writes(kind.writes_[i]);
-  }
-}
-
-void Cells::remember_writes(CellKind& kind, const Lease& lease) {
-  CleanInstance& clean = *lease.pooled_->clean;
-  std::vector<std::vector<memory::PageRun>> writes;
-  for (memory::Slot* slot : clean.state().slots()) {
-    std::vector<memory::PageRun>& runs = writes.emplace_back();
-    slot->written(runs);
-    size_t pages = 0;
-    for (const memory::PageRun& run : runs) pages += run.bytes / memory::kPageBytes;
-    if (pages > kWritesPagesMax) runs.clear();
-  }
-  const MutexLock lock(kind.mutex_);
-  kind.writes_ = std::move(writes);
-}
-
 // --- the end of a use ----------------------------------------------------------------------------------
 
 Status Cells::commit(Active& active) {
@@ -420,7 +387,6 @@ Status Cells::commit(Active& active) {
   SPORE_TRY(encode_state(clean, active.caller ? &*active.caller : nullptr, options_.delta_bytes_max, buffer));
   std::span<const uint8_t> delta = buffer;
   if (says_nothing(delta, clean.state().slots().size())) delta = {};
-  bool first = false;
   {
     Shard& shard = shard_of(active.hash);
     const MutexLock lock(shard.mutex);
@@ -443,14 +409,12 @@ Status Cells::commit(Active& active) {
       shard.shelf.give_back(record, record->bytes());
       record = made;
     }
-    first = record->sequence == 0;
     record->sequence++;
     record->used_s = now_s();
     record->fresh = 0;
     shard.counts.calls += std::max<uint64_t>(1, active.uncommitted);
   }
   active.uncommitted = 0;
-  if (options_.remember_writes && first) remember_writes(*active.kind, *active.lease);
   // What is larger is rare, and not to be kept for each thread for ever.
   constexpr size_t kBufferBytesMax = size_t{1} << 20;
   if (buffer.capacity() > kBufferBytesMax) std::vector<uint8_t>().swap(buffer);

@@ -53,8 +53,7 @@ struct CellId {
   std::string_view domain;
 };
 
-// Cells of one image: of one module in one trust domain.  Immutable but for what is remembered of their
-// writes.
+// Cells of one image: of one module in one trust domain.
 class CellKind {
  public:
   const std::string& module() const { return entry_->module(); }
@@ -72,9 +71,6 @@ class CellKind {
   const std::shared_ptr<PoolEntry> entry_;
   const std::shared_ptr<const Image> image_;
   std::atomic<uint32_t> awake_{0};  // instances that its cells have
-  mutable Mutex mutex_;
-  // Of each memory, what its cells wrote to.
-  std::vector<std::vector<memory::PageRun>> writes_ SPORE_GUARDED_BY(mutex_);
 };
 
 // What a cell is while it sleeps, or was at its last commit.
@@ -258,8 +254,6 @@ class Cells : public std::enable_shared_from_this<Cells>, private ForkAware {
   Status wake(Active& active, const UseOptions& options);
   Result<Lease> acquire(CellKind& kind, void* user_data);
   Status hear(Active& active);
-  void ready_memory(CellKind& kind, Lease& lease);
-  void remember_writes(CellKind& kind, const Lease& lease);
   Status commit(Active& active);
   void roll_back(Active& active);
   // Ends a claim: the next in line has it, or it stays awake, or it sleeps.

@@ -30,8 +30,6 @@ struct CellsOptions {
   Commit commit = Commit::kEveryCall;
   // Sleep is by itself, in a thread of its own; else the host calls clean_up().
   bool housekeeping = true;
-  // What a kind's cells write to when they wake is remembered, and made writable at once in a new instance.
-  bool remember_writes = true;
 };
 
 // kInvalidArgument: a maximum of 0 where something is needed.

@@ -119,9 +119,43 @@ Status Suspension::borrow(engine::Caller& caller) {
   const GuestMemory memory = caller.memory_of_this_thread();
   const uint64_t address = memory.size() - std::min<uint64_t>(memory.size(), kFramesBytesMax);
   const std::span<const std::byte> place = SPORE_TRY(rest_of(memory, address));
-  made_.lent.assign(place.begin(), place.end());
+  memory::Slot* slot = caller.store().slot_at(place.data() - address);
+  if (slot == nullptr) return Status::internal("a memory without a slot");
+  std::vector<memory::PageRun> written;
+  slot->written(written);
+  slot->touched();  // a host function is running: it may still have the kernel write somewhere
+  borrowed_ = {.slot = slot, .bytes = place.size()};
+  for (const memory::PageRun& run : written) {
+    const size_t begin = std::max<size_t>(run.offset, address);
+    const size_t end = run.offset + run.bytes;
+    if (begin >= end) continue;
+    borrowed_.pages.push_back({begin, end - begin});
+    const auto bytes = place.subspan(begin - address, end - begin);
+    borrowed_.kept.insert(borrowed_.kept.end(), bytes.begin(), bytes.end());
+  }
   made_.frames_at = static_cast<uint32_t>(address);
   return {};
+}
+
+// What was in the pages from the beginning of the place to `end`.
+void Suspension::put_back(std::span<std::byte> memory, uint64_t end) const {
+  const memory::PageImage* image = borrowed_.slot->image();
+  auto run = borrowed_.pages.begin();
+  size_t kept = 0;
+  for (uint64_t offset = made_.frames_at; offset < end; offset += memory::kPageBytes) {
+    while (run != borrowed_.pages.end() && run->offset + run->bytes <= offset) {
+      kept += run->bytes;
+      ++run;
+    }
+    std::byte* to = memory.data() + offset;
+    if (run != borrowed_.pages.end() && run->offset <= offset) {
+      std::memcpy(to, &borrowed_.kept[kept + offset - run->offset], memory::kPageBytes);
+    } else if (const std::byte* from = image == nullptr ? nullptr : image->page(offset); from != nullptr) {
+      std::memcpy(to, from, memory::kPageBytes);
+    } else {
+      std::memset(to, 0, memory::kPageBytes);
+    }
+  }
 }
 
 // Moves the frames, which mean the same anywhere, near the end: of the pages that each run writes to, they
@@ -130,15 +164,15 @@ Result<Suspended> Suspension::freeze(Instance& instance) const {
   SPORE_ASSERT(phase_ == Phase::kUnwinding, "a program is frozen where it waits");
   engine::Store& store = instance.store();
   GuestMemory memory = store.memory(instance.handle());
-  std::span<std::byte> place = SPORE_TRY(memory.span(GuestPtr{made_.frames_at}, made_.lent.size()));
+  std::span<std::byte> place = SPORE_TRY(memory.span(GuestPtr{made_.frames_at}, borrowed_.bytes));
   const FramesHeader header = read_header(place);
   const uint64_t first = uint64_t{made_.frames_at} + sizeof(FramesHeader);
   if (header.current < first || header.current > header.end) {
-    return Status::limit_exceeded("the program's stack takes more than {} bytes to save", made_.lent.size());
+    return Status::limit_exceeded("the program's stack takes more than {} bytes to save", borrowed_.bytes);
   }
   const std::span<std::byte> saved = place.subspan(sizeof header, header.current - first);
   const std::vector<std::byte> frames(saved.begin(), saved.end());
-  std::ranges::copy(made_.lent, place.begin());
+  put_back(SPORE_TRY(memory.span(GuestPtr{0}, memory.size())), header.current);
 
   Suspended suspended{
       .functions = made_.functions, .state_global = made_.state_global, .data_global = made_.data_global};

@@ -9,9 +9,10 @@
 // the same call of the same host function (rewinding), which sets the state to 0 and does what it was asked
 // for.
 //
-// The place is borrowed, at the end of memory: what frames overwrite is kept aside while they are there, and
-// put back before the guest sees it.  Memory that it did not ask for would be seen by its allocator.  Frames
-// that do not fit run into the end of memory: a trap, and nothing else overwritten.
+// The place is borrowed, at the end of memory: what frames overwrite is kept aside while they are there, or
+// is as the slot was opened with, and put back before the guest sees it.  Memory that it did not ask for
+// would be seen by its allocator.  Frames that do not fit run into the end of memory: a trap, and nothing
+// else overwritten.
 //
 // Of most programs only those functions are rewritten that were seen on the stack at a wait (watch()): all
 // others stay as they were.  So before a program is stopped such that it can go on, the stack is looked at:
@@ -21,11 +22,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "spore/base/status.h"
 #include "spore/engine/store.h"
+#include "spore/memory/slot.h"
 #include "spore/wasm/prepare.h"
 
 namespace spore::host {
@@ -107,9 +110,21 @@ class Suspension {
   Status look_at_stack(engine::Caller& caller);
   Status borrow(engine::Caller& caller);
 
+  // The guest's own pages in the place that is borrowed while it unwinds; the others are as its slot was
+  // opened with.  Pages that nobody wrote to are neither read nor written here: of a place of 1 MiB they are
+  // most.
+  struct Borrowed {
+    const memory::Slot* slot = nullptr;
+    uint64_t bytes = 0;
+    std::vector<memory::PageRun> pages{};
+    std::vector<std::byte> kept{};  // all of them
+  };
+  void put_back(std::span<std::byte> memory, uint64_t end) const;
+
   const Suspended* from_ = nullptr;  // null: it begins
   bool freezes_ = false;             // it is to be frozen at its next wait
-  Suspended made_;                   // then: where its frames are at first
+  Suspended made_;                   // then: where its frames are at first, without what was there
+  Borrowed borrowed_;
   std::vector<uint32_t> stack_;
   bool stack_unknown_ = false;
   Phase phase_ = Phase::kRunning;

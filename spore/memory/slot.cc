@@ -233,15 +233,6 @@ void Slot::written(std::vector<PageRun>& runs) {
   }
 }
 
-void Slot::expect_writes(std::span<const PageRun> runs) {
-  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since 5.14
-  for (const PageRun& run : runs) {
-    if (run.offset > bytes_ || run.bytes > bytes_ - run.offset) continue;
-    must_scan_ = true;  // clause 4: made private by the kernel, without a fault of this thread
-    static_cast<void>(::madvise(base_ + run.offset, run.bytes, kPopulateWrite));
-  }
-}
-
 Status Slot::rescan() {
   counters_.scans.add();
   runs_.clear();

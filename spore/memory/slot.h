@@ -133,10 +133,6 @@ class Slot {
   // As it was opened: bytes and length.  True if it is shorter now.  After a failure it must be cleared.
   Result<bool> reset();
 
-  // Makes pages private, all of a run at once, for somebody who will write to them: ascending, inside of the
-  // memory.  A hint; what the kernel refuses is left as it is.
-  void expect_writes(std::span<const PageRun> runs);
-
   // From now on `tracker`, which tracks nothing yet, notes which pages change.  Growths and dropped pages are
   // told to it here.  It ends before a reset begins, and with the slot's clearing: what a tracker knows is of
   // the memory that a reset takes away, and in memory that is armed a scan for private pages takes those that
