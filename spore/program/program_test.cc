@@ -723,6 +723,99 @@ TEST_P(ProgramTest, ALibraryAnswersRequests) {
   EXPECT_EQ(Program::freeze(made, pool_, {.init = "none"}).code(), Code::kNotFound);
 }
 
+// --- cells -----------------------------------------------------------------------------------------------
+
+class ProgramCellsTest : public ProgramTest {
+ protected:
+  void start(uint64_t idle_sleep_ms) {
+    cells_ = cell::Cells::create({.idle_sleep_ms = idle_sleep_ms, .housekeeping = false}).value();
+  }
+  void create(const Program& program, std::string_view name) {
+    ASSERT_TRUE(cells_->create(program.cell_kind(*cells_).value(), name).ok());
+  }
+  std::string output_in(const Program& program, std::string_view cell, std::string_view text) {
+    Result<Answer> answer = program.request_in(*cells_, cell, text);
+    return answer.ok() ? answer->output : "error: " + std::string(answer.status().message());
+  }
+
+  std::shared_ptr<cell::Cells> cells_;
+};
+INSTANTIATE_TEST_SUITE_P(Tiers, ProgramCellsTest,
+                         testing::Values(Tier::kInterpreter, Tier::kBaseline, Tier::kOptimised),
+                         [](const auto& tier) { return std::string(engine::tier_name(tier.param)); });
+
+// What one of them remembers it remembers asleep and awake; the program itself and the others know nothing of
+// it.
+TEST_P(ProgramCellsTest, VariablesLiveOn) {
+  const auto program = freeze(kGuest).value();
+  for (const uint64_t idle_sleep_ms : {0, 60'000}) {
+    start(idle_sleep_ms);
+    create(*program, "a");
+    create(*program, "b");
+    for (const std::string_view count : {"11\n", "22\n", "33\n", "44\n"}) {
+      EXPECT_EQ(output_in(*program, "a", "c"), count);
+    }
+    EXPECT_EQ(output_in(*program, "b", "echo"), "echo\n");
+    EXPECT_EQ(output_in(*program, "b", "c"), "22\n");
+    EXPECT_EQ(output_of(*program, "c"), "11\n");
+    ASSERT_TRUE(cells_->sleep("a").ok());
+    ASSERT_TRUE(cells_->fork("a", "c").ok());
+    EXPECT_EQ(output_in(*program, "c", "c"), "55\n");
+    EXPECT_EQ(output_in(*program, "a", "c"), "55\n");
+    EXPECT_LT(cells_->describe("a")->delta_bytes, 300U);
+    EXPECT_EQ(cells_->describe("a")->sequence, 5U);
+    // Waiting elsewhere, deeper, in a memory that grew.
+    EXPECT_EQ(output_in(*program, "a", "p"), "");
+    EXPECT_EQ(output_in(*program, "a", "c"), "half77\n");
+    EXPECT_EQ(output_in(*program, "a", "d"), "");
+    EXPECT_EQ(output_in(*program, "a", "what it reads down there"), "");
+    EXPECT_EQ(output_in(*program, "a", "c"), "99\n");
+    EXPECT_EQ(output_in(*program, "a", "g"), "01\n");
+    EXPECT_EQ(output_in(*program, "a", "g"), "02\n");
+    EXPECT_EQ(output_in(*program, "c", "g"), "01\n");
+    cells_.reset();
+  }
+}
+
+TEST_P(ProgramCellsTest, ARequestThatFailsDidNotHappen) {
+  const auto program = freeze(kGuest).value();
+  for (const uint64_t idle_sleep_ms : {0, 60'000}) {
+    start(idle_sleep_ms);
+    create(*program, "a");
+    EXPECT_EQ(output_in(*program, "a", "c"), "11\n");
+    EXPECT_EQ(program->request_in(*cells_, "a", "t").code(), Code::kTrap);
+    EXPECT_EQ(program->request_in(*cells_, "a", "s", {.deadline_ms = 20}).code(), Code::kDeadlineExceeded);
+    EXPECT_EQ(program->request_in(*cells_, "a", "n").code(), Code::kHostError);
+    EXPECT_EQ(program->request_in(*cells_, "a", "f", {.output_bytes_max = 5000}).code(),
+              Code::kLimitExceeded);
+    EXPECT_EQ(program->request_in(*cells_, "a", "x")->exit_code, 3U);  // it ends, and was not asked
+    EXPECT_EQ(program->request_in(*cells_, "none", "c").code(), Code::kNotFound);
+    EXPECT_EQ(output_in(*program, "a", "c"), "22\n");
+    const auto other = freeze(kGuest).value();
+    EXPECT_EQ(other->request_in(*cells_, "a", "c").code(), Code::kInvalidArgument);
+    EXPECT_EQ(output_in(*program, "a", "c"), "33\n");
+    cells_.reset();
+  }
+}
+
+TEST_P(ProgramCellsTest, LibrariesThatAnswerRequestsHaveThem) {
+  const cell::Blueprint made = blueprint(engine::text_to_wasm(kServing).value());
+  const auto library = Program::freeze(made, pool_, {.setup = "and"}).value();
+  start(0);
+  create(*library, "a");
+  EXPECT_EQ(output_in(*library, "a", "more"), "bnd\n");
+  EXPECT_EQ(output_in(*library, "a", "more"), "cnd\n");
+  EXPECT_EQ(library->request_in(*cells_, "a", "trap").code(), Code::kTrap);
+  EXPECT_EQ(library->request_in(*cells_, "a", "x")->exit_code, 3U);
+  EXPECT_EQ(output_in(*library, "a", "more"), "dnd\n");
+}
+
+TEST_P(ProgramCellsTest, WhatEndsWithItsRequestHasNone) {
+  const auto program = freeze(kGuest, {.framing = Framing::kEndOfInput}).value();
+  start(0);
+  EXPECT_EQ(program->cell_kind(*cells_).code(), Code::kUnsupported);
+}
+
 // Goal: of a program that is not rewritten the functions are found that it waits in; with others than those
 // it is not frozen, and says in which it waited.
 TEST_P(ProgramTest, TheFunctionsOfAWaitAreFound) {
