@@ -17,7 +17,7 @@ install(FILES ${engine_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY spore DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
         # These need Wasmtime's headers, or are nobody's business.
         PATTERN "handles.h" EXCLUDE PATTERN "host_call.h" EXCLUDE PATTERN "fork_guard.h" EXCLUDE PATTERN "code_file.h" EXCLUDE
-        PATTERN "wasi_call.h" EXCLUDE PATTERN "child.h" EXCLUDE REGEX "/snapshot/(check|format)\\.h$" EXCLUDE)
+        PATTERN "wasi_call.h" EXCLUDE PATTERN "child.h" EXCLUDE REGEX "/snapshot/(check|file|format|pages|parts|stored|superblock)\\.h$" EXCLUDE)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Spore)
 install(EXPORT SporeTargets NAMESPACE Spore:: DESTINATION ${package_dir})

@@ -90,10 +90,15 @@ inline Result<snapshot::Contents> read_bytes(std::span<const uint8_t> bytes,
   return read_fd(file_of(bytes), validation);
 }
 
+// How a test writes unless it says otherwise: so that each byte of the file is known.
+inline const snapshot::WriteOptions kUncompressed{.compression = snapshot::Compression::kNone,
+                                                  .progress = {}};
+
 // What writing makes of it.
 inline Result<std::vector<uint8_t>> written_bytes(const snapshot::Contents& contents,
-                                                  const std::filesystem::path& path) {
-  SPORE_TRY(snapshot::write(contents, path));
+                                                  const std::filesystem::path& path,
+                                                  const snapshot::WriteOptions& options = kUncompressed) {
+  SPORE_TRY(snapshot::write(contents, path, options));
   return read_file(path, size_t{1} << 30);
 }
 
@@ -108,22 +113,53 @@ void put(std::span<uint8_t> bytes, size_t at, T value) {
   std::memcpy(bytes.data() + at, &value, sizeof value);
 }
 
-// Whether a superblock says that there is a PROFILE.
-inline bool has_profile(std::span<const uint8_t> bytes) {
-  constexpr size_t kCountAt = 28;
-  return get<uint32_t>(bytes, kCountAt) == snapshot::kSectionCount;
+// --- the parts of a file, of any version, that may be wrong in any way -----------------------------------
+
+constexpr size_t kVersionAt = 8;
+constexpr size_t kKindAt = 12;
+constexpr size_t kFlagsAt = 24;
+constexpr size_t kCountAt = 28;
+constexpr size_t kSequenceAt = 32;
+constexpr size_t kIdAt = 40;
+constexpr size_t kParentAt = 72;
+constexpr size_t kTableAt = 104;
+
+inline size_t entry_bytes(std::span<const uint8_t> bytes) {
+  return get<uint32_t>(bytes, kVersionAt) == 1 ? 24 : 40;
 }
-// Where the entry of a section stands in the table of a superblock; its offset and length are behind 8 bytes.
-inline size_t table_entry(snapshot::Section section, bool profile = false) {
-  const size_t left_out = section == snapshot::Section::kHashes && !profile ? 1 : 0;
-  return 104 + 24 * (static_cast<size_t>(section) - left_out);
+// Where the entry of a section stands in the table of a superblock; 0: nowhere.  Its offset and length are
+// behind 8 bytes.
+inline size_t table_entry(std::span<const uint8_t> bytes, snapshot::Section section) {
+  const size_t count = std::min<size_t>(get<uint32_t>(bytes, kCountAt), 90);
+  for (size_t at = kTableAt; at < kTableAt + count * entry_bytes(bytes); at += entry_bytes(bytes)) {
+    if (get<uint32_t>(bytes, at) == static_cast<uint32_t>(section)) return at;
+  }
+  return 0;
 }
-// Of a PROFILE that there is not: nothing.
+// Of a section that there is not: nothing.
 inline snapshot::Extent extent_of(std::span<const uint8_t> bytes, snapshot::Section section) {
-  const bool profile = has_profile(bytes);
-  if (section == snapshot::Section::kProfile && !profile) return {};
-  const size_t entry = table_entry(section, profile);
-  return {.offset = get<uint64_t>(bytes, entry + 8), .bytes = get<uint64_t>(bytes, entry + 16)};
+  const size_t entry = table_entry(bytes, section);
+  if (entry == 0) return {.section = section};
+  const uint64_t stored = get<uint64_t>(bytes, entry + 16);
+  return {.section = section,
+          .codec = static_cast<Codec>(get<uint32_t>(bytes, entry + 4)),
+          .offset = get<uint64_t>(bytes, entry + 8),
+          .bytes = stored,
+          .raw_bytes = get<uint32_t>(bytes, kVersionAt) == 1 ? stored : get<uint64_t>(bytes, entry + 24)};
+}
+// As far as it can be told.
+inline snapshot::Superblock superblock_of(std::span<const uint8_t> bytes) {
+  snapshot::Superblock superblock{.version = get<uint32_t>(bytes, kVersionAt),
+                                  .kind = static_cast<snapshot::Kind>(get<uint32_t>(bytes, kKindAt)),
+                                  .mapped = (get<uint32_t>(bytes, kFlagsAt) & 1) != 0,
+                                  .sequence = get<uint64_t>(bytes, kSequenceAt),
+                                  .id = get<Digest>(bytes, kIdAt),
+                                  .parent = get<Digest>(bytes, kParentAt),
+                                  .sections = {}};
+  for (const snapshot::Section section : snapshot::section_order(superblock.version)) {
+    if (table_entry(bytes, section) != 0) superblock.sections.push_back(extent_of(bytes, section));
+  }
+  return superblock;
 }
 
 // Makes hashes and id right again, if there is a place for them: what is refused then is refused for itself.
@@ -133,23 +169,52 @@ inline void reseal(std::vector<uint8_t>& bytes) {
   const auto within = [&](const snapshot::Extent& extent) {
     return extent.offset <= bytes.size() && extent.bytes <= bytes.size() - extent.offset;
   };
-  std::vector<uint8_t> hashes;
-  for (const Section section : snapshot::kSections) {
-    const snapshot::Extent extent = extent_of(bytes, section);
+  const snapshot::Superblock superblock = superblock_of(bytes);
+  if (superblock.sections.empty() || superblock.sections.back().section != Section::kHashes) return;
+  std::vector<Digest> pieces;
+  for (const snapshot::Extent& extent : superblock.sections) {
     if (!within(extent)) return;
-    if (section == Section::kHashes) {
-      if (extent.bytes != hashes.size()) return;
-      std::ranges::copy(hashes, bytes.begin() + static_cast<ptrdiff_t>(extent.offset));
-      continue;
-    }
+    if (extent.section == Section::kHashes) break;
     for (uint64_t at = 0; at < extent.bytes; at += snapshot::kPieceBytes) {
       const size_t piece = std::min<uint64_t>(snapshot::kPieceBytes, extent.bytes - at);
-      const Digest digest = sha256(std::span(bytes).subspan(extent.offset + at, piece));
-      hashes.insert(hashes.end(), digest.bytes.begin(), digest.bytes.end());
+      pieces.push_back(sha256(std::span(bytes).subspan(extent.offset + at, piece)));
     }
   }
+  const std::vector<uint8_t> hashes = snapshot::encode_hashes(superblock, pieces);
+  const snapshot::Extent& place = superblock.sections.back();
+  if (place.bytes != hashes.size()) return;
+  std::ranges::copy(hashes, bytes.begin() + static_cast<ptrdiff_t>(place.offset));
   const Digest id = snapshot::compute_id(std::span(bytes).first(snapshot::kSuperblockBytes), hashes);
-  std::ranges::copy(id.bytes, bytes.begin() + 40);
+  std::ranges::copy(id.bytes, bytes.begin() + kIdAt);
+}
+
+// A section with the bytes that a file of it is to have.
+struct SectionBytes {
+  snapshot::Section section;
+  std::vector<uint8_t> bytes;
+  Codec codec = Codec::kRaw;
+  uint64_t raw_bytes = 0;  // if it is compressed
+};
+// A file of these sections, which are in order, with all lengths and hashes right.
+inline std::vector<uint8_t> file_with(snapshot::Superblock head, const std::vector<SectionBytes>& sections) {
+  using snapshot::Section;
+  head.sections.clear();
+  for (const SectionBytes& section : sections) {
+    head.sections.push_back(
+        {.section = section.section,
+         .codec = section.codec,
+         .bytes = section.bytes.size(),
+         .raw_bytes = section.codec == Codec::kRaw ? section.bytes.size() : section.raw_bytes});
+  }
+  head.sections.push_back({.section = Section::kHashes});
+  snapshot::lay_out(head);
+  std::vector<uint8_t> bytes = snapshot::encode_superblock(head);
+  bytes.resize(head.file_bytes());
+  for (size_t i = 0; i < sections.size(); i++) {
+    std::ranges::copy(sections[i].bytes, bytes.begin() + static_cast<ptrdiff_t>(head.sections[i].offset));
+  }
+  reseal(bytes);
+  return bytes;
 }
 
 // The same file with other bytes in the place of one section, and none in that of another, all lengths and
@@ -158,28 +223,62 @@ inline std::vector<uint8_t> with_section(std::span<const uint8_t> file, snapshot
                                          std::span<const uint8_t> to,
                                          std::optional<snapshot::Section> emptied = {}) {
   using snapshot::Section;
-  std::array<uint64_t, snapshot::kSectionCount - 1> lengths{};
-  std::vector<std::span<const uint8_t>> sections;
-  for (size_t i = 0; i < lengths.size(); i++) {
-    const auto section = static_cast<Section>(i);
-    const snapshot::Extent extent = extent_of(file, section);
-    sections.push_back(section == changed   ? to
-                       : section == emptied ? std::span<const uint8_t>()
-                                            : file.subspan(extent.offset, extent.bytes));
-    lengths[i] = sections.back().size();
+  const snapshot::Superblock superblock = superblock_of(file);
+  std::vector<SectionBytes> sections;
+  for (const Section section : snapshot::section_order(superblock.version)) {
+    if (section == Section::kHashes) break;
+    const snapshot::Extent* extent = superblock.find(section);
+    const bool there = section == changed ? !to.empty() : extent != nullptr && section != emptied;
+    // In version 1 all sections but PROFILE are there, if they are empty or not.
+    const bool keeps_place = superblock.version == 1 && section != Section::kProfile;
+    if (!there && !keeps_place) continue;
+    SectionBytes& one = sections.emplace_back(SectionBytes{.section = section, .bytes = {}});
+    if (!there) continue;
+    const std::span<const uint8_t> bytes =
+        section == changed ? to : file.subspan(extent->offset, extent->bytes);
+    one.bytes.assign(bytes.begin(), bytes.end());
+    if (section != changed) one.codec = extent->codec, one.raw_bytes = extent->raw_bytes;
   }
-  snapshot::Superblock superblock = snapshot::lay_out(lengths);
-  constexpr size_t kKindAt = 12;
-  constexpr uint32_t kDerived = 3;
-  constexpr size_t kParentAt = 72;
-  if (get<uint32_t>(file, kKindAt) == kDerived) superblock.base = get<Digest>(file, kParentAt);
-  std::vector<uint8_t> bytes = snapshot::encode_superblock(superblock);
-  bytes.resize(superblock.file_bytes());
-  for (size_t i = 0; i < lengths.size(); i++) {
-    std::ranges::copy(sections[i], bytes.begin() + static_cast<ptrdiff_t>(superblock.sections[i].offset));
+  return file_with(superblock, sections);
+}
+
+// The same contents as version 1 had them.
+inline std::vector<uint8_t> bytes_of_version_1(const snapshot::Contents& contents) {
+  using snapshot::Section;
+  const bool derived = contents.base.has_value();
+  const snapshot::PageIndex index = snapshot::index_of(contents.image.memories, {.derived = derived});
+  std::vector<uint8_t> pages;
+  for (size_t i = 0; i < index.size(); i++) {
+    for (const memory::PageRun& run : index[i].runs_of(snapshot::Run::Kind::kRaw)) {
+      for (size_t at = run.offset; at < run.offset + run.bytes; at += memory::kPageBytes) {
+        const auto* page = reinterpret_cast<const uint8_t*>(contents.image.memories[i]->page(at));
+        pages.insert(pages.end(), page, page + memory::kPageBytes);
+      }
+    }
   }
-  reseal(bytes);
-  return bytes;
+  std::vector<uint8_t> module;
+  std::vector<uint8_t> source;
+  if (!derived) {
+    snapshot::ModuleParts parts = snapshot::split_module(contents.prepared->wasm, *contents.source);
+    parts.facts = wasm::encode_prepared(*contents.prepared);
+    module = snapshot::encode_module(parts);
+    source = *contents.source;
+  }
+  std::vector<SectionBytes> sections{
+      {Section::kManifest, snapshot::encode_manifest(contents.manifest, 1)},
+      {Section::kState,
+       snapshot::encode_state({contents.image.values, contents.image.wasi, contents.frames})},
+      {Section::kPageIndex, snapshot::encode_page_index(index)},
+      {Section::kModule, std::move(module)},
+      {Section::kSource, std::move(source)},
+      {Section::kPages, std::move(pages)}};
+  if (contents.profile) sections.push_back({Section::kProfile, snapshot::encode_profile(*contents.profile)});
+  return file_with({.version = 1,
+                    .kind = derived ? snapshot::Kind::kDerived : snapshot::Kind::kBase,
+                    .id = {},
+                    .parent = contents.base.value_or(Digest{}),
+                    .sections = {}},
+                   sections);
 }
 
 }  // namespace spore::test

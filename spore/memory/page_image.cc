@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -53,6 +54,36 @@ Status write_at(int fd, const std::byte* bytes, size_t count, size_t offset) {
   return {};
 }
 
+// The pages of [begin, end) of a file that have data, relative to `begin`.  Where the file system does not
+// tell, all have.
+std::vector<PageRun> data_pages(int fd, uint64_t begin, uint64_t end) {
+  std::vector<PageRun> runs;
+  uint64_t done = begin;  // a page may have two pieces of data
+  for (uint64_t at = begin; at < end;) {
+    const off_t data = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;
+    const uint64_t from = data < 0 ? at : static_cast<uint64_t>(data);
+    const off_t hole = data < 0 ? -1 : ::lseek(fd, data, SEEK_HOLE);
+    const uint64_t to = hole <= data ? end : static_cast<uint64_t>(hole);
+    const uint64_t first = std::max(from / kPageBytes * kPageBytes, done);
+    done = std::min((to + kPageBytes - 1) / kPageBytes * kPageBytes, end);
+    if (first < done) append_run(runs, first - begin, done - first);
+    at = to;
+  }
+  return runs;
+}
+
+// Of a file that has all of that part.
+Result<struct stat> stat_of(const PageImage::FilePart& part) {
+  struct stat file{};
+  if (::fstat(part.fd, &file) != 0) return Status::from_errno(errno, "stat of an image");
+  if (!S_ISREG(file.st_mode)) return Status::invalid_argument("an image is mapped from a regular file");
+  const auto bytes = static_cast<uint64_t>(file.st_size);
+  if (part.offset <= bytes && part.mapped_bytes <= bytes - part.offset) return file;
+  return Status::corruption("{} bytes at {} of an image's file, which ends at {}", part.mapped_bytes,
+                            part.offset, bytes);
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::byte> bytes,
@@ -78,14 +109,73 @@ Result<std::shared_ptr<const PageImage>> PageImage::create(std::span<const std::
   return std::move(builder).finish();
 }  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): the analyser loses the image within Result
 
+Result<std::shared_ptr<const PageImage>> PageImage::map_file(const FilePart& part) {
+  if (part.offset % kPageBytes != 0 || part.bytes % kPageBytes != 0 || part.mapped_bytes % kPageBytes != 0 ||
+      part.mapped_bytes > part.bytes) {
+    return Status::invalid_argument("{} bytes at {} of a file as a memory of {}: not whole pages of it",
+                                    part.mapped_bytes, part.offset, part.bytes);
+  }
+  SPORE_TRY(stat_of(part));
+  std::shared_ptr<PageImage> image(new PageImage);
+  image->bytes_ = part.bytes;
+  const std::vector<PageRun> data = data_pages(part.fd, part.offset, part.offset + part.mapped_bytes);
+  // Again: a file that was cut meanwhile would have had holes.
+  const struct stat file = SPORE_TRY(stat_of(part));
+  if (data.empty()) return std::shared_ptr<const PageImage>(std::move(image));
+  image->mapped_bytes_ = data.back().offset + data.back().bytes;
+  image->kinds_.resize(image->mapped_bytes_ / kPageBytes);
+  for (const PageRun& run : data) {
+    std::fill_n(&image->kinds_[run.offset / kPageBytes], run.bytes / kPageBytes, Kind::kOwn);
+  }
+  image->fd_ = UniqueFd(::fcntl(part.fd, F_DUPFD_CLOEXEC, 0));
+  if (!image->fd_.valid()) return Status::from_errno(errno, "keeping the file of an image open");
+  image->file_offset_ = part.offset;
+  image->of_file_ = true;
+  image->file_bytes_ = file.st_size;
+  image->file_time_ = file.st_mtim;
+  SPORE_TRY(image->map_view());
+  image->watched_ = SPORE_TRY(BusGuard::watch(
+      {.base = image->view_, .bytes = image->mapped_bytes_, .protection = PROT_READ}, image->broken_));
+  image->make_parts({});
+  return std::shared_ptr<const PageImage>(std::move(image));
+}
+
+// Private, though nobody writes: older kernels (5.15 for one) refuse all shared mappings of a sealed file.
+Status PageImage::map_view() {
+  void* view =
+      ::mmap(nullptr, mapped_bytes_, PROT_READ, MAP_PRIVATE, fd_.get(), static_cast<off_t>(file_offset_));
+  if (view == MAP_FAILED) return Status::from_errno(errno, "mapping an image");
+  view_ = static_cast<const std::byte*>(view);
+  return {};
+}
+
+Status PageImage::check() const {
+  if (base_ != nullptr) SPORE_TRY(base_->check());
+  if (!of_file_) return {};
+  if (broken_) return Status::corruption("the file of an image was cut short, or cannot be read");
+  struct stat file{};
+  if (::fstat(fd_.get(), &file) != 0) return Status::from_errno(errno, "stat of an image");
+  const bool same = file.st_size == file_bytes_ && file.st_mtim.tv_sec == file_time_.tv_sec &&
+                    file.st_mtim.tv_nsec == file_time_.tv_nsec;
+  if (same) return {};
+  return Status::corruption("the file of an image was written to since it was mapped");
+}
+
 PageImage::~PageImage() {
+  watched_.end();
   if (view_ != nullptr) ::munmap(const_cast<std::byte*>(view_), mapped_bytes_);
 }
 
 void PageImage::make_parts(const std::vector<PageRun>& of_base) {
   size_t done = 0;
   const auto own_until = [&](size_t end) {
-    if (end > done) parts_.push_back({.offset = done, .bytes = end - done, .fd = fd_.get()});
+    if (end > done) {
+      parts_.push_back({.offset = done,
+                        .bytes = end - done,
+                        .fd = fd_.get(),
+                        .file_offset = file_offset_ + done,
+                        .broken = of_file_ ? &broken_ : nullptr});
+    }
     done = std::max(done, end);
   };
   for (const PageRun& run : of_base) {
@@ -94,7 +184,12 @@ void PageImage::make_parts(const std::vector<PageRun>& of_base) {
     for (const Part& part : base_->parts_) {
       const size_t begin = std::max(part.offset, run.offset);
       const size_t end = std::min(part.offset + part.bytes, run.offset + run.bytes);
-      if (begin < end) parts_.push_back({.offset = begin, .bytes = end - begin, .fd = part.fd});
+      if (begin >= end) continue;
+      Part piece = part;
+      piece.offset = begin;
+      piece.bytes = end - begin;
+      piece.file_offset += begin - part.offset;
+      parts_.push_back(piece);
     }
     done = run.offset + run.bytes;
   }
@@ -146,14 +241,9 @@ Status PageImageBuilder::write(size_t offset, std::span<const std::byte> bytes) 
 }
 
 Result<std::shared_ptr<const PageImage>> PageImageBuilder::finish() && {
-  const int fd = image_->fd_.get();
   if (image_->mapped_bytes_ > 0) {
-    SPORE_TRY(seal(fd));
-    // Private, though nobody writes: older kernels (5.15 for one) refuse all shared mappings of a sealed
-    // file.
-    void* view = ::mmap(nullptr, image_->mapped_bytes_, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (view == MAP_FAILED) return Status::from_errno(errno, "mapping an image");
-    image_->view_ = static_cast<const std::byte*>(view);
+    SPORE_TRY(seal(image_->fd_.get()));
+    SPORE_TRY(image_->map_view());
   }
   return std::shared_ptr<const PageImage>(std::move(image_));
 }

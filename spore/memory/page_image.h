@@ -2,8 +2,12 @@
 
 // The bytes that a linear memory begins with, in a form that any number of slots map.
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <span>
 #include <utility>
@@ -11,12 +15,19 @@
 
 #include "spore/base/fd.h"
 #include "spore/base/status.h"
+#include "spore/memory/bus_guard.h"
 #include "spore/memory/page_scan.h"
 
 namespace spore::memory {
 
 // Immutable and thread-safe: a memfd that is sealed against every change.  Zeros at the end are not kept,
 // pages of zeros are holes.
+//
+// Or a part of a file on disk, of which nothing is copied: the system reads pages as they are used, keeps
+// them while there is room, and shares them with all that map the file.  Nobody can seal such a file.  It
+// must be one that is renamed into place and never written again, as ours are: a write to it would be seen.
+// That it is cut short, or cannot be read, does not end the process (BusGuard): broken() says so, and then
+// nothing that came of the image's pages since, or of a slot's that was opened with it, may be believed.
 //
 // It may stand on another image: then what both have alike is mapped from that one's file, and held once.
 class PageImage {
@@ -25,6 +36,17 @@ class PageImage {
   // descriptor, left.
   static Result<std::shared_ptr<const PageImage>> create(std::span<const std::byte> bytes,
                                                          std::shared_ptr<const PageImage> base = nullptr);
+  // The pages of a memory in a file: that at p is at `offset` + p.  Holes are zeros.
+  struct FilePart {
+    int fd = -1;              // opened for reading; map_file() keeps one of its own
+    uint64_t offset = 0;      // these are multiples of kPageBytes
+    size_t bytes = 0;         // of the memory
+    size_t mapped_bytes = 0;  // what is in the file; from here on there are zeros
+  };
+  // kInvalidArgument: not a regular file, or not whole pages; kCorruption: the file ends before; kIo: it
+  // cannot be mapped, or no descriptor is left; kUnavailable: no guard against files that are cut short.
+  // Moves the descriptor's position, to look for holes.
+  static Result<std::shared_ptr<const PageImage>> map_file(const FilePart& part);
   ~PageImage();
   PageImage(const PageImage&) = delete;
   PageImage& operator=(const PageImage&) = delete;
@@ -33,17 +55,26 @@ class PageImage {
   size_t bytes() const { return bytes_; }
   // The length of what is mapped; from here on there are zeros.
   size_t mapped_bytes() const { return mapped_bytes_; }
-  // Bytes of memory that it holds, without those of the image that it stands on.
+  // Bytes of memory that it holds, without those of the image that it stands on.  None if it is of a file:
+  // what the system keeps of that it can give up.
   size_t held_bytes() const { return held_bytes_; }
+  // A file was cut short, or could not be read, when a page of it was used: its own file, or that of an image
+  // that it stands on.  Once broken, always broken.  Ask after the use.
+  bool broken() const { return broken_ || (base_ != nullptr && base_->broken()); }
+  // kCorruption: it is broken, or a file of it, or of what it stands on, was written to since it was mapped,
+  // as far as its length and the time of its last change tell.  kIo.  One system call for each such file.
+  Status check() const;
   // The file of its own pages; not valid if it has none.
   int fd() const { return fd_.get(); }
   const std::shared_ptr<const PageImage>& base() const { return base_; }
 
-  // What is to be mapped, in order and without gaps: from each file at the offset that it has in memory.
+  // What is to be mapped, in order and without gaps.
   struct Part {
-    size_t offset;
+    size_t offset;  // in memory
     size_t bytes;
     int fd;
+    uint64_t file_offset;
+    std::atomic<bool>* broken;  // for BusGuard, where it is mapped; null: nobody can cut the file
   };
   const std::vector<Part>& parts() const { return parts_; }
   // Each part is a mapping in each slot, and the kernel allows some 65,000 of them: so many pieces of a base
@@ -66,6 +97,7 @@ class PageImage {
   friend class PageImageBuilder;
   enum class Kind : uint8_t { kZeros, kOwn, kBase };
   PageImage() = default;
+  Status map_view();
   void make_parts(const std::vector<PageRun>& of_base);
 
   size_t bytes_ = 0;
@@ -74,7 +106,13 @@ class PageImage {
   std::vector<Kind> kinds_;  // of each mapped page
   std::vector<Part> parts_;
   UniqueFd fd_;
+  uint64_t file_offset_ = 0;         // of the first page, in fd_
+  bool of_file_ = false;             // on disk, not a memfd of ours
+  off_t file_bytes_ = 0;             // of that, when it was mapped,
+  timespec file_time_{};             // and the time of its last change
   const std::byte* view_ = nullptr;  // of fd_
+  std::atomic<bool> broken_{false};
+  BusGuard::Range watched_;  // the view, if it is of a file
   std::shared_ptr<const PageImage> base_;
 };
 

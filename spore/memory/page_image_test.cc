@@ -293,6 +293,243 @@ TEST(PageImageTest, ItIsMadeWhereSealedFilesCannotBeMappedShared) {
             "");
 }
 
+// --- of a file -------------------------------------------------------------------------------------------
+
+// A file without a name: these bytes at `offset`, pages of zeros among them as holes, and a page of other
+// bytes on each side.
+UniqueFd file_of(std::span<const std::byte> bytes, size_t offset) {
+  std::string path = SPORE_BINARY_DIR "/image.XXXXXX";
+  UniqueFd fd(::mkostemp(path.data(), O_CLOEXEC));
+  ::unlink(path.c_str());
+  const std::vector<std::byte> other = pattern(kPage, 77);
+  const auto put = [&](std::span<const std::byte> page, size_t at) {
+    EXPECT_EQ(::pwrite(fd.get(), page.data(), page.size(), static_cast<off_t>(at)),
+              static_cast<ssize_t>(page.size()));
+  };
+  if (offset >= kPage) put(other, offset - kPage);
+  put(other, offset + bytes.size());
+  for (size_t at = 0; at < bytes.size(); at += kPage) {
+    const std::span<const std::byte> page = bytes.subspan(at, kPage);
+    if (std::ranges::any_of(page, [](std::byte byte) { return byte != std::byte{0}; }))
+      put(page, offset + at);
+  }
+  return fd;
+}
+
+Result<std::shared_ptr<const PageImage>> mapped(std::span<const std::byte> bytes, size_t offset = 3 * kPage,
+                                                size_t zeros = 0) {
+  const UniqueFd fd = file_of(bytes, offset);
+  return PageImage::map_file(
+      {.fd = fd.get(), .offset = offset, .bytes = bytes.size() + zeros, .mapped_bytes = bytes.size()});
+}
+
+// Goal: an image of a file is as one made of its bytes, wherever it lies in there; and it holds nothing.
+TEST(FileImageTest, ItHasTheBytesOfTheFile) {
+  for (const size_t offset : {size_t{0}, kPage, 1000 * kPage}) {
+    const std::vector<std::byte> bytes = with_zeros(112, {0, 3, 4, 50, 51, 52, 110, 111});
+    const auto image = mapped(bytes, offset).value();
+    expect_holds(image, bytes);
+    EXPECT_EQ(image->held_bytes(), 0u);
+    EXPECT_EQ(image->mapped_bytes(), 110 * kPage);
+    for (size_t page = 0; page < 112; page++) {
+      const bool zero = page == 0 || page == 3 || page == 4 || (page >= 50 && page <= 52) || page >= 110;
+      EXPECT_EQ(image->page(page * kPage) == nullptr, zero) << page;
+      EXPECT_FALSE(image->of_base(page * kPage));
+    }
+    EXPECT_EQ(image->parts().size(), 1u);
+    EXPECT_TRUE(image->check().ok());
+  }
+}
+
+TEST(FileImageTest, BehindTheFilesPartThereAreZeros) {
+  std::vector<std::byte> bytes = pattern(16 * kPage);
+  const auto image = mapped(bytes, kPage, 16 * kPage).value();
+  EXPECT_EQ(image->mapped_bytes(), 16 * kPage);
+  bytes.resize(32 * kPage);
+  expect_holds(image, bytes);
+}
+
+TEST(FileImageTest, AFileOfHolesIsNotMapped) {
+  for (const size_t pages : {size_t{0}, size_t{16}}) {
+    const auto image = mapped(std::vector<std::byte>(pages * kPage), kPage, kPage).value();
+    EXPECT_EQ(image->bytes(), (pages + 1) * kPage);
+    EXPECT_EQ(image->mapped_bytes(), 0u);
+    EXPECT_LT(image->fd(), 0);
+    EXPECT_EQ(image->page(0), nullptr);
+    EXPECT_TRUE(image->check().ok());
+    EXPECT_FALSE(image->broken());
+  }
+}
+
+// What a slot writes stays its own; the file and other slots have what they had.
+TEST(FileImageTest, NoSlotWritesToTheFile) {
+  const std::vector<std::byte> bytes = with_zeros(112, {5, 6});
+  const UniqueFd fd = file_of(bytes, kPage);
+  const auto image =
+      PageImage::map_file(
+          {.fd = fd.get(), .offset = kPage, .bytes = bytes.size(), .mapped_bytes = bytes.size()})
+          .value();
+  const auto one = test::new_slot();
+  const auto two = test::new_slot();
+  ASSERT_TRUE(one->open(bytes.size(), image).ok());
+  ASSERT_TRUE(two->open(bytes.size(), image).ok());
+  test::fill(*one);
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), two->base()));
+  std::vector<std::byte> read(bytes.size());
+  ASSERT_EQ(::pread(fd.get(), read.data(), read.size(), kPage), static_cast<ssize_t>(read.size()));
+  EXPECT_EQ(read, bytes);
+  ASSERT_TRUE(one->reset().ok());
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), one->base()));
+}
+
+// It finds which pages a slot wrote, as of any image: few are kept, and refilled from the file.
+TEST(FileImageTest, ItsSlotsKeepAWriteSet) {
+  if (test::scanner() == nullptr) GTEST_SKIP() << "no PAGEMAP_SCAN";
+  const std::vector<std::byte> bytes = pattern(112 * kPage);
+  const auto slot = test::new_slot();
+  ASSERT_TRUE(slot->open(bytes.size(), mapped(bytes).value()).ok());
+  for (int i = 0; i < 10; i++) {
+    slot->begin();
+    test::write_pages(*slot, 7, 3, 11);
+    ASSERT_TRUE(slot->reset().ok());
+    EXPECT_EQ(slot->counters().pages.value(), 3u);
+    ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(), slot->base()));
+  }
+  EXPECT_EQ(slot->counters().drops.value(), 0u);
+}
+
+// Goal: it is a base as any image is, of images in memory and, through those, of others.
+TEST(FileImageTest, OthersMayStandOnIt) {
+  constexpr size_t kPages = 256;
+  const std::vector<std::byte> first = with_zeros(kPages, {0, 50, 51, 52, 200, 255});
+  const auto base = mapped(first, 5 * kPage).value();
+  const auto same = PageImage::create(first, base).value();
+  expect_holds(same, first);
+  EXPECT_EQ(same->held_bytes(), 0u);
+  std::vector<std::byte> bytes = first;
+  for (const size_t page : {0, 1, 51, 120, 254, 255}) change(bytes, page);
+  std::shared_ptr<const PageImage> image = PageImage::create(bytes, base).value();
+  expect_holds(image, bytes);
+  EXPECT_EQ(image->held_bytes(), 6 * kPage);
+  for (const size_t page : {1, 60, 120, 121}) change(bytes, page);
+  image = PageImage::create(bytes, image).value();
+  expect_holds(image, bytes);
+  EXPECT_TRUE(image->check().ok());
+}
+
+// The descriptor that it was mapped by may be closed, and the file's name removed.
+TEST(FileImageTest, ItKeepsADescriptorOfItsOwn) {
+  const std::vector<std::byte> bytes = pattern(16 * kPage);
+  auto image = mapped(bytes).value();
+  const int fd = image->fd();
+  const std::byte* const page = image->page(0);
+  EXPECT_EQ(::fcntl(fd, F_GETFD), FD_CLOEXEC);
+  expect_holds(image, bytes);
+  image = nullptr;
+  EXPECT_LT(::fcntl(fd, F_GETFD), 0);
+  EXPECT_FALSE(test::accessible(page));
+}
+
+// One byte too many, and each number that is not of whole pages.
+TEST(FileImageTest, WhatTheFileDoesNotHaveIsRefused) {
+  const UniqueFd fd = file_of(pattern(8 * kPage), 0);  // and a page behind
+  ASSERT_EQ(::ftruncate(fd.get(), 8 * kPage), 0);
+  const auto code = [&](uint64_t offset, size_t bytes, size_t mapped_bytes) {
+    return PageImage::map_file(
+               {.fd = fd.get(), .offset = offset, .bytes = bytes, .mapped_bytes = mapped_bytes})
+        .status()
+        .code();
+  };
+  EXPECT_EQ(code(0, 8 * kPage, 8 * kPage), Code::kOk);
+  EXPECT_EQ(code(7 * kPage, 8 * kPage, kPage), Code::kOk);
+  EXPECT_EQ(code(8 * kPage, 8 * kPage, 0), Code::kOk);
+  EXPECT_EQ(code(0, 9 * kPage, 9 * kPage), Code::kCorruption);
+  EXPECT_EQ(code(kPage, 8 * kPage, 8 * kPage), Code::kCorruption);
+  EXPECT_EQ(code(9 * kPage, 8 * kPage, 0), Code::kCorruption);
+  EXPECT_EQ(code(uint64_t{0} - kPage, 8 * kPage, 8 * kPage), Code::kCorruption);
+  EXPECT_EQ(code(uint64_t{1} << 63, 8 * kPage, kPage), Code::kCorruption);
+  EXPECT_EQ(code(0, SIZE_MAX / kPage * kPage, SIZE_MAX / kPage * kPage), Code::kCorruption);
+  EXPECT_EQ(code(1, 8 * kPage, kPage), Code::kInvalidArgument);
+  EXPECT_EQ(code(0, 8 * kPage + 1, kPage), Code::kInvalidArgument);
+  EXPECT_EQ(code(0, 8 * kPage, kPage - 1), Code::kInvalidArgument);
+  EXPECT_EQ(code(0, 4 * kPage, 5 * kPage), Code::kInvalidArgument);
+  // A page of which the file has all but one byte.
+  ASSERT_EQ(::ftruncate(fd.get(), 8 * kPage - 1), 0);
+  EXPECT_EQ(code(0, 8 * kPage, 8 * kPage), Code::kCorruption);
+  EXPECT_EQ(code(0, 8 * kPage, 7 * kPage), Code::kOk);
+}
+
+TEST(FileImageTest, WhatIsNoFileIsRefused) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  const UniqueFd folder(::open(SPORE_BINARY_DIR, O_RDONLY | O_CLOEXEC));
+  const UniqueFd device(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  for (const int fd : {ends[0], folder.get(), device.get()}) {
+    const Status status = PageImage::map_file({.fd = fd, .bytes = kPage}).status();
+    EXPECT_EQ(status.code(), Code::kInvalidArgument) << status.message();
+  }
+  ::close(ends[0]);
+  ::close(ends[1]);
+  EXPECT_EQ(PageImage::map_file({.fd = -1, .bytes = kPage}).status().code(), Code::kIo);
+  // One that may not be read.
+  const UniqueFd fd = file_of(pattern(kPage), 0);
+  const UniqueFd to_write(
+      ::open(("/proc/self/fd/" + std::to_string(fd.get())).c_str(), O_WRONLY | O_CLOEXEC));
+  ASSERT_TRUE(to_write.valid());
+  EXPECT_EQ(
+      PageImage::map_file({.fd = to_write.get(), .bytes = kPage, .mapped_bytes = kPage}).status().code(),
+      Code::kIo);
+}
+
+TEST(FileImageTest, WithoutADescriptorThereIsAnError) {
+  if (test::kAddressSanitizer) GTEST_SKIP() << "UBSan opens descriptors of its own";
+  const UniqueFd fd = file_of(pattern(kPage), 0);
+  EXPECT_EQ(in_child([&] {
+              const int next = ::dup(fd.get());
+              ::close(next);
+              const rlimit all_used{static_cast<rlim_t>(next), static_cast<rlim_t>(next)};
+              if (::setrlimit(RLIMIT_NOFILE, &all_used) != 0) return std::string("setrlimit");
+              const auto image = PageImage::map_file({.fd = fd.get(), .bytes = kPage, .mapped_bytes = kPage});
+              return std::string(image.status().message());
+            }),
+            "keeping the file of an image open: Too many open files");
+}
+
+// Goal: changes that bring no signal are found by a look at the file.  Method: its time of change is set to
+// long ago, so that each later one differs.
+TEST(FileImageTest, AFileThatWasWrittenToIsFound) {
+  const std::vector<std::byte> bytes = pattern(8 * kPage);
+  const std::array<timespec, 2> long_ago{timespec{1, 5}, timespec{1, 5}};
+  const auto cut_within_a_page = [](int fd) { return ::ftruncate(fd, 8 * kPage - 100); };
+  const auto cut_and_grown = [](int fd) { return ::ftruncate(fd, 0) + ::ftruncate(fd, 9 * kPage); };
+  const auto written = [](int fd) { return ::pwrite(fd, "x", 1, 5) == 1 ? 0 : -1; };
+  const auto longer = [](int fd) { return ::ftruncate(fd, 10 * kPage); };
+  const auto punched = [](int fd) {
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kPage);
+  };
+  for (int (*const change_file)(int) : {+cut_within_a_page, +cut_and_grown, +written, +longer, +punched}) {
+    const UniqueFd fd = file_of(bytes, 0);
+    ASSERT_EQ(::futimens(fd.get(), long_ago.data()), 0);
+    const auto image =
+        PageImage::map_file({.fd = fd.get(), .bytes = 8 * kPage, .mapped_bytes = 8 * kPage}).value();
+    std::vector<std::byte> above_bytes = bytes;
+    change(above_bytes, 3);
+    const auto above = PageImage::create(above_bytes, image).value();
+    // What is not a change of the bytes is none.
+    ASSERT_EQ(::fchmod(fd.get(), 0400), 0);
+    EXPECT_TRUE(image->check().ok());
+    EXPECT_TRUE(above->check().ok());
+    ASSERT_EQ(change_file(fd.get()), 0);
+    EXPECT_FALSE(image->broken());
+    EXPECT_EQ(image->check().code(), Code::kCorruption);
+    EXPECT_EQ(above->check().code(), Code::kCorruption);
+    const auto slot = test::new_slot();
+    EXPECT_EQ(slot->open(16 * kPage, image).code(), Code::kCorruption);
+  }
+}
+
+// --- failures --------------------------------------------------------------------------------------------
+
 // A child that may open nothing more, and one whose files must stay small.
 TEST(PageImageTest, WithoutDescriptorsOrRoomThereIsAnError) {
   if (test::kAddressSanitizer) GTEST_SKIP() << "UBSan opens descriptors of its own";

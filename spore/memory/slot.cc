@@ -73,6 +73,7 @@ Slot::Slot(const SlotShape& shape, std::byte* mapping, std::shared_ptr<const Pag
 
 Slot::~Slot() {
   stop_tracking();
+  watched_.clear();
   ::munmap(mapping_, shape_.capacity + 2 * shape_.guard);
 }
 
@@ -102,6 +103,7 @@ Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const Re
   if (bytes > shape_.capacity) {
     return Status::limit_exceeded("a memory of {} bytes in a slot of {}", bytes, shape_.capacity);
   }
+  if (image != nullptr) SPORE_TRY(image->check());
   if (std::exchange(lent_, false) && used_bytes_ > 0) SPORE_TRY(map_nothing(base_, used_bytes_));
   image_ = std::move(image);
   SPORE_ASSERT(image_bytes() <= bytes, "an image longer than its memory");
@@ -109,10 +111,14 @@ Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const Re
   if (image_bytes() > 0) {
     constexpr int kFlags = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED;
     for (const PageImage::Part& part : image_->parts()) {
-      if (::mmap(base_ + part.offset, part.bytes, PROT_READ | PROT_WRITE, kFlags, part.fd,
-                 static_cast<off_t>(part.offset)) == MAP_FAILED) {
+      std::byte* const at = base_ + part.offset;
+      if (::mmap(at, part.bytes, PROT_READ | PROT_WRITE, kFlags, part.fd,
+                 static_cast<off_t>(part.file_offset)) == MAP_FAILED) {
         return no_room(errno, "mapping an image");
       }
+      if (part.broken == nullptr) continue;
+      const BusGuard::Memory memory{.base = at, .bytes = part.bytes, .protection = PROT_READ | PROT_WRITE};
+      watched_.push_back(SPORE_TRY(BusGuard::watch(memory, *part.broken)));
     }
     SPORE_TRY(forbid_huge_pages(base_, image_bytes()));
   }
@@ -128,6 +134,7 @@ Status Slot::open(size_t bytes, std::shared_ptr<const PageImage> image, const Re
 Status Slot::clear() {
   stop_tracking();
   tracker_ = nullptr;
+  watched_.clear();
   if (used_bytes_ > 0) SPORE_TRY(map_nothing(base_, used_bytes_));
   bytes_ = start_bytes_ = used_bytes_ = 0;
   image_ = nullptr;
@@ -199,6 +206,8 @@ Result<bool> Slot::reset() {
     if (pages_.size() >= kLookPagesMin && counters_.resets.value() % kLookEvery == 0) look_at_pages();
     refill();
   }
+  if (!watched_.empty()) [[unlikely]]
+    SPORE_TRY(check_broken());
   if (!grown || kBreakReset == BreakReset::kLength) [[likely]]
     return false;
   SPORE_TRY(shrink());
@@ -247,6 +256,11 @@ Status Slot::rescan() {
   if (bytes_ > start_bytes_) SPORE_TRY(zero_grown(runs_));
   take_pages(runs_);
   return {};
+}
+
+Status Slot::check_broken() const {
+  if (!broken()) return {};
+  return Status::corruption("the file of a memory's image was cut short, or cannot be read");
 }
 
 // The one way in which pages of a slot go back to what they were.

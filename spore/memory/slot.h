@@ -20,6 +20,7 @@
 #include "spore/base/break_reset.h"
 #include "spore/base/counter.h"
 #include "spore/base/status.h"
+#include "spore/memory/bus_guard.h"
 #include "spore/memory/dirty_tracker.h"
 #include "spore/memory/fault_counter.h"
 #include "spore/memory/page_image.h"
@@ -88,7 +89,8 @@ class Slot {
   // cleared.
   Status lend(size_t bytes);
   // Becomes a memory of `bytes` that begins with `image`, which is no longer, or with zeros if it is null.
-  // Only on a slot that is new or cleared.  After a failure it must be cleared.
+  // Only on a slot that is new or cleared.  What PageImage::check() says.  After a failure it must be
+  // cleared.
   Status open(size_t bytes, std::shared_ptr<const PageImage> image, const ResetOptions& options = {});
   // Nothing of what was in it is left; no access.  After a failure it must not be used again.
   Status clear();
@@ -130,7 +132,12 @@ class Slot {
   // need not look again.  All pages, where this system does not tell.
   void written(std::vector<PageRun>& runs);
 
-  // As it was opened: bytes and length.  True if it is shorter now.  After a failure it must be cleared.
+  // The file of its image was cut short, and some of the memory's bytes are zeros for that: what a call made
+  // of them must not be believed.  Ask after the call.
+  bool broken() const { return image_ != nullptr && image_->broken(); }
+
+  // As it was opened: bytes and length.  True if it is shorter now.  kCorruption: it is broken.  After a
+  // failure it must be cleared.
   Result<bool> reset();
 
   // From now on `tracker`, which tracks nothing yet, notes which pages change.  Growths and dropped pages are
@@ -172,6 +179,7 @@ class Slot {
   Status rescan();
   Status drop();
   Status decommit(size_t offset, size_t bytes);
+  Status check_broken() const;
   Status shrink();
   Status zero_grown(const std::vector<PageRun>& runs);
   void take_pages(const std::vector<PageRun>& runs);
@@ -202,6 +210,7 @@ class Slot {
   std::shared_ptr<const PageImage> image_;
   std::shared_ptr<const PageScanner> scanner_;
   std::unique_ptr<DirtyTracker> tracker_;
+  std::vector<BusGuard::Range> watched_;  // of the image, what is mapped from files on disk
 };
 
 }  // namespace spore::memory

@@ -63,14 +63,14 @@ Status check_files(std::span<const host::Wasi::Lost> lost) {
 }
 
 Result<Digest> save_image(const cell::Image& image, const Source& source, snapshot::Origin origin,
-                          const std::filesystem::path& path) {
+                          const std::filesystem::path& path, const snapshot::WriteOptions& options) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   origin.created_s = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count());
   origin.original = source.original;
   origin.rewriter = source.rewriter;
   origin.rewriter_arguments = source.rewriter_arguments;
   const snapshot::Contents contents = SPORE_TRY(snapshot::contents_of(image, source.wasm, std::move(origin)));
-  return snapshot::write(contents, path);
+  return snapshot::write(contents, path, options);
 }
 
 }  // namespace spore::program

@@ -14,6 +14,7 @@
 #include "spore/host/wasi.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
+#include "spore/snapshot/writer.h"
 #include "spore/wasm/inspect.h"
 
 namespace spore::program {
@@ -38,6 +39,6 @@ Status check_files(std::span<const host::Wasi::Lost> lost);
 
 // Writes an image.  `origin` is completed from the source and the time.
 Result<Digest> save_image(const cell::Image& image, const Source& source, snapshot::Origin origin,
-                          const std::filesystem::path& path);
+                          const std::filesystem::path& path, const snapshot::WriteOptions& options);
 
 }  // namespace spore::program

@@ -54,12 +54,13 @@ Result<std::shared_ptr<const Library>> Library::restore(const snapshot::Contents
   return create(std::move(restored.image), pool, contents.manifest.domain, contents.manifest.entropy_bytes);
 }
 
-Result<Digest> Library::save(const std::filesystem::path& path, const Source& source) const {
+Result<Digest> Library::save(const std::filesystem::path& path, const Source& source,
+                             const snapshot::WriteOptions& options) const {
   return save_image(*image_, source,
                     {.domain = entry_->domain(),
                      .entropy_bytes = entropy_bytes_,
                      .profile = code::profile_since(*image_->blueprint().code, before_)},
-                    path);
+                    path, options);
 }
 
 }  // namespace spore::program

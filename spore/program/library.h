@@ -19,6 +19,7 @@
 #include "spore/program/program.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
+#include "spore/snapshot/writer.h"
 
 namespace spore::program {
 
@@ -52,7 +53,8 @@ class Library {
     return entry_->call(function, args);
   }
   // As Program's.
-  Result<Digest> save(const std::filesystem::path& path, const Source& source) const;
+  Result<Digest> save(const std::filesystem::path& path, const Source& source,
+                      const snapshot::WriteOptions& options = snapshot::WriteOptions::local()) const;
 
   const std::shared_ptr<cell::PoolEntry>& pool_entry() const { return entry_; }
   const cell::Image& image() const { return *image_; }

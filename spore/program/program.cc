@@ -367,20 +367,23 @@ Result<std::shared_ptr<const Program>> Program::restore(const snapshot::Contents
   return create(std::move(parts), pool);
 }
 
-Result<Digest> Program::save(const std::filesystem::path& path, const Source& source) const {
-  return save(path, source, {});
+Result<Digest> Program::save(const std::filesystem::path& path, const Source& source,
+                             const snapshot::WriteOptions& options) const {
+  return save_on({}, path, source, options);
 }
 
 Result<Digest> Program::save_derived(const std::filesystem::path& path, const Source& source,
-                                     std::string_view base_file) const {
+                                     std::string_view base_file,
+                                     const snapshot::WriteOptions& options) const {
   if (!parts_.base.has_value()) {
     return Status::invalid_argument("{}: it was not made of a program from a file", entry_->module());
   }
-  return save(path, source, snapshot::Origin::Base{.id = *parts_.base, .file = std::string(base_file)});
+  return save_on(snapshot::Origin::Base{.id = *parts_.base, .file = std::string(base_file)}, path, source,
+                 options);
 }
 
-Result<Digest> Program::save(const std::filesystem::path& path, const Source& source,
-                             std::optional<snapshot::Origin::Base> base) const {
+Result<Digest> Program::save_on(std::optional<snapshot::Origin::Base> base, const std::filesystem::path& path,
+                                const Source& source, const snapshot::WriteOptions& options) const {
   snapshot::Origin origin{.domain = parts_.domain,
                           .entry = std::string(is_library() ? kRequestExport : kStart),
                           .framing = parts_.framing,
@@ -395,7 +398,7 @@ Result<Digest> Program::save(const std::filesystem::path& path, const Source& so
     std::ranges::copy(lent, std::as_writable_bytes(std::span(origin.frames->borrowed)).begin());
     if (parts_.suspended->functions != nullptr) origin.frames->functions = *parts_.suspended->functions;
   }
-  return save_image(*parts_.image, source, std::move(origin), path);
+  return save_image(*parts_.image, source, std::move(origin), path, options);
 }
 
 // --- requests -------------------------------------------------------------------------------------------

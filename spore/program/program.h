@@ -30,6 +30,7 @@
 #include "spore/host/wasi.h"
 #include "spore/program/source.h"
 #include "spore/snapshot/contents.h"
+#include "spore/snapshot/writer.h"
 
 namespace spore::program {
 
@@ -155,12 +156,16 @@ class Program {
 
   // Writes it to a file, with what was seen of its module since it was frozen or restored
   // (code::profile_since); what snapshot::contents_of() and snapshot::write() say.
-  Result<Digest> save(const std::filesystem::path& path, const Source& source) const;
+  Result<Digest> save(const std::filesystem::path& path, const Source& source,
+                      const snapshot::WriteOptions& options = snapshot::WriteOptions::local()) const;
   // The same for one that extend() made of one that was restored from a file: without what is there, as a
   // derived image.  `base_file`: where that file is, from the folder of this one.  kInvalidArgument: it is no
   // such program.
+  // Such a file is small: it is in the wire form, where pages that are not its own take up nothing.
   Result<Digest> save_derived(const std::filesystem::path& path, const Source& source,
-                              std::string_view base_file) const;
+                              std::string_view base_file,
+                              const snapshot::WriteOptions& options = {
+                                  .compression = snapshot::Compression::kNone, .progress = {}}) const;
   // The module that it runs in is a library.
   bool is_library() const { return !parts_.suspended.has_value(); }
 
@@ -199,8 +204,8 @@ class Program {
                             const cell::Image* base);
   static Result<Parts> boot(const cell::Blueprint& blueprint, const memory::ResetOptions& reset,
                             const FreezeOptions& options);
-  Result<Digest> save(const std::filesystem::path& path, const Source& source,
-                      std::optional<snapshot::Origin::Base> base) const;
+  Result<Digest> save_on(std::optional<snapshot::Origin::Base> base, const std::filesystem::path& path,
+                         const Source& source, const snapshot::WriteOptions& options) const;
   Program(Parts parts, std::shared_ptr<cell::Pool> pool);
 
   const Parts parts_;

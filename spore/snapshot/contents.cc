@@ -1,7 +1,10 @@
 #include "spore/snapshot/contents.h"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
+#include "spore/base/utf8.h"
 #include "spore/base/version.h"
 #include "spore/engine/engine.h"
 #include "spore/wasm/prepared_file.h"
@@ -16,6 +19,27 @@ std::string_view framing_name(Framing framing) {
     case Framing::kEndOfInput: return "eof";
   }
   return "?";
+}
+
+namespace {
+
+constexpr std::array<std::string_view, 4> kTierMaxNames{"none", "basic", "aggressive", "max"};
+
+}  // namespace
+
+std::string_view tier_max_name(TierMax tier_max) { return kTierMaxNames[static_cast<size_t>(tier_max)]; }
+
+Result<TierMax> parse_tier_max(std::string_view name) {
+  const auto* found = std::ranges::find(kTierMaxNames, name);
+  if (found == kTierMaxNames.end()) {
+    return Status::invalid_argument("'{}' is none of none, basic, aggressive, max", printable(name));
+  }
+  return static_cast<TierMax>(found - kTierMaxNames.begin());
+}
+
+const Presets::Preset* Presets::find(std::string_view name) const {
+  const auto found = std::ranges::find(list, name, &Preset::name);
+  return found == list.end() ? nullptr : &*found;
 }
 
 Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std::vector<uint8_t>> source,
@@ -47,7 +71,8 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
                        .entry = std::move(origin.entry),
                        .framing = origin.framing,
                        .entropy_bytes = origin.entropy_bytes,
-                       .wasi = {}};
+                       .wasi = {},
+                       .tier_max = origin.tier_max};
   if (blueprint.wasi != nullptr) contents.manifest.wasi = blueprint.wasi->options();
   if (origin.base) {
     contents.base = origin.base->id;
@@ -55,6 +80,9 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
   }
   contents.frames = std::move(origin.frames);
   contents.profile = std::move(origin.profile);
+  contents.hot_set = std::move(origin.hot_set);
+  contents.presets = std::move(origin.presets);
+  contents.exports = ExportIndex::create(prepared->facts);
   contents.prepared = std::move(prepared);
   contents.source = std::move(source);
   return contents;

@@ -21,7 +21,7 @@ class DerivedTest : public testing::Test {
   DerivedTest() {
     for (size_t at = 0; at < kPages * memory::kPageBytes / 2; at += 64) memory_[at] = std::byte{7};
     const Contents first = test::contents_without_engine(source_, {memory_});
-    EXPECT_TRUE(write(first, path("base")).ok());
+    EXPECT_TRUE(write(first, path("base"), test::kUncompressed).ok());
     base_ = read(path("base")).value();
   }
   ~DerivedTest() override { fs::remove_all(folder_); }
@@ -57,7 +57,7 @@ class DerivedTest : public testing::Test {
 };
 
 TEST_F(DerivedTest, ItComesBackAndSharesWhatIsAlike) {
-  ASSERT_TRUE(write(derived(), path("derived")).ok());
+  ASSERT_TRUE(write(derived(), path("derived"), test::kUncompressed).ok());
   EXPECT_LT(fs::file_size(path("derived")), fs::file_size(path("base")) / 10);
   const Contents after = read(path("derived"), {.base = &base_}).value();
   const memory::PageImage& image = *after.image.memories[0];

@@ -1,4 +1,4 @@
-// Superblock and the sections that have fields.  Byte for byte: docs/formats/snapshot.md.
+// The sections that have fields.  Byte for byte: docs/formats/snapshot.md.
 #include "spore/snapshot/format.h"
 
 #include <algorithm>
@@ -10,22 +10,12 @@
 #include <utility>
 
 #include "spore/base/bytes.h"
+#include "spore/base/utf8.h"
 #include "spore/host/wasi_state.h"
-#include "spore/snapshot/reader.h"
+#include "spore/snapshot/errors.h"
 
 namespace spore::snapshot {
 namespace {
-
-// Not text (0x89), damaged by any newline conversion: as PNG does.
-constexpr std::array<uint8_t, 8> kMagic{0x89, 'S', 'P', 'I', '\r', '\n', 0x1A, '\n'};
-constexpr uint32_t kKindBase = 1;
-constexpr uint32_t kKindDelta = 2;  // reserved
-constexpr uint32_t kKindDerived = 3;
-constexpr size_t kVersionAt = 8;
-constexpr size_t kIdAt = 40;
-constexpr size_t kTableAt = 104;
-constexpr size_t kTableEntryBytes = 24;
-constexpr uint32_t kHotSetNumber = 8;  // reserved
 
 constexpr uint32_t kTextBytesMax = uint32_t{1} << 20;       // in MANIFEST
 constexpr uint32_t kStateTextBytesMax = uint32_t{1} << 28;  // in STATE
@@ -35,9 +25,9 @@ constexpr uint32_t kRunReservedMax = 5;
 constexpr size_t kRunBytes = 16;
 constexpr size_t kPieceEntryBytes = 16;
 constexpr size_t kGlobalBytesMin = 5;
-constexpr size_t kProfileEntryBytesMin = 20;
-constexpr size_t kProfileBytesMax =
-    5 + code::Profile::kFunctionsMax * (kProfileEntryBytesMin + code::Profile::kNameBytesMax);
+constexpr uint32_t kExportsMax = 1'000'000;  // of a module
+constexpr size_t kExportBytesMin = 16;
+constexpr size_t kHotRunBytes = 24;
 
 void write_digest(ByteWriter& writer, const Digest& digest) {
   for (const uint8_t byte : digest.bytes) writer.u8(byte);
@@ -62,198 +52,23 @@ std::vector<uint8_t> read_bytes(ByteReader& reader, size_t bytes_max) {
   return {text.begin(), text.end()};
 }
 
+// What is wrong with it so far, and where.
+Status failed(ByteReader&& reader, Section section) {
+  const std::string name(section_name(section));
+  const size_t at = reader.offset();
+  Status status = std::move(reader).status();
+  if (status.ok()) return status;
+  return with_facts(std::move(status).with_context(fmt::format("section {}", name)),
+                    {.kind = ErrorKind::kFormat, .section = name, .offset = at});
+}
+
 // After the last field of a section.
 Status finish(ByteReader&& reader, Section section) {
   reader.finish();
-  return std::move(reader).status().with_context(fmt::format("section {}", section_name(section)));
-}
-
-bool all_zero(std::span<const uint8_t> bytes) {
-  return std::ranges::all_of(bytes, [](uint8_t byte) { return byte == 0; });
+  return failed(std::move(reader), section);
 }
 
 }  // namespace
-
-bool has_snapshot_magic(std::span<const uint8_t> bytes) {
-  return bytes.size() >= kMagic.size() && std::ranges::equal(bytes.first(kMagic.size()), kMagic);
-}
-
-std::string_view section_name(Section section) {
-  switch (section) {
-    case Section::kManifest: return "MANIFEST";
-    case Section::kState: return "STATE";
-    case Section::kPageIndex: return "PAGEINDEX";
-    case Section::kModule: return "MODULE";
-    case Section::kSource: return "SOURCE";
-    case Section::kPages: return "PAGES";
-    case Section::kProfile: return "PROFILE";
-    case Section::kHashes: return "HASHES";
-  }
-  return "?";
-}
-
-uint32_t section_number(Section section) {
-  constexpr uint32_t kHashes = 7;
-  constexpr uint32_t kProfile = 9;
-  if (section == Section::kHashes) return kHashes;
-  if (section == Section::kProfile) return kProfile;
-  return static_cast<uint32_t>(section) + 1;
-}
-
-// --- superblock and hashes -----------------------------------------------------------------------------
-
-uint64_t piece_count(uint64_t section_bytes) { return (section_bytes + kPieceBytes - 1) / kPieceBytes; }
-
-uint64_t first_hash(const Superblock& superblock, Section section) {
-  uint64_t count = 0;
-  for (size_t i = 0; i < static_cast<size_t>(section); i++) {
-    count += piece_count(superblock.sections[i].bytes);
-  }
-  return count;
-}
-
-Superblock lay_out(const std::array<uint64_t, kSectionCount - 1>& lengths) {
-  Superblock superblock;
-  uint64_t at = kSuperblockBytes;
-  for (const Section section : kSections) {
-    const auto number = static_cast<size_t>(section);
-    if (section == Section::kProfile && lengths[number] == 0) continue;
-    if (section == Section::kPages) {
-      at = (at + memory::kPageBytes - 1) / memory::kPageBytes * memory::kPageBytes;
-    }
-    const uint64_t bytes = section == Section::kHashes
-                               ? first_hash(superblock, Section::kHashes) * sizeof(Digest::bytes)
-                               : lengths[number];
-    superblock.sections[number] = {.offset = at, .bytes = bytes};
-    at += bytes;
-  }
-  return superblock;
-}
-
-std::vector<uint8_t> encode_superblock(const Superblock& superblock) {
-  ByteWriter writer;
-  for (const uint8_t byte : kMagic) writer.u8(byte);
-  writer.u32(kVersion).u32(superblock.base ? kKindDerived : kKindBase).u64(superblock.file_bytes());
-  writer.u32(0).u32(superblock.section_count()).u64(0);
-  write_digest(writer, superblock.id);
-  write_digest(writer, superblock.base.value_or(Digest{}));
-  for (const Section section : kSections) {
-    if (section == Section::kProfile && !superblock.has_profile()) continue;
-    const Extent& extent = superblock[section];
-    writer.u32(section_number(section)).u32(0).u64(extent.offset).u64(extent.bytes);
-  }
-  std::vector<uint8_t> bytes = writer.take();
-  SPORE_ASSERT(bytes.size() == kTableAt + superblock.section_count() * kTableEntryBytes,
-               "the superblock has another length");
-  bytes.resize(kSuperblockBytes);
-  return bytes;
-}
-
-namespace {
-
-Status check_version(std::span<const uint8_t> bytes) {
-  if (!has_snapshot_magic(bytes)) {
-    return Status::corruption("this is no snapshot: wrong magic at byte 0");
-  }
-  if (bytes.size() < kSuperblockBytes) {
-    return Status::corruption("{} bytes, a snapshot begins with {}", bytes.size(), kSuperblockBytes);
-  }
-  const uint32_t version = ByteReader(bytes.subspan(kVersionAt)).u32();
-  if (version > kVersion) {
-    return Status::unsupported("format version {}, made by a newer Spore; this build reads up to {}", version,
-                               kVersion);
-  }
-  if (version != kVersion) return Status::corruption("there is no format version {}", version);
-  return {};
-}
-
-// What later versions may mean by it, and this one does not know.
-Status check_reserved(uint32_t kind, uint32_t flags, uint32_t sections) {
-  if (kind == kKindDelta) return Status::unsupported("a delta: this build reads images alone");
-  if (kind != kKindBase && kind != kKindDerived) {
-    return Status::corruption("at byte 12: there is no kind {}", kind);
-  }
-  if (flags != 0) return Status::unsupported("flags {:#x}, which this build does not know", flags);
-  if (sections != kSectionCount && sections != kSectionCount - 1) {
-    return Status::unsupported("{} sections, this build knows files of {} and {}", sections,
-                               kSectionCount - 1, kSectionCount);
-  }
-  return {};
-}
-
-}  // namespace
-
-Result<Superblock> decode_superblock(std::span<const uint8_t> bytes, uint64_t file_bytes) {
-  SPORE_TRY(check_version(bytes));
-  bytes = bytes.first(kSuperblockBytes);
-  ByteReader reader(bytes);
-  for (size_t i = 0; i < kMagic.size(); i++) reader.u8();
-  reader.u32();  // version
-  const uint32_t kind = reader.u32();
-  const uint64_t length = reader.u64();
-  const uint32_t flags = reader.u32();
-  const uint32_t sections = reader.u32();
-  SPORE_TRY(check_reserved(kind, flags, sections));
-  const bool has_profile = sections == kSectionCount;
-  if (length != file_bytes) {
-    return Status::corruption("{} bytes, {} were written: cut short, or something is left over", file_bytes,
-                              length);
-  }
-  if (file_bytes > kFileBytesMax) reader.fail("a file is too long");
-  if (reader.u64() != 0) reader.fail("an image has no sequence number");
-  const Digest id = read_digest(reader);
-  Superblock found{.id = id, .base = {}, .sections = {}};
-  const Digest parent = read_digest(reader);
-  if ((parent != Digest{}) != (kind == kKindDerived)) {
-    reader.fail("a derived image has a parent, and no other");
-  }
-  if (kind == kKindDerived) found.base = parent;
-  for (const Section section : kSections) {
-    if (section == Section::kProfile && !has_profile) continue;
-    const uint32_t number = reader.u32();
-    const uint32_t codec = reader.u32();
-    Extent& extent = found.sections[static_cast<size_t>(section)];
-    extent.offset = reader.u64();
-    extent.bytes = reader.u64();
-    if (reader.ok() && number == kHotSetNumber) {
-      return Status::unsupported("section HOTSET, which this build does not know");
-    }
-    if (number != section_number(section)) reader.fail("a section in the place of another");
-    if (reader.ok() && codec != 0) {
-      return Status::unsupported("section {} has codec {}, this build reads raw ones", section_name(section),
-                                 codec);
-    }
-    if (extent.bytes > file_bytes) reader.fail("a section is longer than the file");
-    const bool of_base = section == Section::kModule || section == Section::kSource;
-    if (found.base && of_base && extent.bytes != 0) reader.fail("a derived image has its base's module");
-    if (section != Section::kProfile) continue;
-    if (extent.bytes == 0) reader.fail("an empty section PROFILE");
-    if (extent.bytes > kProfileBytesMax) reader.fail("section PROFILE is longer than it can be");
-  }
-  if (!all_zero(bytes.subspan(kTableAt + sections * kTableEntryBytes)))
-    reader.fail("what is reserved is not 0");
-  SPORE_TRY(std::move(reader).status().with_context("superblock"));
-  // There is one layout for these lengths: so nothing overlaps, and nothing is left out.
-  std::array<uint64_t, kSectionCount - 1> lengths{};
-  for (size_t i = 0; i < lengths.size(); i++) lengths[i] = found.sections[i].bytes;
-  const Superblock right = lay_out(lengths);
-  for (const Section section : kSections) {
-    if (found[section] == right[section]) continue;
-    return Status::corruption("superblock: section {} is {} bytes at {}, should be {} at {}",
-                              section_name(section), found[section].bytes, found[section].offset,
-                              right[section].bytes, right[section].offset);
-  }
-  if (right.file_bytes() != file_bytes) {
-    return Status::corruption("superblock: the sections end at {}, the file at {}", right.file_bytes(),
-                              file_bytes);
-  }
-  return found;
-}
-
-Digest compute_id(std::span<const uint8_t> superblock, std::span<const uint8_t> hashes) {
-  static constexpr std::array<uint8_t, sizeof(Digest::bytes)> kNoId{};
-  return sha256({superblock.first(kIdAt), kNoId, superblock.subspan(kIdAt + kNoId.size()), hashes});
-}
 
 // --- MANIFEST ------------------------------------------------------------------------------------------
 
@@ -308,7 +123,7 @@ host::WasiOptions read_world(ByteReader& reader) {
 
 }  // namespace
 
-std::vector<uint8_t> encode_manifest(const Manifest& manifest) {
+std::vector<uint8_t> encode_manifest(const Manifest& manifest, uint32_t version) {
   ByteWriter writer;
   writer.text(manifest.name).text(manifest.domain).u64(manifest.created_s);
   writer.text(manifest.spore_version).text(manifest.engine_version);
@@ -320,11 +135,15 @@ std::vector<uint8_t> encode_manifest(const Manifest& manifest) {
   writer.u64(manifest.entropy_bytes);
   writer.u8(manifest.wasi ? 1 : 0);
   if (manifest.wasi) write_world(writer, *manifest.wasi);
+  if (version != 1) {
+    writer.u8(static_cast<uint8_t>(manifest.tier_max))
+        .u8(manifest.with_module && !manifest.base_file ? 1 : 0);
+  }
   if (manifest.base_file) writer.text(*manifest.base_file);
   return writer.take();
 }
 
-Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived) {
+Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived, uint32_t version) {
   ByteReader reader(bytes);
   Manifest manifest;
   manifest.name = reader.text(kTextBytesMax);
@@ -351,9 +170,44 @@ Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived) {
   }
   manifest.entropy_bytes = reader.u64();
   if (read_flag(reader)) manifest.wasi = read_world(reader);
+  manifest.with_module = !derived;
+  if (version != 1) {
+    const uint8_t tier_max = reader.u8();
+    if (tier_max > static_cast<uint8_t>(TierMax::kMax)) reader.fail("there is no such tier");
+    manifest.tier_max = static_cast<TierMax>(tier_max);
+    manifest.with_module = read_flag(reader);
+    if (derived && manifest.with_module) reader.fail("a derived image has its base's module");
+  }
   if (derived) manifest.base_file = reader.text(kTextBytesMax);
   SPORE_TRY(finish(std::move(reader), Section::kManifest));
   return manifest;
+}
+
+std::vector<uint8_t> encode_delta_manifest(const DeltaFile& delta) {
+  ByteWriter writer;
+  writer.text(delta.cell).text(delta.domain).u64(delta.base_sequence);
+  write_digest(writer, delta.base);
+  write_digest(writer, delta.module);
+  writer.u64(delta.memory_bytes).u64(delta.created_s).u64(delta.dirty_pages);
+  write_digest(writer, delta.state);
+  return writer.take();
+}
+
+Result<DeltaFile> decode_delta_manifest(std::span<const uint8_t> bytes) {
+  ByteReader reader(bytes);
+  DeltaFile delta;
+  delta.cell = reader.text(DeltaFile::kCellBytesMax);
+  if (reader.ok() && (delta.cell.empty() || !is_utf8(delta.cell))) reader.fail("a cell that cannot be named");
+  delta.domain = reader.text(kTextBytesMax);
+  delta.base_sequence = reader.u64();
+  delta.base = read_digest(reader);
+  delta.module = read_digest(reader);
+  delta.memory_bytes = reader.u64();
+  delta.created_s = reader.u64();
+  delta.dirty_pages = reader.u64();
+  delta.state = read_digest(reader);
+  SPORE_TRY(finish(std::move(reader), Section::kManifest));
+  return delta;
 }
 
 // --- STATE ---------------------------------------------------------------------------------------------
@@ -450,7 +304,7 @@ Result<State> decode_state(std::span<const uint8_t> bytes) {
   SPORE_TRY(finish(std::move(reader), Section::kState));
   if (state.wasi) {
     const Result<host::SavedWasi> saved = host::decode_wasi(*state.wasi);
-    if (!saved.ok()) return saved.status().copy().with_context("section STATE");
+    if (!saved.ok()) return explained(saved.status().copy().with_context("section STATE"), "STATE");
   }
   return state;
 }
@@ -500,6 +354,127 @@ Result<code::Profile> decode_profile(std::span<const uint8_t> bytes) {
   return profile;
 }
 
+// --- EXPORTS, PRESETS, HOTSET ----------------------------------------------------------------------------
+
+std::vector<uint8_t> encode_exports(const ExportIndex& exports) {
+  ByteWriter writer;
+  writer.u32(static_cast<uint32_t>(exports.size()));
+  for (const ExportIndex::Export& entry : exports.all()) {
+    writer.text(entry.name).text(entry.type).u32(entry.parameters).u32(entry.results);
+  }
+  return writer.take();
+}
+
+Result<std::shared_ptr<const ExportIndex>> decode_exports(std::span<const uint8_t> bytes) {
+  ByteReader reader(bytes);
+  std::vector<ExportIndex::Export> exports(reader.count(kExportsMax, kExportBytesMin));
+  if (reader.ok() && exports.empty()) reader.fail("no exports: then there is no such section");
+  for (size_t i = 0; i < exports.size() && reader.ok(); i++) {
+    ExportIndex::Export& entry = exports[i];
+    entry.name = reader.text(kTextBytesMax);
+    entry.type = reader.text(kTextBytesMax);
+    entry.parameters = reader.u32();
+    entry.results = reader.u32();
+    if (reader.ok() && arity_of(entry.type) != Arity{entry.parameters, entry.results}) {
+      reader.fail("parameters or results that the type does not have");
+    }
+  }
+  std::shared_ptr<const ExportIndex> index;
+  if (reader.ok()) index = ExportIndex::create(std::move(exports));
+  if (reader.ok() && index == nullptr) reader.fail("two exports of one name");
+  SPORE_TRY(finish(std::move(reader), Section::kExports));
+  return index;
+}
+
+std::vector<uint8_t> encode_presets(const Presets& presets) {
+  ByteWriter writer;
+  writer.u32(presets.default_preset).u32(static_cast<uint32_t>(presets.list.size()));
+  for (const Presets::Preset& preset : presets.list) {
+    writer.text(preset.name);
+    write_texts(writer, preset.options);
+  }
+  return writer.take();
+}
+
+namespace {
+
+// "name=value", whose name no option before has.
+bool is_new_option(std::span<const std::string> before, std::string_view option) {
+  const auto name_of = [](std::string_view text) { return text.substr(0, text.find('=')); };
+  const std::string_view name = name_of(option);
+  if (name.empty() || name.size() == option.size()) return false;
+  return std::ranges::none_of(before, [&](const std::string& other) { return name_of(other) == name; });
+}
+
+void read_preset(ByteReader& reader, std::span<const Presets::Preset> before, Presets::Preset& preset) {
+  preset.name = reader.text(Presets::kNameBytesMax);
+  if (reader.ok() && (preset.name.empty() || !code::can_be_named(preset.name))) {
+    reader.fail("a name that cannot be printed");
+  }
+  if (std::ranges::find(before, preset.name, &Presets::Preset::name) != before.end()) {
+    reader.fail("a preset twice");
+  }
+  preset.options.resize(reader.count(Presets::kOptionsMax, sizeof(uint32_t)));
+  for (size_t i = 0; i < preset.options.size() && reader.ok(); i++) {
+    preset.options[i] = reader.text(Presets::kOptionBytesMax);
+    if (reader.ok() && !is_new_option(std::span(preset.options).first(i), preset.options[i])) {
+      reader.fail("an option that is no name=value, or stands twice");
+    }
+  }
+}
+
+}  // namespace
+
+Result<Presets> decode_presets(std::span<const uint8_t> bytes) {
+  constexpr size_t kPresetBytesMin = 9;
+  ByteReader reader(bytes);
+  Presets presets;
+  presets.default_preset = reader.u32();
+  presets.list.resize(reader.count(Presets::kPresetsMax, kPresetBytesMin));
+  if (presets.default_preset >= presets.list.size()) reader.fail("the default is none of the presets");
+  for (size_t i = 0; i < presets.list.size() && reader.ok(); i++) {
+    read_preset(reader, std::span(presets.list).first(i), presets.list[i]);
+  }
+  SPORE_TRY(finish(std::move(reader), Section::kPresets));
+  return presets;
+}
+
+std::vector<uint8_t> encode_hot_set(std::span<const HotRun> runs) {
+  ByteWriter writer;
+  writer.u32(static_cast<uint32_t>(runs.size()));
+  for (const HotRun& run : runs) writer.u32(run.memory).u32(run.flags).u64(run.first).u64(run.pages);
+  return writer.take();
+}
+
+Result<std::vector<HotRun>> decode_hot_set(std::span<const uint8_t> bytes,
+                                           std::span<const uint64_t> memory_pages) {
+  ByteReader reader(bytes);
+  std::vector<HotRun> runs(reader.count(kCountMax, kHotRunBytes));
+  if (reader.ok() && runs.empty()) reader.fail("no runs: then there is no such section");
+  for (size_t i = 0; i < runs.size() && reader.ok(); i++) {
+    HotRun& run = runs[i];
+    run.memory = reader.u32();
+    run.flags = reader.u32();
+    run.first = reader.u64();
+    run.pages = reader.u64();
+    if (!reader.ok()) break;
+    if (run.flags == 0 || (run.flags & ~(HotRun::kRead | HotRun::kWritten)) != 0) {
+      reader.fail("there are no such flags");
+    }
+    const uint64_t pages = run.memory < memory_pages.size() ? memory_pages[run.memory] : 0;
+    if (run.pages == 0 || run.first >= pages || run.pages > pages - run.first) {
+      reader.fail("a run that is not in its memory");
+    }
+    if (i == 0 || runs[i - 1].memory < run.memory || !reader.ok()) continue;
+    const HotRun& before = runs[i - 1];
+    const uint64_t end = before.first + before.pages;
+    if (before.memory > run.memory || end > run.first) reader.fail("runs that do not ascend");
+    if (end == run.first && before.flags == run.flags) reader.fail("one run that is told as two");
+  }
+  SPORE_TRY(finish(std::move(reader), Section::kHotSet));
+  return runs;
+}
+
 // --- PAGEINDEX -----------------------------------------------------------------------------------------
 
 uint64_t MemoryIndex::pages() const {
@@ -525,16 +500,42 @@ std::vector<memory::PageRun> MemoryIndex::runs_of(Run::Kind kind) const {
   return found;
 }
 
-PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> memories, bool derived) {
+bool is_zero_page(const std::byte* page) {
+  // Each byte equal to the next, and the first is zero.
+  return page[0] == std::byte{0} && std::memcmp(page, page + 1, memory::kPageBytes - 1) == 0;
+}
+
+namespace {
+
+Run::Kind kind_of_page(const memory::PageImage& image, size_t offset, bool derived) {
+  if (derived && image.of_base(offset)) return Run::Kind::kBase;
+  const std::byte* page = image.page(offset);
+  return page == nullptr || is_zero_page(page) ? Run::Kind::kZeros : Run::Kind::kRaw;
+}
+
+// Where the page is behind the last one that is not zeros.
+size_t end_of_data(const memory::PageImage& image, bool derived) {
+  size_t end = std::min(image.bytes(), image.mapped_bytes());
+  while (end > 0 && kind_of_page(image, end - memory::kPageBytes, derived) == Run::Kind::kZeros) {
+    end -= memory::kPageBytes;
+  }
+  return end;
+}
+
+}  // namespace
+
+PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> memories, PageLayout layout) {
   PageIndex index;
-  uint64_t at = 0;
+  uint64_t at = 0;  // pages of PAGES that are taken
   for (const auto& image : memories) {
     std::vector<Run>& runs = index.emplace_back().runs;
+    const uint64_t start = at;
+    const size_t end = end_of_data(*image, layout.derived);
     for (size_t offset = 0; offset < image->bytes(); offset += memory::kPageBytes) {
-      const Run::Kind kind = derived && image->of_base(offset) ? Run::Kind::kBase
-                             : image->page(offset) != nullptr  ? Run::Kind::kRaw
-                                                               : Run::Kind::kZeros;
+      Run::Kind kind = offset < end ? kind_of_page(*image, offset, layout.derived) : Run::Kind::kZeros;
+      if (layout.mapped && offset < end && kind == Run::Kind::kZeros) kind = Run::Kind::kRaw;
       const bool raw = kind == Run::Kind::kRaw;
+      if (raw && layout.mapped) at = start + offset / memory::kPageBytes;
       if (runs.empty() || runs.back().kind != kind || runs.back().pages == UINT32_MAX) {
         runs.push_back({.kind = kind, .pages = 0, .at = raw ? at : 0});
       }
@@ -543,6 +544,17 @@ PageIndex index_of(std::span<const std::shared_ptr<const memory::PageImage>> mem
     }
   }
   return index;
+}
+
+uint64_t pages_in(const PageIndex& index, PageLayout layout) {
+  uint64_t pages = 0;
+  for (const MemoryIndex& memory : index) {
+    for (const Run& run : memory.runs) {
+      if (run.kind != Run::Kind::kRaw) continue;
+      pages = layout.mapped ? run.at + run.pages : pages + run.pages;
+    }
+  }
+  return pages;
 }
 
 std::vector<uint8_t> encode_page_index(const PageIndex& index) {
@@ -557,34 +569,60 @@ std::vector<uint8_t> encode_page_index(const PageIndex& index) {
   return writer.take();
 }
 
-Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pages_bytes, bool derived) {
-  const auto kind_max = static_cast<uint32_t>(derived ? Run::Kind::kBase : Run::Kind::kRaw);
+namespace {
+
+// One run.  `memory`: those before it.  `next`: where in PAGES its pages stand, if it has any.
+Status read_run(ByteReader& reader, std::span<const Run> before, PageLayout layout, uint64_t next, Run& run) {
+  const auto kind_max = static_cast<uint32_t>(layout.derived ? Run::Kind::kBase : Run::Kind::kRaw);
+  const uint32_t kind = reader.u32();
+  run.pages = reader.u32();
+  run.at = reader.u64();
+  if (kind > kind_max && kind <= kRunReservedMax && reader.ok()) {
+    return with_facts(
+        Status::unsupported(
+            "section PAGEINDEX: at byte {}: pages of kind {}, this build knows those up to {} here",
+            reader.offset(), kind, kind_max),
+        {.kind = ErrorKind::kVersion,
+         .section = "PAGEINDEX",
+         .offset = reader.offset(),
+         .expected = fmt::format("kind 1 to {}", kind_max),
+         .found = fmt::format("kind {}", kind)});
+  }
+  if (kind == 0 || kind > kind_max) {
+    reader.fail("there is no such kind of page");
+    return {};
+  }
+  run.kind = static_cast<Run::Kind>(kind);
+  const bool raw = run.kind == Run::Kind::kRaw;
+  if (run.pages == 0) reader.fail("a run of no pages");
+  // No memory has so many that a run ends for their number.
+  if (!before.empty() && before.back().kind == run.kind) reader.fail("one run that is told as two");
+  if (layout.mapped && !before.empty() && before.back().kind == Run::Kind::kZeros) {
+    reader.fail("zeros that are not the end of their memory");
+  }
+  if (run.at != (raw ? next : 0)) {
+    reader.fail(layout.mapped ? "pages that do not stand where they stand in memory"
+                              : "pages that do not follow those before them");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<PageIndex> decode_page_index(std::span<const uint8_t> bytes, uint64_t pages_bytes, PageLayout layout) {
   ByteReader reader(bytes);
   PageIndex index(reader.count(kMemoriesMax, sizeof(uint32_t)));
   uint64_t at = 0;
   for (MemoryIndex& memory : index) {
     memory.runs.resize(reader.count(kCountMax, kRunBytes));
+    const uint64_t start = at;
+    uint64_t page = 0;
     for (size_t i = 0; i < memory.runs.size() && reader.ok(); i++) {
       Run& run = memory.runs[i];
-      const uint32_t kind = reader.u32();
-      run.pages = reader.u32();
-      run.at = reader.u64();
-      if (kind > kind_max && kind <= kRunReservedMax && reader.ok()) {
-        return Status::unsupported(
-            "section PAGEINDEX: at byte {}: pages of kind {}, this build knows those up to {} here",
-            reader.offset(), kind, kind_max);
-      }
-      if (kind == 0 || kind > kind_max) {
-        reader.fail("there is no such kind of page");
-        break;
-      }
-      run.kind = static_cast<Run::Kind>(kind);
-      const bool raw = run.kind == Run::Kind::kRaw;
-      if (run.pages == 0) reader.fail("a run of no pages");
-      // No memory has so many that a run ends for their number.
-      if (i > 0 && memory.runs[i - 1].kind == run.kind) reader.fail("one run that is told as two");
-      if (run.at != (raw ? at : 0)) reader.fail("pages that do not follow those before them");
-      at += raw ? run.pages : 0;
+      const uint64_t next = layout.mapped ? start + page : at;
+      SPORE_TRY(read_run(reader, std::span(memory.runs).first(i), layout, next, run));
+      if (run.kind == Run::Kind::kRaw) at = next + run.pages;
+      page += run.pages;
     }
     // Each is a mapping in every slot.
     if (memory.runs_of(Run::Kind::kBase).size() > memory::PageImage::kBaseRunsMax) {
@@ -642,7 +680,7 @@ Result<ModuleParts> decode_module(std::span<const uint8_t> bytes, uint64_t sourc
   if (reader.ok() && bytes.size() - reader.offset() != in_literals) {
     reader.fail("the literals have another length than their pieces");
   }
-  SPORE_TRY(std::move(reader).status().with_context("section MODULE"));
+  SPORE_TRY(failed(std::move(reader), Section::kModule));
   const std::span<const uint8_t> literals = bytes.last(in_literals);
   parts.literals.assign(literals.begin(), literals.end());
   return parts;

@@ -15,86 +15,42 @@
 #include <gtest/gtest.h>
 
 #include "spore/base/bytes.h"
-#include "spore/host/wasi.h"
-#include "tests/guest_file.h"
 #include "tests/json_check.h"
 #include "tests/sanitizers.h"
-#include "tests/snapshot_file.h"
+#include "tests/snapshot_format.h"
 
 namespace spore::snapshot {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kGuest = R"((module
-  (memory (export "memory") 2 3)
-  (table $t 2 4 funcref)
-  (global (mut i32) (i32.const 1))
-  (global (mut f64) (f64.const 2))
-  (data $passive "passive, and long enough to be a piece of its own, of which there is to be more than one")
-  (elem declare func $f)
-  (func $f (table.set $t (i32.const 0) (ref.func $f)) (data.drop $passive))
-  (func (export "grow") (drop (table.grow $t (ref.null func) (i32.const 1))))))";
+using test::Made;
+using test::says;
 
-class FormatTest : public testing::Test {
+// Each test of it is run on a file of version 1, on one of version 2 in the wire form, and on one in the
+// mapped form: what is wrong is refused for the same reason.
+class FormatTest : public test::SnapshotFormat, public testing::WithParamInterface<Made> {
  protected:
-  ~FormatTest() override { fs::remove_all(folder_); }
-
-  // With all that the format can have.
-  static Contents contents() {
-    std::vector<std::byte> memory(size_t{2} * 65536);
-    memory[5] = memory[5000] = memory[100'000] = std::byte{1};
-    Contents contents = test::contents_without_engine(test::wasm(kGuest), {memory});
-    contents.image.values.tables[0][1] = contents.prepared->table_functions[0];
-    contents.manifest.wasi = host::WasiOptions{.args = {"a"}, .env = {"B=c"}, .clock = host::WasiClock{}};
-    contents.image.wasi =
-        host::Wasi(host::WasiConfig::create(*contents.manifest.wasi).value()).save().value();
-    contents.manifest.wasi->directories.push_back({.host = "/h", .guest = "/g", .writable = true});
-    contents.manifest.wasi->random_seed = 9;
-    contents.frames = Frames{.address = 4000, .borrowed = {1, 2, 3}, .functions = {{5, 9}}};
-    contents.manifest.entropy_bytes = 16;
-    return contents;
-  }
+  bool is_version_1() const { return GetParam() == Made::kVersion1; }
+  bool is_mapped() const { return GetParam() == Made::kMapped; }
   std::vector<uint8_t> bytes_of(const Contents& contents) const {
-    return test::written_bytes(contents, folder_ / "image").value();
+    return test::SnapshotFormat::bytes_of(contents, GetParam());
   }
-
-  static void write_byte(const UniqueFd& fd, size_t at, int value) {
-    const auto byte = static_cast<uint8_t>(value);
-    SPORE_ASSERT(::pwrite(fd.get(), &byte, 1, static_cast<off_t>(at)) == 1, "a file in memory");
-  }
-  // Why these bytes are refused; "" if they are not.
-  static std::string refused(std::span<const uint8_t> bytes, Code code,
-                             Validation validation = Validation::kFull) {
-    const Result<Contents> result = test::read_bytes(bytes, validation);
-    if (result.ok()) return "";
-    EXPECT_EQ(code_name(result.code()), code_name(code)) << result.status().message();
-    return std::string(result.status().message());
-  }
-
-  std::vector<uint8_t> section(Section which) const {
-    const Extent extent = test::extent_of(file_, which);
-    const auto bytes = std::span(file_).subspan(extent.offset, extent.bytes);
-    return {bytes.begin(), bytes.end()};
-  }
+  std::vector<uint8_t> section(Section which) const { return section_in(file_, which); }
   // The file with another section: what read() says of it.
   std::string with(Section which, std::span<const uint8_t> bytes, Code code = Code::kCorruption,
                    Validation validation = Validation::kChecksum) const {
     return refused(test::with_section(file_, which, bytes), code, validation);
   }
 
-  const fs::path folder_ = test::new_folder();
   const std::vector<uint8_t> file_ = bytes_of(contents());
 };
-
-testing::AssertionResult says(std::string_view text, std::string_view part) {
-  if (text.find(part) != std::string_view::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "it says '" << text << "' and not '" << part << "'";
-}
+INSTANTIATE_TEST_SUITE_P(Forms, FormatTest, testing::Values(Made::kVersion1, Made::kWire, Made::kMapped),
+                         test::made_name_of);
 
 // --- accidents -------------------------------------------------------------------------------------------
 
-TEST_F(FormatTest, EveryTruncationIsRefused) {
+TEST_P(FormatTest, EveryTruncationIsRefused) {
   for (size_t length = 0; length < file_.size(); length++) {
     const auto cut = std::span(file_).first(length);
     ASSERT_NE(refused(cut, Code::kCorruption, Validation::kStructure), "") << length;
@@ -106,13 +62,13 @@ TEST_F(FormatTest, EveryTruncationIsRefused) {
 
 // Goal: there is no byte that nothing covers.  Each bit of the file, one at a time; of pages and hashes,
 // which are one to a reader, one bit of each byte.
-TEST_F(FormatTest, EveryFlippedBitIsRefused) {
+TEST_P(FormatTest, EveryFlippedBitIsRefused) {
   const size_t step = test::kSanitized ? 7 : 1;
   const size_t pages = test::extent_of(file_, Section::kPages).offset;
   const UniqueFd fd = test::file_of(file_);
   for (size_t at = 0; at < file_.size(); at += step) {
     for (int bit = 0; bit < 8; bit++) {
-      if (at >= pages && bit != static_cast<int>(at % 8)) continue;
+      if (at >= pages && (bit != static_cast<int>(at % 8) || (is_mapped() && at % 61 != 0))) continue;
       write_byte(fd, at, file_[at] ^ (1 << bit));
       const Result<Contents> result = test::read_fd(fd, Validation::kChecksum);
       ASSERT_FALSE(result.ok()) << at << "." << bit;
@@ -125,11 +81,12 @@ TEST_F(FormatTest, EveryFlippedBitIsRefused) {
 }
 
 // What `structure` does not look at, and only that, are the bytes of pages and source, which must still fit.
-TEST_F(FormatTest, StructureLooksAtAllButPagesAndSource) {
+TEST_P(FormatTest, StructureLooksAtAllButPagesAndSource) {
   const Extent source = test::extent_of(file_, Section::kSource);
   const Extent pages = test::extent_of(file_, Section::kPages);
   const UniqueFd fd = test::file_of(file_);
   for (size_t at = 0; at < file_.size(); at++) {
+    if (is_mapped() && at >= pages.offset && at % 61 != 0) continue;
     write_byte(fd, at, file_[at] ^ 1);
     const bool looks_not =
         (at >= source.offset && at < source.end()) || (at >= pages.offset && at < pages.end());
@@ -138,18 +95,17 @@ TEST_F(FormatTest, StructureLooksAtAllButPagesAndSource) {
   }
 }
 
-// --- malice: all hashes are right
-// ---------------------------------------------------------------------------
+// --- malice: all hashes are right ------------------------------------------------------------------------
 
 // Goal: whatever a byte is changed to, with the hashes made to fit, there is an answer; and what is taken is
 // what would be written.  That a changed byte is taken is right: it is another image then.
-TEST_F(FormatTest, AnyByteMayBeAnyOther) {
+TEST_P(FormatTest, AnyByteMayBeAnyOther) {
   const size_t step = test::kSanitized ? 13 : 1;
+  const size_t pages = test::extent_of(file_, Section::kPages).offset;
   size_t taken = 0;
   for (size_t at = 0; at < file_.size(); at += step) {
-    const bool reserved = at > test::table_entry(Section::kHashes) + 24 + 64 && at < kSuperblockBytes - 64;
-    const bool page = at > test::extent_of(file_, Section::kPages).offset + 64;
-    if ((reserved || page) && at % 61 != 0) continue;
+    const bool reserved = at > test::kTableAt + 12 * 40 + 64 && at < kSuperblockBytes - 64;
+    if ((reserved || at > pages + 64) && at % (is_mapped() ? 509 : 61) != 0) continue;
     for (const uint8_t flip : {uint8_t{0x01}, uint8_t{0x80}, uint8_t{0xFF}}) {
       std::vector<uint8_t> bytes = file_;
       bytes[at] ^= flip;
@@ -157,12 +113,13 @@ TEST_F(FormatTest, AnyByteMayBeAnyOther) {
       const Result<Contents> result = test::read_bytes(bytes, Validation::kChecksum);
       if (!result.ok()) continue;
       taken++;
-      const Result<std::vector<uint8_t>> again = test::written_bytes(result.value(), folder_ / "again");
-      ASSERT_TRUE(again.ok()) << at << ": " << again.status().message();
-      const Result<Contents> twice = test::read_bytes(again.value(), Validation::kChecksum);
+      const std::vector<uint8_t> again = bytes_of(result.value());
+      const Result<Contents> twice = test::read_bytes(again, Validation::kChecksum);
       ASSERT_TRUE(twice.ok()) << at << ": " << twice.status().message();
       ASSERT_EQ(twice->prepared->wasm, result->prepared->wasm) << at;
-      ASSERT_EQ(test::with_section(again.value(), Section::kModule, {}),
+      if (at >= pages && bytes[at] == 0) continue;        // a page may be zeros now, and is left out
+      if (is_mapped() && at == test::kFlagsAt) continue;  // the wire form of an image that has pages of zeros
+      ASSERT_EQ(test::with_section(again, Section::kModule, {}),
                 test::with_section(bytes, Section::kModule, {}))
           << at;
     }
@@ -170,48 +127,80 @@ TEST_F(FormatTest, AnyByteMayBeAnyOther) {
   EXPECT_GT(taken, 100u);  // names, values, bytes of pages
 }
 
-TEST_F(FormatTest, WhatThisVersionDoesNotKnowIsToldFromDamage) {
+TEST_P(FormatTest, WhatThisVersionDoesNotKnowIsToldFromDamage) {
   struct Change {
     size_t at;
     uint32_t to;
     std::string_view says;
     Code code = Code::kUnsupported;
   };
-  const size_t table = test::table_entry(Section::kManifest);
-  for (const Change& change :
-       {Change{8, 2, "format version 2, made by a newer Spore; this build reads up to 1"},
-        Change{8, UINT32_MAX, "format version 4294967295, made by a newer Spore"},
-        Change{8, 0, "there is no format version 0", Code::kCorruption},
-        Change{0, 0, "wrong magic at byte 0", Code::kCorruption}, Change{12, 2, "a delta"},
-        Change{12, 3, "a derived image has a parent", Code::kCorruption},
-        Change{12, 4, "there is no kind 4", Code::kCorruption}, Change{24, 4, "flags 0x4"},
-        Change{28, 6, "6 sections"}, Change{28, 9, "9 sections"},
-        Change{28, UINT32_MAX, "4294967295 sections"},
-        Change{28, 8, "a section in the place of another", Code::kCorruption},  // there are 7
-        Change{32, 1, "no sequence number", Code::kCorruption},
-        Change{72, 1, "has a parent", Code::kCorruption},
-        Change{table, 2, "a section in the place of another", Code::kCorruption},
-        Change{table + 4, 1, "section MANIFEST has codec 1"},
-        Change{kSuperblockBytes - 4, 1, "what is reserved is not 0", Code::kCorruption}}) {
+  const size_t table = test::table_entry(file_, Section::kManifest);
+  std::vector<Change> changes{
+      Change{8, 3, "format version 3, made by a newer Spore; this build reads up to 2"},
+      Change{8, UINT32_MAX, "format version 4294967295, made by a newer Spore"},
+      Change{8, 0, "there is no format version 0", Code::kCorruption},
+      Change{0, 0, "wrong magic at byte 0", Code::kCorruption},
+      Change{12, 3, "a derived image has a parent", Code::kCorruption},
+      Change{12, 0, "there is no kind 0", Code::kCorruption},
+      Change{12, 4, "there is no kind 4", Code::kCorruption},
+      Change{24, 4, "flags 0x4"},
+      Change{32, 1, "no sequence number", Code::kCorruption},
+      Change{72, 1, "has a parent", Code::kCorruption},
+      Change{kSuperblockBytes - 4, 1, "what is reserved is not 0", Code::kCorruption}};
+  if (is_version_1()) {
+    changes.insert(
+        changes.end(),
+        {Change{12, 2, "a delta"}, Change{24, 1, "flags 0x1"}, Change{28, 6, "6 sections"},
+         Change{28, 9, "9 sections"}, Change{28, UINT32_MAX, "4294967295 sections"},
+         Change{28, 8, "a section in the place of another", Code::kCorruption},  // there are 7
+         Change{table, 2, "a section in the place of another", Code::kCorruption},
+         Change{table, 8, "section HOTSET"}, Change{table + 4, 1, "section MANIFEST has codec 1"}});
+  } else {
+    const size_t pages = test::table_entry(file_, Section::kPages);
+    changes.insert(
+        changes.end(),
+        {Change{28, 0, "0 sections", Code::kCorruption}, Change{28, 1, "1 sections", Code::kCorruption},
+         Change{28, 100, "100 sections", Code::kCorruption},
+         Change{28, UINT32_MAX, "4294967295 sections", Code::kCorruption},
+         Change{28, 7, "section HASHES is missing", Code::kCorruption},  // there are 8
+         Change{28, 9, "a section in the place of another", Code::kCorruption},
+         Change{table, 0, "a section in the place of another", Code::kCorruption},
+         Change{table, 2, "section STATE stands twice, or in the place of another", Code::kCorruption},
+         Change{table, 13, "section 13, which this build does not know"},
+         Change{table + 40, 1, "section MANIFEST stands twice", Code::kCorruption},
+         Change{table + 40, 10, "section PAGEINDEX stands twice, or in the place of another",
+                Code::kCorruption},
+         Change{pages, 12, "section DELTA in a base file", Code::kCorruption},
+         Change{pages, 9, "stands twice, or in the place of another", Code::kCorruption},
+         Change{pages, 5, "stands twice, or in the place of another", Code::kCorruption},
+         Change{test::table_entry(file_, Section::kSource), 9, "in the place of another", Code::kCorruption},
+         Change{table + 4, 3, "section MANIFEST has codec 3"},
+         Change{table + 4, 1, "a compressed section that is no shorter", Code::kCorruption},
+         Change{table + 24, 1, "a raw section of two lengths", Code::kCorruption},
+         Change{table + 32, 1, "what is reserved is not 0", Code::kCorruption}});
+    if (!is_mapped()) changes.push_back({12, 2, "a delta has a sequence number", Code::kCorruption});
+    if (is_mapped()) changes.push_back({12, 2, "a delta in the mapped form", Code::kCorruption});
+  }
+  for (const Change& change : changes) {
     std::vector<uint8_t> bytes = file_;
     test::put(bytes, change.at, change.to);
     test::reseal(bytes);
-    EXPECT_TRUE(says(refused(bytes, change.code), change.says));
+    EXPECT_TRUE(says(refused(bytes, change.code), change.says)) << change.at << " = " << change.to;
   }
 }
 
 // The version is told before anything else is looked at, whatever the rest has become.
-TEST_F(FormatTest, ANewerFileIsToldByItsVersionAlone) {
+TEST_P(FormatTest, ANewerFileIsToldByItsVersionAlone) {
   std::vector<uint8_t> bytes(kSuperblockBytes, 0xEE);
   std::copy_n(file_.begin(), 8, bytes.begin());
   test::put(bytes, 8, uint32_t{7});
   EXPECT_TRUE(says(refused(bytes, Code::kUnsupported), "format version 7"));
 }
 
-TEST_F(FormatTest, SectionsAreWhereTheyMustBe) {
+TEST_P(FormatTest, SectionsAreWhereTheyMustBe) {
   const auto change = [&](Section which, size_t field, uint64_t to) {
     std::vector<uint8_t> bytes = file_;
-    test::put(bytes, test::table_entry(which) + field, to);
+    test::put(bytes, test::table_entry(file_, which) + field, to);
     test::reseal(bytes);
     return refused(bytes, Code::kCorruption);
   };
@@ -220,10 +209,15 @@ TEST_F(FormatTest, SectionsAreWhereTheyMustBe) {
   const Extent state = test::extent_of(file_, Section::kState);
   EXPECT_TRUE(says(change(Section::kState, kOffset, state.offset - 1), "section STATE is"));  // they overlap
   EXPECT_TRUE(says(change(Section::kState, kOffset, state.offset + 1), "section STATE is"));  // a gap
-  EXPECT_TRUE(says(change(Section::kState, kBytes, state.bytes - 1), "section PAGEINDEX is"));
-  EXPECT_TRUE(says(change(Section::kState, kBytes, file_.size()), "section PAGEINDEX is"));
-  for (const Section which : kSections) {
-    if (which == Section::kProfile) continue;  // there is none
+  if (is_version_1()) {
+    EXPECT_TRUE(says(change(Section::kState, kBytes, state.bytes - 1), "section PAGEINDEX is"));
+    EXPECT_TRUE(says(change(Section::kState, kBytes, file_.size()), "section PAGEINDEX is"));
+  } else {
+    EXPECT_TRUE(says(change(Section::kState, kBytes, state.bytes - 1), "a raw section of two lengths"));
+    EXPECT_TRUE(says(change(Section::kState, kBytes, 0), "an empty section"));
+  }
+  for (const Section which : section_order(is_version_1() ? 1 : 2)) {
+    if (test::table_entry(file_, which) == 0) continue;
     EXPECT_TRUE(says(change(which, kBytes, UINT64_MAX), "a section is longer than the file"));
     EXPECT_TRUE(says(change(which, kOffset, UINT64_MAX), section_name(which)));
     if (which == Section::kHashes) continue;  // resealing writes them over all else
@@ -235,7 +229,12 @@ TEST_F(FormatTest, SectionsAreWhereTheyMustBe) {
   EXPECT_TRUE(says(refused(bytes, Code::kCorruption), "were written"));
 }
 
-TEST_F(FormatTest, ThePagesAreThoseOfTheIndex) {
+// Where PAGES has no gaps; of the mapped form there are tests beside those of version 2.
+class WireFormatTest : public FormatTest {};
+INSTANTIATE_TEST_SUITE_P(Forms, WireFormatTest, testing::Values(Made::kVersion1, Made::kWire),
+                         test::made_name_of);
+
+TEST_P(WireFormatTest, ThePagesAreThoseOfTheIndex) {
   struct Entry {
     uint32_t kind;
     uint32_t pages;
@@ -287,7 +286,7 @@ TEST_F(FormatTest, ThePagesAreThoseOfTheIndex) {
   EXPECT_TRUE(says(with(Section::kPages, pages), "3 pages, PAGES has 12287 bytes"));
 }
 
-TEST_F(FormatTest, ValuesFitTheirModule) {
+TEST_P(FormatTest, ValuesFitTheirModule) {
   const auto said = [&](const std::function<void(State&)>& change) {
     State state = decode_state(section(Section::kState)).value();
     change(state);
@@ -322,7 +321,7 @@ TEST_F(FormatTest, ValuesFitTheirModule) {
   EXPECT_EQ(said([](State& state) { state.frames.reset(); }), "");
 }
 
-TEST_F(FormatTest, FieldsAreWhatTheyCanBe) {
+TEST_P(FormatTest, FieldsAreWhatTheyCanBe) {
   const std::vector<uint8_t> state = section(Section::kState);
   std::vector<uint8_t> bytes = state;
   test::put(bytes, 0, UINT32_MAX);
@@ -336,16 +335,20 @@ TEST_F(FormatTest, FieldsAreWhatTheyCanBe) {
   bytes = state;
   bytes.push_back(0);
   EXPECT_TRUE(says(with(Section::kState, bytes), "bytes are left over"));
-  EXPECT_TRUE(says(with(Section::kState, {}), "the bytes end too early"));
+  EXPECT_TRUE(says(with(Section::kState, {}),
+                   is_version_1() ? "the bytes end too early" : "section STATE is missing in a base file"));
 
   std::vector<uint8_t> manifest = section(Section::kManifest);
   test::put(manifest, 0, UINT32_MAX);
   EXPECT_TRUE(says(with(Section::kManifest, manifest), "section MANIFEST: at byte 4: a text is too long"));
-  EXPECT_TRUE(says(with(Section::kManifest, {}), "the bytes end too early"));
+  EXPECT_TRUE(says(with(Section::kManifest, {}), is_version_1()
+                                                     ? "the bytes end too early"
+                                                     : "section MANIFEST is missing in a base file"));
+  const uint32_t version = is_version_1() ? 1 : 2;
   const auto said = [&](const std::function<void(Manifest&)>& change) {
-    Manifest changed = decode_manifest(section(Section::kManifest), false).value();
+    Manifest changed = decode_manifest(section(Section::kManifest), false, version).value();
     change(changed);
-    return with(Section::kManifest, encode_manifest(changed));
+    return with(Section::kManifest, encode_manifest(changed, version));
   };
   EXPECT_EQ(said([](Manifest&) {}), "");
   EXPECT_TRUE(says(said([](Manifest& it) { it.framing = static_cast<Framing>(4); }), "no such framing"));
@@ -357,7 +360,7 @@ TEST_F(FormatTest, FieldsAreWhatTheyCanBe) {
   EXPECT_TRUE(says(said([](Manifest& it) { it.wasi.reset(); }), "a state of WASI without its world"));
 }
 
-TEST_F(FormatTest, AModuleIsMadeOfPiecesThatAreThere) {
+TEST_P(FormatTest, AModuleIsMadeOfPiecesThatAreThere) {
   const uint64_t source = test::extent_of(file_, Section::kSource).bytes;
   const ModuleParts right = decode_module(section(Section::kModule), source).value();
   ASSERT_GE(right.pieces.size(), 2u);
@@ -387,13 +390,17 @@ TEST_F(FormatTest, AModuleIsMadeOfPiecesThatAreThere) {
       says(said(set({{Piece::kLiteral, UINT64_MAX}}, UINT64_MAX, 8)), "a piece of more than there is"));
   EXPECT_TRUE(says(said(set({{0, source}}, source - 1, 0)), "another length than the module"));
   EXPECT_TRUE(says(said([](ModuleParts& parts) { parts.facts.clear(); }), "section MODULE: facts"));
-  EXPECT_TRUE(says(with(Section::kModule, {}), "section MODULE: at byte 0: the bytes end too early"));
-  EXPECT_TRUE(says(with(Section::kSource, {}), "a piece that is not in SOURCE"));
+  EXPECT_TRUE(says(with(Section::kModule, {}),
+                   is_version_1() ? "section MODULE: at byte 0: the bytes end too early"
+                                  : "section SOURCE and MODULE are there both or not at all"));
+  EXPECT_TRUE(says(with(Section::kSource, {}),
+                   is_version_1() ? "a piece that is not in SOURCE"
+                                  : "section SOURCE and MODULE are there both or not at all"));
 }
 
 // Facts that lie undo isolation.  `full` finds every lie, as they follow from the source; `checksum` takes
 // its writer's word, which is why it is not the default.
-TEST_F(FormatTest, FactsThatLieAreFoundByProof) {
+TEST_P(FormatTest, FactsThatLieAreFoundByProof) {
   const std::vector<uint8_t> source = section(Section::kSource);
   const ModuleParts right = decode_module(section(Section::kModule), source.size()).value();
   const auto said = [&](const std::function<void(wasm::PreparedModule&)>& change, Validation validation) {
@@ -425,10 +432,12 @@ TEST_F(FormatTest, FactsThatLieAreFoundByProof) {
   other_source.back() ^= 1;
   EXPECT_NE(with(Section::kSource, other_source, Code::kCorruption, Validation::kFull), "");
   // The hash of the prepared module is a claim like all others.
-  Manifest manifest = decode_manifest(section(Section::kManifest), false).value();
+  const uint32_t version = is_version_1() ? 1 : 2;
+  Manifest manifest = decode_manifest(section(Section::kManifest), false, version).value();
   manifest.prepared.bytes[0]++;
-  EXPECT_TRUE(says(with(Section::kManifest, encode_manifest(manifest), Code::kCorruption, Validation::kFull),
-                   "MODULE is not what preparing SOURCE gives"));
+  EXPECT_TRUE(
+      says(with(Section::kManifest, encode_manifest(manifest, version), Code::kCorruption, Validation::kFull),
+           "MODULE is not what preparing SOURCE gives"));
 }
 
 // --- profiles --------------------------------------------------------------------------------------------
@@ -453,32 +462,30 @@ class ProfileFormatTest : public FormatTest {
   const std::vector<uint8_t> profiled_ = bytes_of(with_profile());
 };
 
+INSTANTIATE_TEST_SUITE_P(Forms, ProfileFormatTest, testing::Values(Made::kVersion1, Made::kWire),
+                         test::made_name_of);
+
 // Byte for byte as the document has it; and nothing else of the file is another.
-TEST_F(ProfileFormatTest, AProfileIsOneSectionMore) {
-  EXPECT_EQ(test::get<uint32_t>(file_, 28), 7u);
-  EXPECT_EQ(test::get<uint32_t>(profiled_, 28), 8u);
-  for (const Section section : kSections) {
-    const size_t entry = test::table_entry(section, true);
-    EXPECT_EQ(test::get<uint32_t>(profiled_, entry), section_number(section));
-    EXPECT_EQ(test::get<uint32_t>(profiled_, entry + 4), 0u);
-    const Extent before = test::extent_of(file_, section);
-    const Extent after = test::extent_of(profiled_, section);
-    if (section == Section::kProfile || section == Section::kHashes) continue;
-    EXPECT_EQ(before, after);
-    EXPECT_TRUE(std::ranges::equal(std::span(file_).subspan(before.offset, before.bytes),
-                                   std::span(profiled_).subspan(after.offset, after.bytes)));
+TEST_P(ProfileFormatTest, AProfileIsOneSectionMore) {
+  const Superblock before = test::superblock_of(file_);
+  const Superblock after = test::superblock_of(profiled_);
+  EXPECT_EQ(test::get<uint32_t>(file_, 28), is_version_1() ? 7u : 8u);
+  EXPECT_EQ(test::get<uint32_t>(profiled_, 28), is_version_1() ? 8u : 9u);
+  ASSERT_EQ(after.sections.size(), before.sections.size() + 1);
+  for (const Extent& extent : before.sections) {
+    if (extent.section == Section::kHashes) continue;
+    EXPECT_EQ(section_in(profiled_, extent.section), section_in(file_, extent.section));
   }
-  const Extent pages = test::extent_of(profiled_, Section::kPages);
-  const Extent extent = test::extent_of(profiled_, Section::kProfile);
-  EXPECT_EQ(extent.offset, pages.end());
-  EXPECT_EQ(test::extent_of(profiled_, Section::kHashes).offset, extent.end());
+  const Extent& extent = *after.find(Section::kProfile);
+  EXPECT_EQ(test::get<uint32_t>(profiled_, test::table_entry(profiled_, Section::kProfile)), 9u);
+  EXPECT_EQ((&extent - 1)->section, is_version_1() ? Section::kPages : Section::kExports);
+  EXPECT_EQ((&extent + 1)->section, is_version_1() ? Section::kHashes : Section::kModule);
   ByteWriter right;
   right.u8(2).u32(3);
   right.text("_start").u64(2000).u64(0x4055200000000000);
   right.text("gr\u00fc\u00dfe").u64(3).u64(0x4028000000000000);
   right.text("").u64(7).u64(0);
-  const auto bytes = std::span(profiled_).subspan(extent.offset, extent.bytes);
-  EXPECT_EQ(std::vector<uint8_t>(bytes.begin(), bytes.end()), right.take());
+  EXPECT_EQ(section_in(profiled_, Section::kProfile), right.take());
 
   const Contents read = test::read_bytes(profiled_).value();
   EXPECT_EQ(read.profile, profile());
@@ -487,11 +494,11 @@ TEST_F(ProfileFormatTest, AProfileIsOneSectionMore) {
   EXPECT_EQ(test::with_section(profiled_, Section::kProfile, {}), file_);
 }
 
-TEST_F(ProfileFormatTest, ADescriptionShowsIt) {
+TEST_P(ProfileFormatTest, ADescriptionShowsIt) {
   ASSERT_TRUE(write_file(folder_ / "profiled", profiled_).ok());
   const Description description = describe(folder_ / "profiled").value();
   EXPECT_EQ(description.profile, profile());
-  EXPECT_EQ(description.sections.size(), 8u);
+  EXPECT_EQ(description.sections.size(), is_version_1() ? 8u : 9u);
   EXPECT_TRUE(says(description.text(), "profile         it was called until it had optimised code\n"));
   EXPECT_TRUE(says(description.text(), "  function      _start: 2000 calls, 84.5 us each\n"));
   JsonWriter writer;
@@ -501,18 +508,22 @@ TEST_F(ProfileFormatTest, ADescriptionShowsIt) {
   EXPECT_TRUE(says(json, "\"tier\": \"optimised\""));
   ASSERT_TRUE(write_file(folder_ / "plain", file_).ok());
   const Description plain = describe(folder_ / "plain").value();
-  EXPECT_EQ(plain.sections.size(), 7u);
+  EXPECT_EQ(plain.sections.size(), is_version_1() ? 7u : 8u);
   EXPECT_EQ(plain.text().find("profile"), std::string::npos);
 }
 
-TEST_F(ProfileFormatTest, EveryTruncationAndEveryFlippedBitIsRefused) {
+TEST_P(ProfileFormatTest, EveryTruncationAndEveryFlippedBitIsRefused) {
   const size_t begin = test::extent_of(profiled_, Section::kProfile).offset;
+  const size_t end_of_table = test::table_entry(profiled_, Section::kHashes) + test::entry_bytes(profiled_);
   for (size_t length = begin - 10; length < profiled_.size(); length++) {
     ASSERT_NE(refused(std::span(profiled_).first(length), Code::kCorruption), "") << length;
   }
   const UniqueFd fd = test::file_of(profiled_);
   for (size_t at = 0; at < profiled_.size(); at++) {
-    if (at == test::table_entry(Section::kHashes, true) + 24) at = begin;
+    if (at == end_of_table) at = begin;
+    if (at == test::extent_of(profiled_, Section::kModule).offset && !is_version_1()) {
+      at = test::extent_of(profiled_, Section::kHashes).offset;
+    }
     for (int bit = 0; bit < 8; bit++) {
       write_byte(fd, at, profiled_[at] ^ (1 << bit));
       // `structure` looks at all of it, too.
@@ -526,7 +537,7 @@ TEST_F(ProfileFormatTest, EveryTruncationAndEveryFlippedBitIsRefused) {
   EXPECT_TRUE(test::read_fd(fd, Validation::kFull).ok());
 }
 
-TEST_F(ProfileFormatTest, AnyByteMayBeAnyOther) {
+TEST_P(ProfileFormatTest, AnyByteMayBeAnyOther) {
   const Extent extent = test::extent_of(profiled_, Section::kProfile);
   size_t taken = 0;
   for (size_t at = extent.offset; at < extent.end(); at++) {
@@ -547,7 +558,7 @@ TEST_F(ProfileFormatTest, AnyByteMayBeAnyOther) {
   EXPECT_GT(taken, 1000u);
 }
 
-TEST_F(ProfileFormatTest, AProfileSaysWhatCanBe) {
+TEST_P(ProfileFormatTest, AProfileSaysWhatCanBe) {
   const auto said = [&](const std::function<void(code::Profile&)>& change) {
     code::Profile changed = profile();
     change(changed);
@@ -614,73 +625,31 @@ TEST_F(ProfileFormatTest, AProfileSaysWhatCanBe) {
   EXPECT_TRUE(says(profiled(std::vector<uint8_t>(10'000)), "section PROFILE is longer than it can be"));
 }
 
-TEST_F(ProfileFormatTest, TheTableSaysWhatThereIs) {
-  const size_t entry = test::table_entry(Section::kProfile, true);
+TEST_P(ProfileFormatTest, TheTableSaysWhatThereIs) {
+  const size_t entry = test::table_entry(profiled_, Section::kProfile);
   const auto changed = [&](size_t at, auto to, Code code) {
     std::vector<uint8_t> bytes = profiled_;
     test::put(bytes, at, to);
     test::reseal(bytes);
     return refused(bytes, code);
   };
+  EXPECT_TRUE(says(changed(entry + 8, uint64_t{0}, Code::kCorruption), "section PROFILE is"));
+  EXPECT_TRUE(says(changed(entry + 16, uint64_t{0}, Code::kCorruption), "an empty section"));
+  if (!is_version_1()) return;
   EXPECT_TRUE(says(changed(entry, uint32_t{8}, Code::kUnsupported), "section HOTSET"));
   EXPECT_TRUE(says(changed(entry, uint32_t{7}, Code::kCorruption),
                    "superblock: at byte 272: a section in the place"));
   EXPECT_TRUE(says(changed(entry + 4, uint32_t{1}, Code::kUnsupported), "section PROFILE has codec 1"));
-  EXPECT_TRUE(says(changed(entry + 16, uint64_t{0}, Code::kCorruption), "an empty section PROFILE"));
-  EXPECT_TRUE(says(changed(entry + 8, uint64_t{0}, Code::kCorruption), "section PROFILE is"));
   EXPECT_TRUE(says(changed(28, uint32_t{7}, Code::kCorruption), "a section in the place of another"));
 }
 
-TEST_F(ProfileFormatTest, WhatNobodyWouldReadIsNotWritten) {
+TEST_P(ProfileFormatTest, WhatNobodyWouldReadIsNotWritten) {
   Contents contents = with_profile();
   contents.profile->functions[0].mean_us = std::nan("");
   EXPECT_EQ(write(contents, folder_ / "wrong").code(), Code::kInvalidArgument);
   contents.profile = code::Profile{.tier = engine::Tier::kInterpreter, .functions = {}};
   EXPECT_EQ(write(contents, folder_ / "wrong").code(), Code::kInvalidArgument);
   EXPECT_FALSE(fs::exists(folder_ / "wrong"));
-}
-
-// --- files of old ----------------------------------------------------------------------------------------
-
-// tests/data/snapshot-v1-preparerN.spore, one for each version of the preparer that was released, made by
-// this test when SPORE_NEW_GOLDEN is set: they stay for ever.
-fs::path golden(std::string_view preparer) {
-  return fs::path(SPORE_SOURCE_DIR "/tests/data") / fmt::format("snapshot-v1-preparer{}.spore", preparer);
-}
-
-TEST_F(FormatTest, TheFormatIsAsItWas) {
-  const fs::path path = golden(std::to_string(wasm::kPreparerVersion));
-  if (std::getenv("SPORE_NEW_GOLDEN") != nullptr) {
-    ASSERT_TRUE(write_file(path, file_).ok());
-  }
-  ASSERT_TRUE(fs::exists(path)) << "there is none for this version of the preparer: see above";
-  const std::vector<uint8_t> bytes = read_file(path, size_t{1} << 20).value();
-  const Result<Contents> contents = snapshot::read(path);
-  ASSERT_TRUE(contents.ok()) << contents.status().message();
-  EXPECT_EQ(bytes_of(contents.value()), bytes) << "a file that was read is written otherwise";
-  EXPECT_EQ(file_, bytes) << "the same image is written otherwise";
-  EXPECT_EQ(contents->manifest.name, "guest");
-  EXPECT_EQ(contents->frames, (Frames{.address = 4000, .borrowed = {1, 2, 3}, .functions = {{5, 9}}}));
-  EXPECT_EQ(contents->manifest.entropy_bytes, 16U);
-  EXPECT_EQ(contents->image.memories[0]->page(4096)[5000 - 4096], std::byte{1});
-  EXPECT_EQ(contents->image.values.tables[0][1], contents->prepared->table_functions[0]);
-}
-
-// What an older preparer made can be described, and says why it is not taken.
-TEST_F(FormatTest, FilesOfOlderPreparersAreToldAsSuch) {
-  size_t found = 0;
-  for (const auto& entry : fs::directory_iterator(SPORE_SOURCE_DIR "/tests/data")) {
-    const std::string name = entry.path().filename();
-    if (!name.starts_with("snapshot-v1-preparer")) continue;
-    found++;
-    const Result<Description> description = describe(entry.path());
-    ASSERT_TRUE(description.ok()) << name << ": " << description.status().message();
-    EXPECT_EQ(golden(std::to_string(description->manifest.preparer)), entry.path());
-    const Code code = snapshot::read(entry.path()).code();
-    const bool ours = description->manifest.preparer == wasm::kPreparerVersion;
-    EXPECT_EQ(code_name(code), code_name(ours ? Code::kOk : Code::kUnsupported)) << name;
-  }
-  EXPECT_GE(found, 1u);
 }
 
 // --- pieces of modules -----------------------------------------------------------------------------------

@@ -20,16 +20,31 @@ std::unique_ptr<Proofs> Proofs::open(std::filesystem::path directory, const std:
 }
 
 // What was proved was proved by this preparer.
-MacKey Proofs::tag_of(const Digest& image) const {
-  const std::string label =
-      fmt::format("spore proved image 1, preparer {}\n{}", wasm::kPreparerVersion, image.hex());
-  return key_.derive({reinterpret_cast<const uint8_t*>(label.data()), label.size()});
+Proofs::Proof Proofs::of(const Digest& image) {
+  return {.name = image.hex(),
+          .label = fmt::format("spore proved image 1, preparer {}\n{}", wasm::kPreparerVersion, image.hex())};
 }
 
-bool Proofs::has(const Digest& image) const {
-  const Result<std::vector<uint8_t>> kept = read_file(file_of(image), MacKey::kBytes);
+// Its name ends as the file's number does, so that copies of one image have a proof each.
+Proofs::Proof Proofs::of(const Digest& image, const FileIdentity& file) {
+  return {.name = fmt::format("{}-{:x}-{:x}", image.hex(), file.device, file.inode),
+          .label = fmt::format("spore verified file 1\n{}\n{} {} {} {} {}", image.hex(), file.device,
+                               file.inode, file.bytes, file.modified_ns, file.changed_ns)};
+}
+
+MacKey Proofs::tag_of(const Proof& proof) const {
+  return key_.derive({reinterpret_cast<const uint8_t*>(proof.label.data()), proof.label.size()});
+}
+
+bool Proofs::has(const Digest& image) const { return has(of(image)); }
+bool Proofs::has(const Digest& image, const FileIdentity& file) const { return has(of(image, file)); }
+void Proofs::add(const Digest& image) const { add(of(image)); }
+void Proofs::add(const Digest& image, const FileIdentity& file) const { add(of(image, file)); }
+
+bool Proofs::has(const Proof& proof) const {
+  const Result<std::vector<uint8_t>> kept = read_file(directory_ / proof.name, MacKey::kBytes);
   if (!kept.ok() || kept.value().size() != MacKey::kBytes) return false;
-  const MacKey right = tag_of(image);
+  const MacKey right = tag_of(proof);
   return CRYPTO_memcmp(kept.value().data(), right.bytes().data(), MacKey::kBytes) == 0;
 }
 
@@ -52,13 +67,13 @@ bool Proofs::make_room() const {
   return !error;
 }
 
-void Proofs::add(const Digest& image) const {
+void Proofs::add(const Proof& proof) const {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
   if (error || !make_room()) return;
-  Result<NewFile> file = NewFile::create(file_of(image), NewFile::kForOwner);
+  Result<NewFile> file = NewFile::create(directory_ / proof.name, NewFile::kForOwner);
   if (!file.ok()) return;
-  const MacKey tag = tag_of(image);
+  const MacKey tag = tag_of(proof);
   if (file.value().write_at(tag.bytes(), 0).ok()) static_cast<void>(file.value().commit());
 }
 

@@ -417,7 +417,7 @@ TEST_F(SnapshotTest, WhatIsNoFileIsRefused) {
 TEST_F(SnapshotTest, TheOptionsAreLimits) {
   const Contents contents =
       test::contents_without_engine(test::wasm("(module (memory 2))"), {std::vector<std::byte>(2 * 65536)});
-  ASSERT_TRUE(write(contents, path("image")).ok());
+  ASSERT_TRUE(write(contents, path("image"), test::kUncompressed).ok());
   const uint64_t bytes = fs::file_size(path("image"));
   EXPECT_TRUE(read(path("image"), {.file_bytes_max = bytes}).ok());
   EXPECT_EQ(read(path("image"), {.file_bytes_max = bytes - 1}).code(), Code::kLimitExceeded);
@@ -471,10 +471,10 @@ TEST_F(SnapshotWasiTest, ADescriptionSaysWhatIsInIt) {
   const Description description = describe(path("image")).value();
   const std::string text = description.text();
   for (const std::string& part :
-       {std::string("version 1, an image of"), description.id.hex(), std::string("argument      reader"),
+       {std::string("version 2, an image of"), description.id.hex(), std::string("argument      reader"),
         std::string("variable      A=b"), "directory     /data is " + path("data").native(),
         std::string("65536 bytes, 4096 of them here"), std::string("section         PAGES"),
-        std::string("wasmtime")}) {
+        std::string("zstd of"), std::string("wasmtime")}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
   }
   JsonWriter writer;

@@ -1,140 +1,207 @@
-// Writes a snapshot.  Byte for byte: docs/formats/snapshot.md.
+// Writes an image.  Byte for byte: docs/formats/snapshot.md.
 #include "spore/snapshot/writer.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
-#include <string>
+#include <memory>
 #include <utility>
 
-#include "spore/base/fd.h"
 #include "spore/base/utf8.h"
-#include "spore/engine/instance_state.h"
 #include "spore/snapshot/check.h"
+#include "spore/snapshot/errors.h"
 #include "spore/snapshot/format.h"
+#include "spore/snapshot/stored.h"
 #include "spore/wasm/prepared_file.h"
 
 namespace spore::snapshot {
 namespace {
 
-// All but HASHES and the superblock.
-constexpr size_t kHashed = kSectionCount - 1;
+constexpr std::array<std::string_view, 4> kCompressionNames{"auto", "none", "zstd", "lz4"};
 
-// Writes one file from front to back, piece by piece.
-class FileWriter {
+// PAGES, out of the memories.
+class PagesSection final : public RawSection {
  public:
-  FileWriter(NewFile& file, const Superblock& superblock) : file_(file), superblock_(superblock) {}
-
-  Status section(Section section, std::span<const uint8_t> bytes) {
-    const Extent& extent = superblock_[section];
-    SPORE_ASSERT(bytes.size() == extent.bytes, "a section of another length");
-    for (size_t at = 0; at < bytes.size(); at += kPieceBytes) {
-      SPORE_TRY(piece(bytes.subspan(at, std::min(kPieceBytes, bytes.size() - at)), extent.offset + at));
-    }
-    return {};
-  }
-
-  Status pages(std::span<const std::shared_ptr<const memory::PageImage>> memories, const PageIndex& index) {
-    uint64_t at = superblock_[Section::kPages].offset;
-    std::vector<uint8_t> buffer;
-    buffer.reserve(kPieceBytes);
+  PagesSection(std::span<const std::shared_ptr<const memory::PageImage>> memories, const PageIndex& index,
+               uint64_t pages)
+      : bytes_(pages * memory::kPageBytes) {
     for (size_t i = 0; i < memories.size(); i++) {
-      for (const memory::PageRun& run : index[i].runs_of(Run::Kind::kRaw)) {
-        for (size_t offset = run.offset; offset < run.offset + run.bytes; offset += memory::kPageBytes) {
-          const auto* page = reinterpret_cast<const uint8_t*>(memories[i]->page(offset));
-          buffer.insert(buffer.end(), page, page + memory::kPageBytes);
-          if (buffer.size() < kPieceBytes) continue;
-          SPORE_TRY(piece(buffer, at));
-          at += buffer.size();
-          buffer.clear();
+      size_t offset = 0;
+      for (const Run& run : index[i].runs) {
+        const size_t bytes = run.pages * memory::kPageBytes;
+        if (run.kind == Run::Kind::kRaw) {
+          parts_.push_back({.at = run.at * memory::kPageBytes,
+                            .bytes = bytes,
+                            .image = memories[i].get(),
+                            .offset = offset});
         }
+        offset += bytes;
       }
     }
-    return buffer.empty() ? Status() : piece(buffer, at);
   }
 
-  // HASHES and, last, the superblock.
-  Result<Digest> finish() {
-    const Extent& extent = superblock_[Section::kHashes];
-    SPORE_ASSERT(hashes_.size() == extent.bytes, "a hash for each piece");
-    SPORE_TRY(file_.write_at(hashes_, extent.offset));
-    superblock_.id = compute_id(encode_superblock(superblock_), hashes_);
-    SPORE_TRY(file_.write_at(encode_superblock(superblock_), 0));
-    return superblock_.id;
+  uint64_t bytes() const override { return bytes_; }
+  void read(uint64_t offset, std::span<uint8_t> to) const override {
+    auto part =
+        std::ranges::lower_bound(parts_, offset, {}, [](const Part& it) { return it.at + it.bytes - 1; });
+    while (!to.empty()) {
+      // What is between the parts, in the mapped form, are zeros.
+      const uint64_t next = part == parts_.end() ? bytes_ : std::max(part->at, offset);
+      const size_t zeros = std::min<uint64_t>(to.size(), next - offset);
+      std::ranges::fill(to.first(zeros), 0);
+      to = to.subspan(zeros);
+      offset += zeros;
+      if (to.empty()) return;
+      const size_t bytes = std::min<uint64_t>(to.size(), part->at + part->bytes - offset);
+      copy(*part, offset - part->at, to.first(bytes));
+      to = to.subspan(bytes);
+      offset += bytes;
+      ++part;
+    }
   }
 
  private:
-  Status piece(std::span<const uint8_t> bytes, uint64_t offset) {
-    const Digest digest = sha256(bytes);
-    hashes_.insert(hashes_.end(), digest.bytes.begin(), digest.bytes.end());
-    return file_.write_at(bytes, offset);
+  struct Part {
+    uint64_t at;  // in PAGES
+    uint64_t bytes;
+    const memory::PageImage* image;
+    uint64_t offset;  // in the memory
+  };
+
+  static void copy(const Part& part, uint64_t from, std::span<uint8_t> to) {
+    uint64_t offset = part.offset + from;
+    while (!to.empty()) {
+      const uint64_t in_page = offset % memory::kPageBytes;
+      const size_t bytes = std::min<uint64_t>(to.size(), memory::kPageBytes - in_page);
+      const std::byte* page = part.image->page(offset - in_page);
+      if (page == nullptr) {
+        std::ranges::fill(to.first(bytes), 0);
+      } else {
+        std::memcpy(to.data(), page + in_page, bytes);
+      }
+      to = to.subspan(bytes);
+      offset += bytes;
+    }
   }
 
-  NewFile& file_;
-  Superblock superblock_;
-  std::vector<uint8_t> hashes_;
+  uint64_t bytes_;
+  std::vector<Part> parts_;  // by `at`
 };
 
 // What a reader takes.
-Status check_readable(const std::array<std::vector<uint8_t>, kHashed>& sections, const Contents& contents) {
-  const auto bytes = [&](Section section) -> const std::vector<uint8_t>& {
-    return sections[static_cast<size_t>(section)];
-  };
-  SPORE_TRY(decode_manifest(bytes(Section::kManifest), contents.base.has_value()));
-  SPORE_TRY(decode_state(bytes(Section::kState)));
-  if (contents.profile) SPORE_TRY(decode_profile(bytes(Section::kProfile)));
-  if (contents.base) return {};
-  SPORE_TRY(decode_module(bytes(Section::kModule), contents.source->size()));
+Status check_readable(const Contents& contents, const Manifest& manifest,
+                      std::span<const NewSection> sections) {
+  std::vector<uint64_t> memory_pages;
+  for (const auto& image : contents.image.memories)
+    memory_pages.push_back(image->bytes() / memory::kPageBytes);
+  for (const NewSection& section : sections) {
+    const bool has_fields = section.section != Section::kSource && section.section != Section::kPages;
+    if (!has_fields) continue;
+    std::vector<uint8_t> bytes(section.raw->bytes());
+    section.raw->read(0, bytes);
+    switch (section.section) {
+      case Section::kManifest: SPORE_TRY(decode_manifest(bytes, manifest.base_file.has_value())); break;
+      case Section::kState: SPORE_TRY(decode_state(bytes)); break;
+      case Section::kExports: SPORE_TRY(decode_exports(bytes)); break;
+      case Section::kPresets: SPORE_TRY(decode_presets(bytes)); break;
+      case Section::kHotSet: SPORE_TRY(decode_hot_set(bytes, memory_pages)); break;
+      case Section::kProfile: SPORE_TRY(decode_profile(bytes)); break;
+      case Section::kModule: SPORE_TRY(decode_module(bytes, contents.source->size())); break;
+      default: break;
+    }
+  }
   return {};
 }
 
+// As a failure of the caller.
+Status invalid(Status status, std::string_view what) {
+  if (status.ok()) return status;
+  const ErrorInfo* info = error_info(status);
+  ErrorFacts facts = info == nullptr ? ErrorFacts{} : ErrorFacts(*info);
+  facts.kind = ErrorKind::kValidation;
+  return with_facts(Status::invalid_argument("{}{}", what, status.message()), std::move(facts));
+}
+
+class ImageSections {
+ public:
+  void add(Section section, std::vector<uint8_t> bytes) {
+    add(section, std::make_unique<BytesSection>(std::move(bytes)));
+  }
+  void add(Section section, std::unique_ptr<const RawSection> raw, bool sparse = false) {
+    if (raw->bytes() > 0) sections_.push_back({.section = section, .raw = std::move(raw), .sparse = sparse});
+  }
+  std::span<const NewSection> all() const { return sections_; }
+  std::vector<NewSection> take() && { return std::move(sections_); }
+
+ private:
+  std::vector<NewSection> sections_;  // in order
+};
+
 }  // namespace
 
-Result<Digest> write(const Contents& contents, const std::filesystem::path& path) {
-  SPORE_TRY(check_contents(contents));
+std::string_view form_name(Form form) { return form == Form::kMapped ? "mapped" : "wire"; }
+
+std::string_view compression_name(Compression compression) {
+  return kCompressionNames[static_cast<size_t>(compression)];
+}
+
+Result<Compression> parse_compression(std::string_view name) {
+  const auto* found = std::ranges::find(kCompressionNames, name);
+  if (found == kCompressionNames.end()) {
+    return with_facts(Status::invalid_argument("'{}' is none of auto, none, zstd, lz4", printable(name)),
+                      {.kind = ErrorKind::kConfiguration, .found = std::string(name)});
+  }
+  return static_cast<Compression>(found - kCompressionNames.begin());
+}
+
+Result<Digest> write(const Contents& contents, const std::filesystem::path& path,
+                     const WriteOptions& options) {
+  SPORE_TRY(invalid(check_contents(contents), ""));
   if (contents.image.memories.size() > kMemoriesMax) {
-    return Status::invalid_argument("{} memories, a snapshot has at most {}", contents.image.memories.size(),
-                                    kMemoriesMax);
+    return with_facts(Status::invalid_argument("{} memories, a snapshot has at most {}",
+                                               contents.image.memories.size(), kMemoriesMax),
+                      {.kind = ErrorKind::kValidation,
+                       .section = "PAGEINDEX",
+                       .expected = fmt::format("at most {}", kMemoriesMax),
+                       .found = fmt::format("{}", contents.image.memories.size())});
   }
   const bool derived = contents.base.has_value();
-  const PageIndex index = index_of(contents.image.memories, derived);
-  std::vector<uint8_t> module_section;
-  std::span<const uint8_t> source;
-  if (!derived) {
+  const PageLayout layout{.derived = derived, .mapped = options.form == Form::kMapped};
+  const PageIndex index = index_of(contents.image.memories, layout);
+  Manifest manifest = contents.manifest;
+  manifest.with_module = options.with_module && !derived;
+  if (derived && !manifest.base_file) manifest.base_file.emplace();
+  if (!derived) manifest.base_file.reset();
+
+  ImageSections sections;
+  sections.add(Section::kManifest, encode_manifest(manifest));
+  sections.add(Section::kState, encode_state({contents.image.values, contents.image.wasi, contents.frames}));
+  sections.add(Section::kPageIndex, encode_page_index(index));
+  if (!derived && !contents.prepared->facts.exports.empty()) {
+    sections.add(Section::kExports, encode_exports(*ExportIndex::create(contents.prepared->facts)));
+  }
+  if (!contents.presets.empty()) sections.add(Section::kPresets, encode_presets(contents.presets));
+  if (!contents.hot_set.empty()) sections.add(Section::kHotSet, encode_hot_set(contents.hot_set));
+  if (contents.profile) sections.add(Section::kProfile, encode_profile(*contents.profile));
+  if (manifest.with_module) {
     ModuleParts module = split_module(contents.prepared->wasm, *contents.source);
     module.facts = wasm::encode_prepared(*contents.prepared);
-    module_section = encode_module(module);
-    source = *contents.source;
+    sections.add(Section::kModule, encode_module(module));
+    sections.add(Section::kSource,
+                 std::make_unique<BytesSection>(std::span<const uint8_t>(*contents.source)));
   }
-  const std::array<std::vector<uint8_t>, kHashed> sections{
-      encode_manifest(contents.manifest),
-      encode_state({contents.image.values, contents.image.wasi, contents.frames}),
-      encode_page_index(index),
-      std::move(module_section),
-      {},
-      {},
-      contents.profile ? encode_profile(*contents.profile) : std::vector<uint8_t>()};
-  const Status readable = check_readable(sections, contents);
-  if (!readable.ok()) return Status::invalid_argument("no reader would take this: {}", readable.message());
-  std::array<uint64_t, kHashed> lengths{};
-  for (size_t i = 0; i < kHashed; i++) lengths[i] = sections[i].size();
-  uint64_t raw_pages = 0;
-  for (const MemoryIndex& memory : index) raw_pages += memory.pages(Run::Kind::kRaw);
-  lengths[static_cast<size_t>(Section::kSource)] = source.size();
-  lengths[static_cast<size_t>(Section::kPages)] = raw_pages * memory::kPageBytes;
-  Superblock superblock = lay_out(lengths);
-  superblock.base = contents.base;
-
-  NewFile file = SPORE_TRY(NewFile::create(path, NewFile::kForOwner));
-  FileWriter writer(file, superblock);
-  for (const Section section : {Section::kManifest, Section::kState, Section::kPageIndex, Section::kModule}) {
-    SPORE_TRY(writer.section(section, sections[static_cast<size_t>(section)]));
-  }
-  SPORE_TRY(writer.section(Section::kSource, source));
-  SPORE_TRY(writer.pages(contents.image.memories, index));
-  SPORE_TRY(writer.section(Section::kProfile, sections[static_cast<size_t>(Section::kProfile)]));
-  const Digest id = SPORE_TRY(writer.finish());
-  SPORE_TRY(file.commit());
-  return id;
+  SPORE_TRY(invalid(check_readable(contents, manifest, sections.all()), "no reader would take this: "));
+  sections.add(Section::kPages,
+               std::make_unique<PagesSection>(contents.image.memories, index, pages_in(index, layout)),
+               layout.mapped);
+  const Superblock written = SPORE_TRY(write_sections(path,
+                                                      {.kind = derived ? Kind::kDerived : Kind::kBase,
+                                                       .mapped = layout.mapped,
+                                                       .id = {},
+                                                       .parent = contents.base.value_or(Digest{}),
+                                                       .sections = {}},
+                                                      std::move(sections).take(), options));
+  return written.id;
 }
 
 }  // namespace spore::snapshot
