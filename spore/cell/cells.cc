@@ -481,8 +481,10 @@ void Cells::release(Active& active, After after) {
     }
     active.busy = false;
     active.thread = 0;
-    too_many = active.lease && after == After::kKeep && !stays_awake(*kind) && options_.idle_sleep_ms > 0;
-    if (active.lease && after == After::kKeep && (stays_awake(*kind) || too_many)) {
+    // Asked once: others change the answer.
+    const bool stays = active.lease && after == After::kKeep && stays_awake(*kind);
+    too_many = active.lease && after == After::kKeep && !stays && options_.idle_sleep_ms > 0;
+    if (stays || too_many) {
       active.used_ms.store(coarse_ms(), std::memory_order_relaxed);
       const MutexLock awake(awake_mutex_);
       keep_idle(active);
@@ -494,6 +496,7 @@ void Cells::release(Active& active, After after) {
         active.lease.reset();
       }
       active.caller.reset();
+      active.uncommitted = 0;  // of a cell that was removed
       active.other_deadline = false;
       active.kind.reset();
       if (active.record != nullptr) active.record->active = nullptr;

@@ -294,6 +294,18 @@ TEST_F(CellsTest, CommittedOnSleep) {
   EXPECT_EQ(get("other"), 4);
 }
 
+// What was done and not committed goes with the cell: the next one that wakes in its place has none of it.
+TEST_F(CellsTest, WhatARemovedCellDidIsNotCommitted) {
+  start({.idle_sleep_ms = 60'000, .commit = Commit::kOnSleep});
+  ASSERT_TRUE(cells_->create(kind_, "cell").ok());
+  EXPECT_EQ(call<int64_t>("cell", "add", int64_t{3}), 3);
+  ASSERT_TRUE(cells_->remove("cell").ok());
+  ASSERT_TRUE(cells_->create(kind_, "cell").ok());
+  ASSERT_TRUE(cells_->sleep("cell").ok());
+  EXPECT_EQ(cells_->describe("cell")->sequence, 0U);
+  EXPECT_EQ(get("cell"), 0);
+}
+
 TEST_F(CellsTest, TheDeadlineOfOneUseIsNotTheNextOnes) {
   start({.idle_sleep_ms = 60'000});
   ASSERT_TRUE(cells_->create(kind_, "cell").ok());
