@@ -11,6 +11,12 @@
 namespace spore {
 
 using cell::AcquireOptions;
+using cell::CellFunction;
+using cell::CellId;
+using cell::CellKind;
+using cell::Cells;
+using cell::CellsOptions;
+using cell::CellUse;
 using cell::CleanFunction;
 using cell::Lease;
 using cell::PoolOptions;

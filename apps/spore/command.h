@@ -66,6 +66,7 @@ double milliseconds_since(std::chrono::steady_clock::time_point begin);
 Result<int> run_module(Args& args);        // run.cc
 Result<int> freeze_program(Args& args);    // freeze.cc
 Result<int> call_image(Args& args);        // freeze.cc
+Result<int> manage_cells(Args& args);      // cell.cc
 Result<int> manage_code(Args& args);       // code.cc
 Result<int> optimise_module(Args& args);   // optimize.cc
 Result<int> make_project(Args& args);      // new.cc

@@ -306,6 +306,12 @@ constexpr std::array kCallFlags{
          "how they are told apart there; as the program wants them if not given"},
 };
 
+constexpr std::array kCellFlags{
+    Flag{"--base", "FILE", "create, restore: the image that FILE is derived from, if it is not where it was"},
+    Flag{"-o", "FILE", "snapshot: where it goes"},
+    Flag{"--delta", "", "snapshot: what differs from its image alone"},
+};
+
 constexpr std::array kCodeFlags{
     Flag{"--bytes-max", "SIZE", "prune: remove files until the rest has at most so many bytes"},
     Flag{"--unused-s", "SECONDS", "prune: remove what was not used for longer"},
@@ -331,6 +337,9 @@ constexpr std::array kCommands{
             kFreezeFlags, true, freeze_program},
     Command{"call", "IMAGE [FUNCTION ARGS...]", "have a frozen program answer requests", kCallFlags, true,
             call_image},
+    Command{"cell", "create|call|list|inspect|sleep|wake|fork|snapshot|restore|delete [NAME] ...",
+            "named instances that keep their state between calls, as files of the data directory", kCellFlags,
+            true, manage_cells},
     Command{"new",
             "LANGUAGE NAME",
             "make a folder with a handler, its test and a README",
