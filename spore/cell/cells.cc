@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "spore/base/break_cell.h"
 #include "spore/base/signal_block.h"
 #include "spore/base/utf8.h"
 
@@ -329,7 +330,7 @@ Status Cells::wake(Active& active, const UseOptions& options) {
   if (active.lease) {
     PooledInstance& pooled = *active.lease->pooled_;
     pooled.user.store(active.thread, std::memory_order_relaxed);
-    pooled.clean->begin(options.user_data);
+    if constexpr (kBreakCell != BreakCell::kThread) pooled.clean->begin(options.user_data);
   } else {
     active.lease.emplace(SPORE_TRY(acquire(*active.kind, options.user_data)));
     active.kind->awake_.fetch_add(1, std::memory_order_relaxed);
@@ -392,7 +393,7 @@ Status Cells::commit(Active& active) {
     const MutexLock lock(shard.mutex);
     Record* record = active.record;
     if (record->delta_bytes == delta.size()) {
-      if (!delta.empty()) {
+      if (!delta.empty() && kBreakCell != BreakCell::kSameBytes) {
         std::memcpy(reinterpret_cast<uint8_t*>(record + 1) + record->name_bytes, delta.data(), delta.size());
       }
     } else {
@@ -546,7 +547,8 @@ bool Cells::put_coldest_to_sleep(const CellKind* kind) {
       found->busy = true;
       found->thread = memory::ThreadFaults::here().thread();
     }
-    if (found->uncommitted > 0 && !commit(*found).ok()) roll_back(*found);
+    const bool has_more = found->uncommitted > 0 && kBreakCell != BreakCell::kUncommitted;
+    if (has_more && !commit(*found).ok()) roll_back(*found);
     release(*found, After::kSleep);
     return true;
   }
@@ -559,6 +561,9 @@ CellUse::CellUse(CellUse&& other) noexcept
 
 CellUse::~CellUse() {
   if (active_ == nullptr) return;
+  if constexpr (kBreakCell == BreakCell::kRollBack) {
+    if (active_->lease) static_cast<void>(cells_->commit(*active_));
+  }
   cells_->roll_back(*active_);
   cells_->release(*active_, Cells::After::kSleep);
 }
@@ -609,7 +614,7 @@ Status Cells::sleep(const CellId& id) {
 }
 
 Result<CellState> Cells::state(const CellId& id) {
-  if (options_.commit == Commit::kOnSleep) {
+  if (options_.commit == Commit::kOnSleep && kBreakCell != BreakCell::kStale) {
     // What was done since it slept last belongs to it, too.
     Active* active = SPORE_TRY(claim(id));
     CellUse use(shared_from_this(), active);
@@ -632,6 +637,10 @@ Status Cells::fork(const CellId& id, std::string_view name) {
   const CellState from = SPORE_TRY(state(id));
   const std::shared_ptr<CellKind> kind = std::const_pointer_cast<CellKind>(from.kind);
   SPORE_TRY(add(kind, name, {.delta = from.delta, .sequence = from.sequence}, true));
+  if constexpr (kBreakCell == BreakCell::kFork) {
+    SPORE_TRY(remove(id));
+    SPORE_TRY(add(kind, id.name, {.sequence = from.sequence}, true));
+  }
   // The one that it was made of may be where it is now for the second time, too.
   const uint64_t hash = hash_of({name, kind->domain()});
   Shard& shard = shard_of(hash);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "spore/base/break_cell.h"
 #include "spore/cell/clean_instance.h"
 #include "spore/memory/page_image.h"
 
@@ -65,7 +66,7 @@ class RunWriter {
     end_ = end;
   }
   void finish() {
-    flush();
+    if constexpr (kBreakCell != BreakCell::kRun) flush();
     put_varint(into_, 0);
   }
 
@@ -459,14 +460,24 @@ Status encode_state(CleanInstance& instance, const std::vector<uint8_t>* caller,
   thread_local Changes values;
   thread_local std::vector<memory::PageRun> written;
   SPORE_TRY(state.changes(values));
+  if constexpr (kBreakCell == BreakCell::kGlobal) {
+    if (!values.globals.empty()) values.globals.pop_back();
+  }
+  if constexpr (kBreakCell == BreakCell::kElement) {
+    for (Changes::Table& table : values.tables) {
+      if (!table.changed.empty()) table.changed.pop_back();
+    }
+  }
   std::vector<uint8_t> wasi_bytes;
   host::Wasi* const wasi = instance.instance().wasi();
-  const bool other_wasi = wasi != nullptr && !(wasi->state() == image.wasi());
+  const bool other_wasi =
+      wasi != nullptr && !(wasi->state() == image.wasi()) && kBreakCell != BreakCell::kWasi;
   if (other_wasi) wasi_bytes = SPORE_TRY(wasi->save());
 
   const size_t begin = into.size();
   const auto& slots = state.slots();
-  const bool lengths = std::ranges::any_of(slots, [](const memory::Slot* slot) { return slot->grown(); });
+  const bool lengths = std::ranges::any_of(slots, [](const memory::Slot* slot) { return slot->grown(); }) &&
+                       kBreakCell != BreakCell::kLength;
   into.push_back(kVersion);
   into.push_back(static_cast<uint8_t>(
       parts_of(values, other_wasi ? Kind::kSet : Kind::kSame, caller != nullptr ? Kind::kSet : Kind::kSame) |
@@ -615,7 +626,8 @@ Result<Delta> fold(Delta first, const Delta& second) {
       }
       memory.bytes = over.bytes;
     }
-    memory.runs = overlay(std::move(memory.runs), over.runs);
+    memory.runs = kBreakCell == BreakCell::kFold ? overlay(over.runs, memory.runs)
+                                                 : overlay(std::move(memory.runs), over.runs);
   }
   overlay_by_number(first.values.globals, second.values.globals);
   for (const Changes::Table& table : second.values.tables) {
@@ -679,7 +691,7 @@ Delta::Memory difference_of(const Delta::Memory& earlier, const Delta::Memory& l
   const uint64_t after = later.bytes.value_or(image.bytes());
   if (before != after) memory.bytes = after;
   std::vector<uint64_t> pages;
-  add_pages(earlier, pages);
+  if constexpr (kBreakCell != BreakCell::kRevert) add_pages(earlier, pages);
   add_pages(later, pages);
   std::ranges::sort(pages);
   pages.erase(std::ranges::unique(pages).begin(), pages.end());
