@@ -48,4 +48,9 @@ void act_three(PythonInBackground& python, std::vector<Row>& table);
 // make.
 void act_five(std::vector<Row>& table);
 
+// A cell sleeps, is forked, and wakes in another process: in wake_elsewhere(), which the demo is started for
+// once more.
+void act_six(std::vector<Row>& table);
+int wake_elsewhere(const std::string& folder);
+
 }  // namespace spore::demo
