@@ -24,7 +24,7 @@ class PagesSection final : public RawSection {
  public:
   PagesSection(std::span<const std::shared_ptr<const memory::PageImage>> memories, const PageIndex& index,
                uint64_t pages)
-      : bytes_(pages * memory::kPageBytes) {
+      : bytes_(pages * memory::kPageBytes), memories_(memories) {
     for (size_t i = 0; i < memories.size(); i++) {
       size_t offset = 0;
       for (const Run& run : index[i].runs) {
@@ -41,6 +41,11 @@ class PagesSection final : public RawSection {
   }
 
   uint64_t bytes() const override { return bytes_; }
+  // They may be a file's own.
+  Status check() const override {
+    for (const auto& image : memories_) SPORE_TRY(image->check());
+    return {};
+  }
   void read(uint64_t offset, std::span<uint8_t> to) const override {
     auto part =
         std::ranges::lower_bound(parts_, offset, {}, [](const Part& it) { return it.at + it.bytes - 1; });
@@ -85,6 +90,7 @@ class PagesSection final : public RawSection {
   }
 
   uint64_t bytes_;
+  std::span<const std::shared_ptr<const memory::PageImage>> memories_;
   std::vector<Part> parts_;  // by `at`
 };
 
