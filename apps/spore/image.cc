@@ -14,14 +14,23 @@ Status not_found(const std::filesystem::path& path, std::string_view why) {
       printable(path.native()), printable(why));
 }
 
-// Reads one that was proved before no further than its hashes, and remembers one that was proved now.
+// Reads one that was proved before no further than its hashes, and one whose file was read before no further
+// than it must; remembers what was found out now.
 Result<snapshot::Contents> read_proved(const std::filesystem::path& path, const snapshot::Proofs* proofs,
                                        const snapshot::Contents* base) {
-  bool known = false;
-  snapshot::ReadOptions options{.base = base, .proved = {}};
-  if (proofs != nullptr) options.proved = [&](const Digest& id) { return known = proofs->has(id); };
+  bool proved = false;
+  bool verified = false;
+  snapshot::ReadOptions options{
+      .base = base, .proved = {}, .verified = {}, .find_module = {}, .progress = {}};
+  if (proofs != nullptr) {
+    options.proved = [&](const Digest& id) { return proved = proofs->has(id); };
+    options.verified = [&](const Digest& id, const snapshot::FileIdentity& file) {
+      return verified = proofs->has(id, file);
+    };
+  }
   snapshot::Contents contents = SPORE_TRY(snapshot::read(path, options));
-  if (proofs != nullptr && !known && contents.proved) proofs->add(contents.id);
+  if (proofs != nullptr && !proved && contents.proved) proofs->add(contents.id);
+  if (proofs != nullptr && !verified && contents.file) proofs->add(contents.id, *contents.file);
   return contents;
 }
 

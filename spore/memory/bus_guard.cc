@@ -135,8 +135,8 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
   const int error = errno;
   const bool replaced =
       is_fault(*info) && info->si_code != BUS_ADRALN && replace(reinterpret_cast<uintptr_t>(info->si_addr));
-  if (!replaced) pass_on(signal, info, context);
   errno = error;
+  if (!replaced) pass_on(signal, info, context);
 }
 
 // Signal handlers belong to the process, and so does what was there before.
@@ -177,5 +177,11 @@ void BusGuard::Range::end() {
 }
 
 size_t BusGuard::watched() { return watched_ranges; }
+
+size_t BusGuard::room() {
+  size_t entries = 0;
+  for (const Chunk* chunk = chunks; chunk != nullptr; chunk = chunk->next) entries += chunk->entries.size();
+  return entries;
+}
 
 }  // namespace spore::memory

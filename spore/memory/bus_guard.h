@@ -78,8 +78,9 @@ class BusGuard {
   // From now on `broken` tells whether the file lacked some of the memory when it was used.  Both outlive the
   // Range.  kUnavailable: the system refuses a trap handler.
   static Result<Range> watch(const Memory& memory, std::atomic<bool>& broken);
-  // Ranges now.
+  // Ranges now, and how many the list has room for: the most that there were at once, and some.
   static size_t watched();
+  static size_t room();
 };
 
 }  // namespace spore::memory

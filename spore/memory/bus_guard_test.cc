@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -340,6 +340,20 @@ TEST(BusGuardTest, ThousandsOfRangesAreWatched) {
   EXPECT_EQ(BusGuard::watched(), before);
 }
 
+// The list does not get longer if there are never more at once.
+TEST(BusGuardTest, EntriesAreUsedAgain) {
+  const File file(4);
+  const auto image = file.image(kWasmPage);
+  const auto slot = test::new_slot(kShape);
+  ASSERT_TRUE(slot->open(image->bytes(), image).ok());
+  const size_t room = BusGuard::room();
+  for (int i = 0; i < 5000; i++) {
+    ASSERT_TRUE(slot->clear().ok());
+    ASSERT_TRUE(slot->open(image->bytes(), image).ok());
+  }
+  EXPECT_EQ(BusGuard::room(), room);
+}
+
 // A slot of an image that is no file's has none.
 TEST(BusGuardTest, SlotsOfImagesInMemoryAreNotWatched) {
   const size_t before = BusGuard::watched();
@@ -495,19 +509,53 @@ TEST_F(ForeignBusErrorDeathTest, AHandlerForOneSignalIsCalledOnce) {
 
 // Signals that somebody sent are no accesses.
 TEST_F(ForeignBusErrorDeathTest, SignalsThatAreSentAreTreatedAsBefore) {
-  const auto send = [](const std::byte* /*other*/) {
-    ::kill(::getpid(), SIGBUS);
-    ::raise(SIGBUS);
-  };
-  EXPECT_EXIT(after([] { install(SIG_DFL); }, send), testing::KilledBySignal(SIGBUS), "");
-  EXPECT_EXIT(after([] { install(&exits_with_43); }, send), testing::ExitedWithCode(43), "");
-  EXPECT_EXIT(after([] { install(SIG_IGN); }, send), testing::ExitedWithCode(91), "");
-  EXPECT_EXIT(after([] { install(&returns); },
-                    [&](const std::byte* other) {
-                      send(other);
-                      ::_exit(calls == 2 ? 45 : 93);
+  for (const auto send : {+[] { ::kill(::getpid(), SIGBUS); }, +[] { ::raise(SIGBUS); }}) {
+    const auto body = [&](const std::byte* /*other*/) { send(); };
+    EXPECT_EXIT(after([] { install(SIG_DFL); }, body), testing::KilledBySignal(SIGBUS), "");
+    EXPECT_EXIT(after([] { install(&exits_with_43); }, body), testing::ExitedWithCode(43), "");
+    EXPECT_EXIT(after([] { install(SIG_IGN); }, body), testing::ExitedWithCode(91), "");
+    EXPECT_EXIT(after([] { install(&returns); },
+                      [&](const std::byte* /*other*/) {
+                        send();
+                        send();
+                        ::_exit(calls == 2 ? 45 : 93);
+                      }),
+                testing::ExitedWithCode(45), "");
+  }
+}
+
+// Of three pages of one file the middle one is watched.
+TEST_F(ForeignBusErrorDeathTest, ARangeEndsWhereItEnds) {
+  for (const size_t page : {0, 2}) {
+    EXPECT_EXIT(after([] { install(&exits_with_43); },
+                      [&](const std::byte* /*other*/) {
+                        const File file;
+                        auto* const base = static_cast<std::byte*>(
+                            ::mmap(nullptr, 3 * kPage, PROT_READ, MAP_PRIVATE, file.fd(), 0));
+                        std::atomic<bool> broken = false;
+                        const auto range = BusGuard::watch(
+                            {.base = base + kPage, .bytes = kPage, .protection = PROT_READ}, broken);
+                        file.cut(0);
+                        if (read(base + kPage) != std::byte{0} || !broken) ::_exit(95);
+                        read(base + 2 * kPage - 1);
+                        read(base + page * kPage + (page == 0 ? kPage - 1 : 0));
+                      }),
+                testing::ExitedWithCode(43), "");
+  }
+}
+
+// If no zeros can be mapped there is no way on: it is as if nobody had watched.
+TEST_F(ForeignBusErrorDeathTest, WhatCannotBeReplacedIsPassedOn) {
+  EXPECT_EXIT(after([] { install([](int /*signal*/) { ::_exit(errno == EXDEV ? 46 : 96); }); },
+                    [](const std::byte* /*other*/) {
+                      const File file;
+                      const auto image = file.image();
+                      file.cut(0);
+                      if (!test::refuse({SYS_mmap, ENOMEM, 3, MAP_FIXED | MAP_ANONYMOUS})) ::_exit(97);
+                      errno = EXDEV;
+                      read(image->page(0));
                     }),
-              testing::ExitedWithCode(45), "");
+              testing::ExitedWithCode(46), "");
 }
 
 // What was watched once, and is mapped by somebody else now, is not ours any more.

@@ -359,6 +359,18 @@ TEST(FileImageTest, AFileOfHolesIsNotMapped) {
     EXPECT_TRUE(image->check().ok());
     EXPECT_FALSE(image->broken());
   }
+  // Up to its end, some of it or all.
+  const UniqueFd fd = file_of(pattern(kPage), 0);
+  ASSERT_EQ(::ftruncate(fd.get(), kPage), 0);
+  ASSERT_EQ(::ftruncate(fd.get(), 9 * kPage), 0);
+  const auto of_pages_from = [&](uint64_t offset) {
+    return PageImage::map_file(
+               {.fd = fd.get(), .offset = offset, .bytes = 8 * kPage, .mapped_bytes = 8 * kPage})
+        .value()
+        ->mapped_bytes();
+  };
+  EXPECT_EQ(of_pages_from(0), kPage);
+  EXPECT_EQ(of_pages_from(kPage), 0u);
 }
 
 // What a slot writes stays its own; the file and other slots have what they had.

@@ -3,6 +3,11 @@
 // first, and hashed in the copy.  Copying goes piece by piece, on several threads: a piece is still in the
 // processor's cache when it is written to where it stays.  What is compressed is read as a whole, and each
 // frame decompressed to where it stays.
+//
+// Or they are mapped, and not copied: of a file in the mapped form that is this user's, when all hashes of
+// PAGES were compared in it, now or earlier, and it is the same file as then.  Whoever can write to it can do
+// all that this process can; that he does so by accident, and changes pages under instances, is why files are
+// renamed into place and never written again.  One that is cut short is told by PageImage::broken().
 #include "spore/snapshot/pages.h"
 
 #include <unistd.h>
@@ -224,10 +229,59 @@ class PageReader {
   std::vector<memory::PageImageBuilder> builders_;
 };
 
+// Compares the hashes of PAGES, and keeps nothing of them.
+Status verify_pages(const SnapshotFile& file, const Extent& extent) {
+  const ProgressMeter& meter = file.meter();
+  return run_steps(piece_count(extent.bytes), meter.steps(kPiecesPerThread), [&]() -> Step {
+    auto buffer = std::make_shared<std::vector<uint8_t>>(std::min<uint64_t>(kPieceBytes, extent.bytes));
+    return [&, buffer](uint64_t number) -> Status {
+      const std::span<uint8_t> bytes =
+          std::span(*buffer).first(std::min<uint64_t>(kPieceBytes, extent.bytes - number * kPieceBytes));
+      file.meter().add(bytes.size());
+      return file.read_piece(extent, number, bytes, true);
+    };
+  });
+}
+
+// A derived image has few pages of its own: these are copied.
+bool may_map(const SnapshotFile& file, bool compare) {
+  const bool verified = file.is_known() || compare;
+  return file.options().mapping && file.superblock().mapped && file.superblock().kind == Kind::kBase &&
+         file.is_ours() && file.identity().has_value() && verified;
+}
+
+// The memories of a base, as its file has them.  kUnavailable: this process cannot map files.
+Result<ReadPages> map_pages(const SnapshotFile& file, const PageIndex& index) {
+  const Timed timed(file.times().map_ns);
+  const Extent* extent = file.superblock().find(Section::kPages);
+  ReadPages pages;
+  pages.mapped = true;
+  uint64_t begin = extent == nullptr ? 0 : extent->offset;
+  for (const MemoryIndex& memory : index) {
+    const size_t bytes = memory.pages(Run::Kind::kRaw) * memory::kPageBytes;
+    pages.memories.push_back(
+        SPORE_TRY(memory::PageImage::map_file({.fd = file.fd(),
+                                               .offset = begin,
+                                               .bytes = memory.pages() * memory::kPageBytes,
+                                               .mapped_bytes = bytes})));
+    begin += bytes;
+  }
+  return pages;
+}
+
 }  // namespace
 
 Result<ReadPages> read_pages(const SnapshotFile& file, const PageIndex& index, const Contents* base,
                              bool compare) {
+  if (may_map(file, compare)) {
+    Result<ReadPages> mapped = map_pages(file, index);
+    if (!mapped.ok() && mapped.code() != Code::kUnavailable) {
+      return explained(std::move(mapped).status(), "PAGES");
+    }
+    const Extent* extent = file.superblock().find(Section::kPages);
+    if (mapped.ok() && compare && extent != nullptr) SPORE_TRY(verify_pages(file, *extent));
+    if (mapped.ok()) return mapped;
+  }
   PageReader reader(file, index, compare);
   SPORE_TRY(reader.run(base));
   ReadPages pages;

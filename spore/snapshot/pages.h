@@ -16,8 +16,9 @@ struct ReadPages {
   std::vector<std::shared_ptr<const memory::PageImage>> memories;
   bool mapped = false;  // they are the file's own pages, not copies
 };
-// `base`: of a derived image, else null.  Hashes are compared; those of raw pages, only if `compare`.
-// kIo: no memory, or no descriptor, left; kCorruption: also, the base has not what is its.
+// `base`: of a derived image, else null.  Hashes are compared; those of raw pages, only if `compare`.  What
+// is mapped is right if the file is unchanged afterwards. kIo: no memory, or no descriptor, left;
+// kCorruption: also, the base has not what is its.
 Result<ReadPages> read_pages(const SnapshotFile& file, const PageIndex& index, const Contents* base,
                              bool compare);
 

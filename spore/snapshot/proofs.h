@@ -17,8 +17,8 @@ namespace spore::snapshot {
 
 // A file for each image, named by its id, with a MAC of that id by a key that only this user can read:
 // whoever else can write there can make none that counts.  The id names every byte of an image, so its hashes
-// are still to be compared, unless they were in that very file.  Thread-safe; a proof that cannot be kept is not kept, and none that cannot be
-// read counts.
+// are still to be compared, unless they were in that very file.  Thread-safe; a proof that cannot be kept is
+// not kept, and none that cannot be read counts.
 class Proofs {
  public:
   static constexpr size_t kProofsMax = 10'000;  // the oldest goes first

@@ -236,7 +236,7 @@ Result<Contents> read_contents(const SnapshotFile& file) {
   SPORE_TRY(bring_module(contents, file, parts, compare));
   if (compare || file.is_known()) {
     // What was not compared now must still be what was compared then.
-    if (file.is_known()) SPORE_TRY(file.check_unchanged());
+    if (file.is_known() || pages.mapped) SPORE_TRY(file.check_unchanged());
     if (file.check_unchanged().ok()) contents.file = file.identity();
   }
   contents.frames = std::move(parts.state.frames);

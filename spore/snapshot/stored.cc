@@ -37,10 +37,13 @@ class StoredSection {
   Section section() const { return new_.section; }
   uint64_t raw_bytes() const { return new_.raw->bytes(); }
   bool is_sparse() const { return new_.sparse; }
+  bool was_encoded() const { return encoded_; }
+  Status check() const { return new_.raw->check(); }
   Codec codec() const { return codec_; }
   uint64_t bytes() const { return codec_ == Codec::kRaw ? raw_bytes() : stored_bytes_; }
 
   Status encode(Codec codec, const WriteOptions& options, ProgressMeter& meter) {
+    encoded_ = true;
     frames_.resize(frame_count(raw_bytes()));
     constexpr uint64_t kFramesPerThread = 4;
     const bool wants_much = options.compression == Compression::kAuto;
@@ -119,6 +122,7 @@ class StoredSection {
   }
 
   NewSection new_;
+  bool encoded_ = false;
   Codec codec_ = Codec::kRaw;
   uint64_t stored_bytes_ = 0;
   std::vector<uint8_t> table_;
@@ -157,6 +161,7 @@ class FileWriter {
     hashes_.reserve(hash_count(superblock_));
   }
 
+  // `meter`: of a section that was compressed, or was to be, nothing is added to it.
   Status section(const StoredSection& section, const Extent& extent, ProgressMeter& meter) {
     const size_t first = hashes_.size();
     const uint64_t pieces = piece_count(extent.bytes);
@@ -170,7 +175,7 @@ class FileWriter {
             std::span(*buffer).first(std::min<uint64_t>(kPieceBytes, extent.bytes - at));
         section.read(at, piece);
         hashes_[first + number] = sha256(piece);
-        if (extent.codec == Codec::kRaw) meter.add(piece.size());
+        if (!section.was_encoded()) meter.add(piece.size());
         return section.is_sparse() ? write_sparse(file_, piece, extent.offset + at)
                                    : file_.write_at(piece, extent.offset + at);
       };
@@ -230,6 +235,9 @@ Result<Superblock> write_sections(const std::filesystem::path& path, Superblock 
   for (size_t i = 0; i < stored.size(); i++) {
     SPORE_TRY(
         explained(writer.section(stored[i], head.sections[i], meter), section_name(stored[i].section())));
+  }
+  for (const StoredSection& section : stored) {
+    SPORE_TRY(explained(section.check(), section_name(section.section())));
   }
   Result<Superblock> written = std::move(writer).finish();
   if (!written.ok()) return explained(std::move(written).status());

@@ -22,6 +22,8 @@ class RawSection {
   virtual ~RawSection() = default;
   virtual uint64_t bytes() const = 0;
   virtual void read(uint64_t offset, std::span<uint8_t> to) const = 0;
+  // Ok if all that was read is right.
+  virtual Status check() const { return {}; }
 };
 
 class BytesSection final : public RawSection {

@@ -19,12 +19,19 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kCompressionNames{"auto", "none", "zstd", "lz4"};
 
+using Memories = std::span<const std::shared_ptr<const memory::PageImage>>;
+
+// Ok if what was read of them is right: they may be mapped from files.
+Status check_files(Memories memories) {
+  for (const auto& image : memories) SPORE_TRY(image->check());
+  return {};
+}
+
 // PAGES, out of the memories.
 class PagesSection final : public RawSection {
  public:
-  PagesSection(std::span<const std::shared_ptr<const memory::PageImage>> memories, const PageIndex& index,
-               uint64_t pages)
-      : bytes_(pages * memory::kPageBytes) {
+  PagesSection(Memories memories, const PageIndex& index, uint64_t pages)
+      : bytes_(pages * memory::kPageBytes), memories_(memories) {
     for (size_t i = 0; i < memories.size(); i++) {
       size_t offset = 0;
       for (const Run& run : index[i].runs) {
@@ -41,6 +48,7 @@ class PagesSection final : public RawSection {
   }
 
   uint64_t bytes() const override { return bytes_; }
+  Status check() const override { return check_files(memories_); }
   void read(uint64_t offset, std::span<uint8_t> to) const override {
     auto part =
         std::ranges::lower_bound(parts_, offset, {}, [](const Part& it) { return it.at + it.bytes - 1; });
@@ -85,6 +93,7 @@ class PagesSection final : public RawSection {
   }
 
   uint64_t bytes_;
+  Memories memories_;
   std::vector<Part> parts_;  // by `at`
 };
 
@@ -168,6 +177,7 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
   const bool derived = contents.base.has_value();
   const PageLayout layout{.derived = derived, .mapped = options.form == Form::kMapped};
   const PageIndex index = index_of(contents.image.memories, layout);
+  SPORE_TRY(explained(check_files(contents.image.memories), "PAGES"));  // it may be of zeros that are none
   Manifest manifest = contents.manifest;
   manifest.with_module = options.with_module && !derived;
   if (derived && !manifest.base_file) manifest.base_file.emplace();
