@@ -3,6 +3,7 @@
 // takes minutes for CPython.  It is one for all builds of this tree.
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/handler_texts.h"
@@ -403,6 +405,49 @@ TEST_F(JavaScriptHandlerTest, AProjectIsFrozenAndCalled) {
 }
 
 // --- misuse ---------------------------------------------------------------------------------------------
+
+// --- cells -----------------------------------------------------------------------------------------------
+
+// Goal: what one Python keeps in variables is there in the next process, and in a fork of it; another cell of
+// the same image knows nothing of it.
+TEST_F(PythonHandlerTest, ACellRemembersWhatItsRequestsDid) {
+  const ProcessResult frozen = freeze(R"(
+import json
+seen = []
+def handle(request):
+    if request == "fail":
+        seen.append("lost")
+        raise SystemExit(3)
+    seen.append(request)
+    return seen
+)");
+  ASSERT_EQ(frozen.exit_code, 0) << frozen.err;
+  const auto cell = [&](Words words) {
+    words.insert(words.begin(), {"cell"});
+    return spore(words);
+  };
+  const std::string name = fmt::format("test-{}-", ::getpid());
+  const std::string alice = name + "alice";
+  const std::string bob = name + "bob";
+  ASSERT_EQ(cell({"create", alice, "shop.spore"}).exit_code, 0);
+  EXPECT_EQ(cell({"call", alice, "one"}).out, R"(["one"])");
+  EXPECT_EQ(cell({"call", alice, "two"}).out, R"(["one", "two"])");
+  EXPECT_EQ(cell({"call", alice, "fail"}).exit_code, 3);
+  ASSERT_EQ(cell({"fork", alice, bob}).exit_code, 0);
+  EXPECT_EQ(cell({"call", bob, "bob's"}).out, R"(["one", "two", "bob's"])");
+  EXPECT_EQ(cell({"call", alice, "three"}).out, R"(["one", "two", "three"])");
+  ASSERT_EQ(cell({"snapshot", alice, "-o", "alice.spore"}).exit_code, 0);
+  const std::string again = name + "again";
+  const ProcessResult restored = cell({"restore", again, "alice.spore"});
+  ASSERT_EQ(restored.exit_code, 0) << restored.err;
+  EXPECT_EQ(cell({"call", again, "four"}).out, R"(["one", "two", "three", "four"])");
+  // That image itself answers from there, each time.
+  for (int i = 0; i < 2; i++) {
+    const ProcessResult called = spore({"call", "alice.spore", "--request", "x"});
+    EXPECT_EQ(called.out, R"(["one", "two", "three", "x"])") << called.err;
+  }
+  for (const std::string& made : {alice, bob, again}) EXPECT_EQ(cell({"delete", made}).exit_code, 0);
+}
 
 TEST_F(PythonHandlerTest, MisuseIsTold) {
   folder_.write("a.py", "");

@@ -56,31 +56,6 @@ Result<Loaded> load(const Args& args, std::string_view name) {
 
 // --- create --------------------------------------------------------------------------------------------
 
-// The image of a module that is none yet: as it is after its initialisation.
-Result<snapshot::Contents> image_of_module(const Args& args, std::string_view file) {
-  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
-  const ModuleBytes bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
-  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
-  const Progress progress(fmt::format("initialising {}", file));
-  const auto module = SPORE_TRY(runtime->load_module(file, bytes.bytes(), {.one_call = true}));
-  const auto kind = SPORE_TRY(runtime->cell_kind(*module));
-  const std::span<const uint8_t> source = bytes.bytes();
-  return snapshot::contents_of(
-      *kind->image(), std::make_shared<const std::vector<uint8_t>>(source.begin(), source.end()), {});
-}
-
-Result<snapshot::Contents> image_in(const Args& args, std::string_view file) {
-  constexpr uint64_t kBytesMax = uint64_t{1} << 40;
-  bool is_image = false;
-  {
-    const FileView view = SPORE_TRY(view_file(std::filesystem::path(file), kBytesMax));
-    is_image = snapshot::has_snapshot_magic(view.bytes());
-  }
-  if (!is_image) return image_of_module(args, file);
-  ImageFile image = SPORE_TRY(read_image(args, std::filesystem::path(file)));
-  return std::move(image.contents);
-}
-
 void print_stored(const Args& args, const StoredCell& cell) {
   if (args.has("--json")) {
     JsonWriter json;

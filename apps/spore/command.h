@@ -69,6 +69,7 @@ Result<int> call_image(Args& args);        // freeze.cc
 Result<int> manage_cells(Args& args);      // cell.cc
 Result<int> manage_code(Args& args);       // code.cc
 Result<int> optimise_module(Args& args);   // optimize.cc
+Result<int> manage_snapshots(Args& args);  // snapshot.cc
 Result<int> make_project(Args& args);      // new.cc
 Result<int> print_completion(Args& args);  // completion.cc
 

@@ -312,6 +312,22 @@ constexpr std::array kCellFlags{
     Flag{"--delta", "", "snapshot: what differs from its image alone"},
 };
 
+constexpr std::array kSnapshotFlags{
+    Flag{"-o", "FILE", "where what is made goes"},
+    Flag{"--base", "FILE", "the image that FILE is derived from, or, with verify, that a delta is on"},
+    Flag{"--form", "wire|mapped", "for moving (default), or for starting from: pages as they are in memory"},
+    Flag{"--compression", "auto|none|zstd|lz4", "of the wire form; auto (default): zstd where it helps"},
+    Flag{"--level", "1-9", "of compression; 6 if not given"},
+    Flag{"--serial", "", "on one thread"},
+    Flag{"--without-module", "", "name the module by its hash alone: who reads the file has to have it"},
+    Flag{"--tier-max", "none|basic|aggressive|max",
+         "how far up its module may climb: interpreter, baseline, optimised, any (default)"},
+    Flag{"--preset", "NAME:OPTION=VALUE,...", "limits that its instances are meant to have; repeatable"},
+    Flag{"--default-preset", "NAME", "the one that counts if none is asked for; the first if not given"},
+    Flag{"--validation", "structure|checksum|full",
+         "verify: how far; full (default) prepares the module again"},
+};
+
 constexpr std::array kCodeFlags{
     Flag{"--bytes-max", "SIZE", "prune: remove files until the rest has at most so many bytes"},
     Flag{"--unused-s", "SECONDS", "prune: remove what was not used for longer"},
@@ -357,6 +373,9 @@ constexpr std::array kCommands{
             optimise_module},
     Command{"code", "list|verify|prune|clear", "look after the native code that is kept", kCodeFlags, false,
             manage_code},
+    Command{"snapshot", "create|inspect|verify|diff|merge|extract FILE ...",
+            "images and deltas as files: make, look at, check, compare, join, take apart", kSnapshotFlags,
+            true, manage_snapshots},
     Command{"doctor", "", "print what of this machine Spore can use", {}, false, examine_machine},
     Command{"options", "", "print the options in force, as a file", {}, true, print_options},
     Command{"completion", "bash|zsh|fish", "print a shell's completion script", {}, false, print_completion},

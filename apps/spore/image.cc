@@ -1,7 +1,9 @@
 #include "apps/spore/image.h"
 
 #include "apps/spore/command.h"
+#include "apps/spore/progress.h"
 #include "spore/base/utf8.h"
+#include "spore/runtime/runtime.h"
 #include "spore/snapshot/reader.h"
 
 namespace spore::cli {
@@ -69,6 +71,44 @@ Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path
   if (there->id != *described.base) return not_found(path, "is not that image");
   image.base = SPORE_TRY(read_proved(base, proofs.get(), nullptr));
   image.contents = SPORE_TRY(read_proved(path, proofs.get(), &*image.base));
+  return image;
+}
+
+namespace {
+
+// The image of a module that is none yet: as it is after its initialisation.
+Result<snapshot::Contents> image_of_module(const Args& args, std::string_view file) {
+  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
+  const ModuleBytes bytes = SPORE_TRY(read_module(file, options.module_bytes_max));
+  const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
+  const Progress progress(fmt::format("initialising {}", file));
+  const auto module = SPORE_TRY(runtime->load_module(file, bytes.bytes(), {.one_call = true}));
+  const auto kind = SPORE_TRY(runtime->cell_kind(*module));
+  const std::span<const uint8_t> source = bytes.bytes();
+  return snapshot::contents_of(
+      *kind->image(), std::make_shared<const std::vector<uint8_t>>(source.begin(), source.end()), {});
+}
+
+}  // namespace
+
+Result<snapshot::Contents> image_in(const Args& args, std::string_view file) {
+  constexpr uint64_t kBytesMax = uint64_t{1} << 40;
+  bool is_image = false;
+  {
+    const FileView view = SPORE_TRY(view_file(std::filesystem::path(file), kBytesMax));
+    is_image = snapshot::has_snapshot_magic(view.bytes());
+  }
+  if (!is_image) return image_of_module(args, file);
+  ImageFile image = SPORE_TRY(read_image(args, std::filesystem::path(file)));
+  return std::move(image.contents);
+}
+
+Result<ImageFile> read_image_alone(const Args& args, const std::filesystem::path& path) {
+  ImageFile image;
+  const std::unique_ptr<snapshot::Proofs> proofs = open_proofs(args);
+  Result<snapshot::Contents> whole = read_proved(path, proofs.get(), nullptr);
+  if (whole.code() == Code::kUnavailable) return read_image(args, path);
+  image.contents = SPORE_TRY(std::move(whole));
   return image;
 }
 

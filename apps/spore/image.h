@@ -26,4 +26,10 @@ void remember_made(const Args& args, const Digest& image);
 // The base of a derived image is where --base says, or else where the image does.  What snapshot::read says.
 Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path);
 
+// The same, where --base means another file's.
+Result<ImageFile> read_image_alone(const Args& args, const std::filesystem::path& path);
+
+// What a file holds, if it is an image, or else what its module is after its initialisation.
+Result<snapshot::Contents> image_in(const Args& args, std::string_view file);
+
 }  // namespace spore::cli

@@ -764,11 +764,12 @@ Delta difference(const Delta& earlier, const Delta& later, const Image& image) {
   return delta;
 }
 
-Result<Delta> difference(const Image& earlier, const Image& later) {
-  const auto& before = earlier.memories().images;
-  const auto& after = later.memories().images;
-  if (before.size() != after.size() || earlier.values().globals.size() != later.values().globals.size() ||
-      earlier.values().tables.size() != later.values().tables.size()) {
+Result<Delta> difference(const Image::Parts& earlier, const Image::Parts& later) {
+  const auto& before = earlier.memories;
+  const auto& after = later.memories;
+  if (before.size() != after.size() || earlier.values.globals.size() != later.values.globals.size() ||
+      earlier.values.tables.size() != later.values.tables.size() ||
+      earlier.wasi.has_value() != later.wasi.has_value()) {
     return Status::invalid_argument("two images of different modules");
   }
   Delta delta;
@@ -784,10 +785,8 @@ Result<Delta> difference(const Image& earlier, const Image& later) {
     }
   }
   drop_empty_memories(delta);
-  delta.values = difference_of(earlier.values(), later.values());
-  const Image::Parts was = SPORE_TRY(earlier.parts());
-  const Image::Parts now = SPORE_TRY(later.parts());
-  if (now.wasi && !(earlier.wasi() == later.wasi())) delta.wasi = {Kind::kSet, *now.wasi};
+  delta.values = difference_of(earlier.values, later.values);
+  if (later.wasi != earlier.wasi) delta.wasi = {Kind::kSet, *later.wasi};
   return delta;
 }
 

@@ -81,9 +81,9 @@ Result<Applied> apply_state(CleanInstance& instance, std::span<const uint8_t> by
 Result<Delta> fold(Delta first, const Delta& second);
 // How `later` differs from `earlier`, two deltas on the image.
 Delta difference(const Delta& earlier, const Delta& later, const Image& image);
-// How an image differs from another one of the same module, also of other lengths.  How saving the state of
-// WASI failed.
-Result<Delta> difference(const Image& earlier, const Image& later);
+// How an image differs from another one of the same module, also of other lengths.  kInvalidArgument: of
+// another one.
+Result<Delta> difference(const Image::Parts& earlier, const Image::Parts& later);
 // What the image is with these changes.  kInvalidArgument: they do not fit; kIo: no memory left.
 Result<Image::Parts> apply_delta(const Image::Parts& parts, const Delta& delta);
 

@@ -204,7 +204,7 @@ TEST_F(DeltaOfInstanceTest, OfTwoImages) {
   const auto second = Image::capture(blueprint_, used->instance(), {}).value();
   for (const auto& [from, to] :
        {std::pair(first, second), std::pair(second, first), std::pair(image_, second)}) {
-    const Delta delta = difference(*from, *to).value();
+    const Delta delta = difference(from->parts().value(), to->parts().value()).value();
     const Image::Parts made = apply_delta(from->parts().value(), delta).value();
     const memory::PageImage& right = *to->memories().images[0];
     ASSERT_EQ(made.memories[0]->bytes(), right.bytes());

@@ -10,6 +10,7 @@
 #include "spore/base/elapsed.h"
 #include "spore/base/utf8.h"
 #include "spore/program/freezing.h"
+#include "spore/snapshot/states.h"
 
 namespace spore::program {
 
@@ -452,23 +453,18 @@ Result<Answer> Program::request(std::string_view text, const RequestOptions& opt
 
 namespace {
 
-// Where a program waits, as docs/formats/delta.md has it.
 std::vector<uint8_t> encode_place(const host::Suspended& suspended) {
-  std::vector<uint8_t> bytes(5 + suspended.lent.size());
-  bytes[0] = 1;
-  std::memcpy(&bytes[1], &suspended.frames_at, sizeof suspended.frames_at);
-  std::memcpy(bytes.data() + 5, suspended.lent.data(), suspended.lent.size());
-  return bytes;
+  const auto* lent = reinterpret_cast<const uint8_t*>(suspended.lent.data());
+  return snapshot::encode_place(
+      {.address = suspended.frames_at, .borrowed = {lent, lent + suspended.lent.size()}, .functions = {}});
 }
 
 // `names`: what of it follows from the module.
 Result<host::Suspended> decode_place(const std::vector<uint8_t>& bytes, const host::Suspended& names) {
-  if (bytes.size() < 5 || bytes[0] != 1) {
-    return Status::corruption("the state of a program that does not say where it waits");
-  }
+  const snapshot::Frames frames = SPORE_TRY(snapshot::decode_place(bytes, {}));
   host::Suspended suspended = names;
-  std::memcpy(&suspended.frames_at, &bytes[1], sizeof suspended.frames_at);
-  const auto lent = std::as_bytes(std::span(bytes)).subspan(5);
+  suspended.frames_at = static_cast<uint32_t>(frames.address);
+  const auto lent = std::as_bytes(std::span(frames.borrowed));
   suspended.lent.assign(lent.begin(), lent.end());
   return suspended;
 }

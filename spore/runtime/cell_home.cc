@@ -9,12 +9,12 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
-#include <cstring>
 #include <system_error>
 #include <thread>
 #include <utility>
 
 #include "spore/base/utf8.h"
+#include "spore/snapshot/states.h"
 #include "spore/snapshot/writer.h"
 
 namespace spore::runtime {
@@ -79,18 +79,6 @@ uint64_t seconds_now() {
           .count());
 }
 
-// The part of a delta that says where a program stands, as a snapshot has it.
-Result<snapshot::Frames> frames_of(const std::vector<uint8_t>& caller, const snapshot::Frames& before) {
-  uint32_t address = 0;
-  if (caller.size() < 1 + sizeof address || caller[0] != 1) {
-    return Status::corruption("the state of a program that does not say where it waits");
-  }
-  std::memcpy(&address, &caller[1], sizeof address);
-  return snapshot::Frames{.address = address,
-                          .borrowed = {caller.begin() + 1 + sizeof address, caller.end()},
-                          .functions = before.functions};
-}
-
 }  // namespace
 
 Result<CellHome> CellHome::open(fs::path folder, std::shared_ptr<const snapshot::Proofs> proofs) {
@@ -116,12 +104,14 @@ Result<Digest> CellHome::keep_image(const snapshot::Contents& contents) const {
   // Written first, and then named by its id.
   const fs::path made = folder_ / kImages / fmt::format("new-{}{}", ::getpid(), kEnding);
   const Digest id = SPORE_TRY(snapshot::write(whole, made, snapshot::WriteOptions::local()));
+  // Here it has the name of the file that it came from, so that deltas of cells fit that one, too.
+  const Digest name = contents.id == Digest{} ? id : contents.id;
   std::error_code error;
-  fs::rename(made, image_file(id), error);
+  fs::rename(made, image_file(name), error);
   if (error) return of_error(error, made);
   // It is as proved as what it was made of.
   if (proofs_ != nullptr && contents.proved) proofs_->add(id);
-  return id;
+  return name;
 }
 
 Result<snapshot::Contents> CellHome::image(const Digest& id) const {
@@ -133,13 +123,11 @@ Result<snapshot::Contents> CellHome::image(const Digest& id) const {
     };
   }
   snapshot::Contents contents = SPORE_TRY(snapshot::read(image_file(id), options));
-  if (contents.id != id) {
-    return Status::corruption("'{}' is the image {}", image_file(id).native(), contents.id.hex());
-  }
   if (proofs_ != nullptr && contents.proved) {
-    if (!proofs_->has(id)) proofs_->add(id);
-    if (contents.file && contents.file->is_settled()) proofs_->add(id, *contents.file);
+    if (!proofs_->has(contents.id)) proofs_->add(contents.id);
+    if (contents.file && contents.file->is_settled()) proofs_->add(contents.id, *contents.file);
   }
+  contents.id = id;
   return contents;
 }
 
@@ -365,17 +353,11 @@ Status OpenCell::save(Fold fold) {
 }
 
 Result<snapshot::Contents> OpenCell::contents() const {
-  snapshot::Contents made = *image_;
   const cell::CellState state = SPORE_TRY(cells_->state(id()));
-  made.base.reset();
-  made.manifest.base_file.reset();
+  cell::Delta delta;
+  if (!state.delta.empty()) delta = SPORE_TRY(cell::decode_delta(state.delta));
+  snapshot::Contents made = SPORE_TRY(snapshot::apply(*image_, delta));
   made.manifest.created_s = seconds_now();
-  if (state.delta.empty()) return made;
-  const cell::Delta delta = SPORE_TRY(cell::decode_delta(state.delta));
-  made.image = SPORE_TRY(cell::apply_delta(image_->image, delta));
-  if (delta.caller.kind == cell::Delta::Part::Kind::kSet && made.frames) {
-    made.frames = SPORE_TRY(frames_of(delta.caller.bytes, *image_->frames));
-  }
   return made;
 }
 

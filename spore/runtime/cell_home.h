@@ -55,8 +55,8 @@ class CellHome {
   // The folder is made if it is not there.  `proofs` null: images are proved each time.  kIo.
   static Result<CellHome> open(std::filesystem::path folder, std::shared_ptr<const snapshot::Proofs> proofs);
 
-  // Keeps an image, if it is not kept yet, in a form that can be started from; gives its name here, which is
-  // not that of the file that it came from.  Of a derived image all of it is kept.  What snapshot::write()
+  // Keeps an image in a form that can be started from, and gives its name here: that of the file that it
+  // came from, though its bytes are others.  Of a derived image all of it is kept.  What snapshot::write()
   // says.
   Result<Digest> keep_image(const snapshot::Contents& contents) const;
   // kNotFound; what snapshot::read() says.
