@@ -149,7 +149,7 @@ TEST_F(CellCommandTest, FormsAndPresets) {
        "--default-preset", "big", "--tier-max", "basic"});
   const std::string described = out({"snapshot", "inspect", "wire.spore"});
   for (const char* word : {"wire form", "basic at most", "big (the default): instances_max=99 deadline_ms=5",
-                           "web: instances_max=10", "exports         4"}) {
+                           "web: instances_max=10", "exports         5"}) {
     EXPECT_TRUE(has(described, word));
   }
   EXPECT_EQ(out({"call", "wire.spore", "add", "2"}), "2\n");
@@ -183,7 +183,7 @@ TEST_F(CellCommandTest, AllOfItIsJsonWhereThatIsAskedFor) {
                           {"snapshot", "merge", "s.spore", "d.spore", "-o", "m.spore"}}) {
     Words all = words;
     all.emplace_back("--json");
-    EXPECT_TRUE(is_json(out(all))) << words[0] << " " << words[1];
+    EXPECT_TRUE(JsonCheck::is_json(out(all))) << words[0] << " " << words[1];
   }
   std::ofstream(folder_.path() / "cut.spore") << file_content(folder_.path() / "s.spore").substr(0, 4500);
   const ProcessResult cut = spore({"snapshot", "verify", "cut.spore", "--json"});

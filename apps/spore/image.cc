@@ -1,5 +1,7 @@
 #include "apps/spore/image.h"
 
+#include <chrono>
+
 #include "apps/spore/command.h"
 #include "apps/spore/progress.h"
 #include "spore/base/utf8.h"
@@ -86,7 +88,10 @@ Result<snapshot::Contents> image_of_module(const Args& args, std::string_view fi
   const auto kind = SPORE_TRY(runtime->cell_kind(*module));
   const std::span<const uint8_t> source = bytes.bytes();
   return snapshot::contents_of(
-      *kind->image(), std::make_shared<const std::vector<uint8_t>>(source.begin(), source.end()), {});
+      *kind->image(), std::make_shared<const std::vector<uint8_t>>(source.begin(), source.end()),
+      {.created_s = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
+                                              std::chrono::system_clock::now().time_since_epoch())
+                                              .count())});
 }
 
 }  // namespace
