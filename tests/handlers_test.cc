@@ -417,7 +417,7 @@ seen = []
 def handle(request):
     if request == "fail":
         seen.append("lost")
-        raise SystemExit(3)
+        raise ValueError("on purpose")
     seen.append(request)
     return seen
 )");
@@ -432,7 +432,9 @@ def handle(request):
   ASSERT_EQ(cell({"create", alice, "shop.spore"}).exit_code, 0);
   EXPECT_EQ(cell({"call", alice, "one"}).out, R"(["one"])");
   EXPECT_EQ(cell({"call", alice, "two"}).out, R"(["one", "two"])");
-  EXPECT_EQ(cell({"call", alice, "fail"}).exit_code, 3);
+  const ProcessResult failed = cell({"call", alice, "fail"});
+  EXPECT_EQ(failed.exit_code, 1);
+  EXPECT_TRUE(has(failed.err, "ValueError: on purpose"));
   ASSERT_EQ(cell({"fork", alice, bob}).exit_code, 0);
   EXPECT_EQ(cell({"call", bob, "bob's"}).out, R"(["one", "two", "bob's"])");
   EXPECT_EQ(cell({"call", alice, "three"}).out, R"(["one", "two", "three"])");

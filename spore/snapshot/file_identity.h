@@ -1,7 +1,7 @@
 #pragma once
 
+#include <compare>
 #include <cstdint>
-#include <optional>
 
 #include "spore/base/status.h"
 
@@ -16,7 +16,7 @@ struct FileIdentity {
   int64_t modified_ns = 0;
   int64_t changed_ns = 0;
 
-  bool operator==(const FileIdentity&) const = default;
+  auto operator<=>(const FileIdentity&) const = default;
   // kIo.
   static Result<FileIdentity> of(int fd);
   // Whether a change from now on would be seen.  A file system tells time by a clock that moves with the
