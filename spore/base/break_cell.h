@@ -16,7 +16,6 @@ enum class BreakCell : uint8_t {
   kElement,    // one element of a table
   kWasi,       // the state of WASI
   kSameBytes,  // everything, if it has as many bytes as before
-  kThread,     // pages that another thread wrote than the one that had it first
   // Others:
   kUncommitted,  // what was not committed yet is forgotten when an instance is needed
   kRollBack,     // a use that failed is committed

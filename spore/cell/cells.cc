@@ -78,23 +78,7 @@ Cells::Cells(const CellsOptions& options) : options_(options), registration_(*th
 
 // Whoever has a cell has this, too: so none is in use.
 Cells::~Cells() {
-  std::unique_ptr<Waiting> waiting;
-  {
-    const MutexLock lock(awake_mutex_);
-    waiting = std::move(waiting_);
-  }
-  if (waiting != nullptr) {
-    {
-      const std::lock_guard lock(waiting->mutex);
-      waiting->stop = true;
-      waiting->wake.notify_all();
-    }
-    if (waiting->thread.get_id() == std::this_thread::get_id()) {
-      waiting->thread.detach();
-      static_cast<void>(waiting.release());  // it is still on its way out of it
-    }
-    waiting.reset();  // joins
-  }
+  stop_thread();
   for (Shard& shard : shards_) {
     std::vector<std::unique_ptr<Active>> actives;  // leases go after the lock
     const MutexLock lock(shard.mutex);
@@ -330,7 +314,7 @@ Status Cells::wake(Active& active, const UseOptions& options) {
   if (active.lease) {
     PooledInstance& pooled = *active.lease->pooled_;
     pooled.user.store(active.thread, std::memory_order_relaxed);
-    if constexpr (kBreakCell != BreakCell::kThread) pooled.clean->begin(options.user_data);
+    pooled.clean->begin(options.user_data);
   } else {
     active.lease.emplace(SPORE_TRY(acquire(*active.kind, options.user_data)));
     active.kind->awake_.fetch_add(1, std::memory_order_relaxed);
@@ -752,12 +736,13 @@ void Cells::clean_up() {
 
 void Cells::close() {
   closed_.store(true);
+  stop_thread();  // a cell that it is putting to sleep sleeps then, too
   while (put_coldest_to_sleep(nullptr)) {
   }
 }
 
 void Cells::start_thread() {
-  if (waiting_ != nullptr) return;
+  if (waiting_ != nullptr || closed_.load()) return;
   waiting_ = std::make_unique<Waiting>();
   const std::chrono::milliseconds interval(
       std::clamp(options_.idle_sleep_ms / 2, kHousekeepingMsMin, kHousekeepingMsMax));
@@ -767,6 +752,24 @@ void Cells::start_thread() {
         [cells = weak_from_this(), &waiting = *waiting_, interval] { keep_house(cells, waiting, interval); });
   } catch (const std::system_error&) {
     waiting_.reset();  // no thread to be had: the next one who needs it tries again
+  }
+}
+
+void Cells::stop_thread() {
+  std::unique_ptr<Waiting> waiting;
+  {
+    const MutexLock lock(awake_mutex_);
+    waiting = std::move(waiting_);
+  }
+  if (waiting == nullptr) return;
+  {
+    const std::lock_guard lock(waiting->mutex);
+    waiting->stop = true;
+    waiting->wake.notify_all();
+  }
+  if (waiting->thread.get_id() == std::this_thread::get_id()) {
+    waiting->thread.detach();
+    static_cast<void>(waiting.release());  // it is still on its way out of it
   }
 }
 

@@ -265,6 +265,7 @@ class Cells : public std::enable_shared_from_this<Cells>, private ForkAware {
   bool put_coldest_to_sleep(const CellKind* kind);
   bool stays_awake(const CellKind& kind) const;
   void start_thread() SPORE_REQUIRES(awake_mutex_);
+  void stop_thread();
   bool short_of_memory() const;
   uint32_t now_s() const;
   static void keep_house(const std::weak_ptr<Cells>& cells, Waiting& waiting,
