@@ -300,6 +300,10 @@ Result<memory::Slot*> Store::slot_again(const memory::SlotShape& shape, size_t i
 InstanceHandle Store::add_member(const Realm::Instance& instance, std::shared_ptr<const CompiledCode> code,
                                  size_t slots_begin) {
   members_.push_back(make_member(instance, std::move(code), slots_begin));
+  for (size_t i = slots_begin; i < slots_.size(); i++) {
+    const memory::PageImage* image = slots_[i]->image();
+    of_file_ = of_file_ || (image != nullptr && image->of_file());
+  }
   return {.number = static_cast<uint32_t>(members_.size() - 1)};
 }
 
@@ -477,8 +481,10 @@ bool Store::try_call(RawFunction::Place& function, RawValue* values, size_t coun
   open(kCall);
   const Running outer = running_;
   running_ = {.use = function.use, .since = ticker_.now()};
-  const bool returned = call_realm(function, values, count);
+  bool returned = call_realm(function, values, count);
   close(kCall);
+  if (of_file_) [[unlikely]]
+    returned = check_files(returned);
   function.use->calls.add();
   function.use->ms.add(ticker_.now() - running_.since);
   running_ = outer;
@@ -507,6 +513,21 @@ inline bool Store::call_realm(RawFunction::Place& function, RawValue* values, si
   if (error == nullptr && trap == nullptr) [[likely]]
     return true;
   return fail(error, trap);
+}
+
+// Where a file of a memory was cut short the guest has read zeros: nothing that it gave, or left, holds.
+[[gnu::cold, gnu::noinline]] bool Store::check_files(bool returned) {
+  const auto broken = [](const auto& slot) { return slot->broken(); };
+  if (std::ranges::none_of(slots_, broken)) return returned;
+  failure_ = broken_file();
+  return false;
+}
+
+Status Store::broken_file() {
+  retired_ = true;
+  plain_ = false;
+  return Status::corruption(
+      "the file that the guest's memory is mapped from was cut short, or cannot be read");
 }
 
 // Out of line, so that the call itself saves few registers.

@@ -320,6 +320,8 @@ class Store {
   bool charge_host_call();
   void stop(const HostFunction& function, Status status);
   bool fail(void* error, void* trap);
+  bool check_files(bool returned);
+  Status broken_file();
   bool interpret(RawFunction::Place& function, RawValue* values, size_t count);
   bool call_realm(RawFunction::Place& function, RawValue* values, size_t count);
   void set_realm(std::unique_ptr<Realm> realm);
@@ -354,8 +356,9 @@ class Store {
   uint64_t deadline_tick_ = 0;
   uint64_t returning_call_ = 0;  // that let_return() was said of
   uint32_t open_ = 0;
-  bool plain_ = true;  // neither retired, parked nor counting fuel: nothing but the usual checks
-  uint32_t step_ = 0;  // of the code that it goes along with, when that was last looked at
+  bool of_file_ = false;  // a memory's image is of a file on disk
+  bool plain_ = true;     // neither retired, parked nor counting fuel: nothing but the usual checks
+  uint32_t step_ = 0;     // of the code that it goes along with, when that was last looked at
   const std::atomic<uint32_t>* steps_ = &kNoSteps;
   size_t wasm_stack_bytes_ = 0;
   Running running_;

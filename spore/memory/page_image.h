@@ -61,6 +61,8 @@ class PageImage {
   // A file was cut short, or could not be read, when a page of it was used: its own file, or that of an image
   // that it stands on.  Once broken, always broken.  Ask after the use.
   bool broken() const { return broken_ || (base_ != nullptr && base_->broken()); }
+  // Some of it is of a file that can be cut short.
+  bool of_file() const { return of_file_ || (base_ != nullptr && base_->of_file()); }
   // kCorruption: it is broken, or a file of it, or of what it stands on, was written to since it was mapped,
   // as far as its length and the time of its last change tell.  kIo.  One system call for each such file.
   Status check() const;
