@@ -3,11 +3,16 @@
 //   cold       Ruby 3.4 in a new process: compiled by Cranelift, initialised, libraries required, first
 //   answer warm_boot  the same with its code from the code cache mapped     a snapshot in the mapped form,
 //   code from the cache, first answer: in a new process wire       the same from the wire form: compressed
+//   cold_disk  mapped, while nothing of the file is in memory: with its hot pages asked for at once, and
+//              without
 //   encode, decode
 //              the snapshot written and read, on one thread and on two, beside zstd on the bytes of its
 //              memory
 //
 // Every answer is checked.  The first run prepares and compiles Ruby; it is kept in build/handlers.
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -98,9 +103,10 @@ std::string call_of(const fs::path& image) {
 
 void freeze_ruby(const test::TemporaryFolder& folder, const fs::path& image) {
   const std::string handler = folder.write("handler.rb", std::string(kHandler));
-  const test::ProcessResult frozen =
-      test::run_process({SPORE_CLI, "freeze", "--home", kHome.native(), "--tier", "optimised", "--runtime",
-                         (kGuests / "ruby.wasm").native(), handler, "-o", image.native()});
+  const std::string requests = folder.write("requests", std::string(kRequest) + "\n");
+  const test::ProcessResult frozen = test::run_process(
+      {SPORE_CLI, "freeze", "--home", kHome.native(), "--tier", "optimised", "--runtime",
+       (kGuests / "ruby.wasm").native(), handler, "--train", requests, "-o", image.native()});
   if (frozen.exit_code != 0) fail(fmt::format("freezing Ruby: {}{}", frozen.out, frozen.err));
 }
 
@@ -136,6 +142,31 @@ void measure_answers(bench::Report& report, const fs::path& mapped, const fs::pa
   report.ratio("restore_wire_vs_cold", "cold", "wire", "higher");
   report.ratio("restore_vs_warm_boot", "warm_boot", "mapped", "higher");
   report.ratio("restore_wire_vs_warm_boot", "warm_boot", "wire", "higher");
+}
+
+// --- a cold disk ---------------------------------------------------------------------------------------
+
+// The system lets go of what it keeps of a file.
+void forget(const fs::path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid() || ::fdatasync(fd.get()) != 0 ||
+      ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED) != 0) {
+    fail("a file stays in memory");
+  }
+}
+
+void measure_cold_disk(bench::Report& report, const fs::path& image) {
+  constexpr int kRounds = 15;
+  std::vector<double> with;
+  std::vector<double> without;
+  for (int round = 0; round < kRounds; round++) {
+    forget(image);
+    with.push_back(answer_of(call_of(image)));
+    forget(image);
+    without.push_back(answer_of(call_of(image) + " --no-prefetch"));
+  }
+  report.add({bench::figure_of("cold_disk", with), bench::figure_of("cold_disk_without_prefetch", without)});
+  report.ratio("prefetch_gain", "cold_disk_without_prefetch", "cold_disk", "higher");
 }
 
 // --- throughput ----------------------------------------------------------------------------------------
@@ -210,6 +241,7 @@ int run(int argc, char** argv) {
   const auto written = snapshot::write(contents.value(), wire);
   if (!written.ok()) fail(written.status().message());
   measure_answers(report, mapped, wire);
+  measure_cold_disk(report, mapped);
   measure_throughput(report, folder, contents.value());
   return report.print();
 }

@@ -105,11 +105,14 @@ Result<int> freeze_program(const Freezing& freezing, std::span<const uint8_t> by
                                               }};
   how.deadline_ms = freezing.runtime.options().limits.deadline_ms;
   how.entropy = freezing.entropy;
-  const runtime::FrozenProgram frozen = SPORE_TRY(
+  runtime::FrozenProgram frozen = SPORE_TRY(
       freezing.runtime.freeze_program(freezing.file, bytes, {.wasi = freezing.world}, how, options));
   if (!freezing.training.empty()) {
     progress.emplace(fmt::format("training {}", freezing.file));
     SPORE_TRY(train(freezing.runtime, *frozen.module, *frozen.program, freezing.training));
+    // A hint: what went wrong with a request was told, and where the system does not tell there is none.
+    auto hot = frozen.program->hot_set(freezing.training.front());
+    if (hot.ok()) frozen.source.hot_set = std::move(hot).value();
   }
   progress.reset();
   const Digest id = SPORE_TRY(frozen.program->save(freezing.out, frozen.source));

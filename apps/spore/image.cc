@@ -20,12 +20,13 @@ Status not_found(const std::filesystem::path& path, std::string_view why) {
 
 // Reads one that was proved before no further than its hashes, and one whose file was read before no further
 // than it must; remembers what was found out now.
-Result<snapshot::Contents> read_proved(const std::filesystem::path& path, const snapshot::Proofs* proofs,
-                                       const snapshot::Contents* base) {
+Result<snapshot::Contents> read_proved(const Args& args, const std::filesystem::path& path,
+                                       const snapshot::Proofs* proofs, const snapshot::Contents* base) {
   bool proved = false;
   bool verified = false;
   snapshot::ReadOptions options{
       .base = base, .proved = {}, .verified = {}, .find_module = {}, .progress = {}};
+  options.prefetch = !args.has("--no-prefetch");
   if (proofs != nullptr) {
     options.proved = [&](const Digest& id) { return proved = proofs->has(id); };
     options.verified = [&](const Digest& id, const snapshot::FileIdentity& file) {
@@ -54,7 +55,7 @@ void remember_made(const Args& args, const Digest& image) {
 Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path) {
   ImageFile image;
   const std::unique_ptr<snapshot::Proofs> proofs = open_proofs(args);
-  Result<snapshot::Contents> whole = read_proved(path, proofs.get(), nullptr);
+  Result<snapshot::Contents> whole = read_proved(args, path, proofs.get(), nullptr);
   if (whole.code() != Code::kUnavailable) {  // most stand on no other
     image.contents = SPORE_TRY(std::move(whole));
     if (!args.has("--base")) return image;
@@ -71,8 +72,8 @@ Result<ImageFile> read_image(const Args& args, const std::filesystem::path& path
   const Result<snapshot::Description> there = snapshot::describe(base);
   if (!there.ok()) return not_found(path, fmt::format("cannot be read: {}", there.status().message()));
   if (there->id != *described.base) return not_found(path, "is not that image");
-  image.base = SPORE_TRY(read_proved(base, proofs.get(), nullptr));
-  image.contents = SPORE_TRY(read_proved(path, proofs.get(), &*image.base));
+  image.base = SPORE_TRY(read_proved(args, base, proofs.get(), nullptr));
+  image.contents = SPORE_TRY(read_proved(args, path, proofs.get(), &*image.base));
   return image;
 }
 
@@ -111,7 +112,7 @@ Result<snapshot::Contents> image_in(const Args& args, std::string_view file) {
 Result<ImageFile> read_image_alone(const Args& args, const std::filesystem::path& path) {
   ImageFile image;
   const std::unique_ptr<snapshot::Proofs> proofs = open_proofs(args);
-  Result<snapshot::Contents> whole = read_proved(path, proofs.get(), nullptr);
+  Result<snapshot::Contents> whole = read_proved(args, path, proofs.get(), nullptr);
   if (whole.code() == Code::kUnavailable) return read_image(args, path);
   image.contents = SPORE_TRY(std::move(whole));
   return image;

@@ -196,6 +196,15 @@ void PageImage::make_parts(const std::vector<PageRun>& of_base) {
   own_until(mapped_bytes_);
 }
 
+void PageImage::prefetch(std::span<const PageRun> runs) const {
+  if (!of_file_ || view_ == nullptr) return;
+  for (const PageRun& run : runs) {
+    if (run.offset >= mapped_bytes_) break;
+    const size_t bytes = std::min(run.bytes, mapped_bytes_ - run.offset);
+    ::madvise(const_cast<std::byte*>(view_ + run.offset), bytes, MADV_WILLNEED);  // a hint
+  }
+}
+
 Result<PageImageBuilder> PageImageBuilder::create(size_t bytes, const std::vector<PageRun>& data, Base base) {
   SPORE_ASSERT(bytes % kPageBytes == 0, "an image is made of whole pages");
   std::shared_ptr<PageImage> image(new PageImage);

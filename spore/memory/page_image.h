@@ -66,6 +66,9 @@ class PageImage {
   // kCorruption: it is broken, or a file of it, or of what it stands on, was written to since it was mapped,
   // as far as its length and the time of its last change tell.  kIo.  One system call for each such file.
   Status check() const;
+  // Pages of a file that will be used soon: the system begins to read them now, all at once.  Nothing to do
+  // for what is in memory.  Ascending, inside of the memory.
+  void prefetch(std::span<const PageRun> runs) const;
   // The file of its own pages; not valid if it has none.
   int fd() const { return fd_.get(); }
   const std::shared_ptr<const PageImage>& base() const { return base_; }

@@ -58,4 +58,16 @@ Status PageScanner::private_pages(const std::byte* base, size_t bytes, size_t ze
   return pagemap::scan(fd, base, bytes, request, found);
 }
 
+Status PageScanner::used_pages(const std::byte* base, size_t bytes, std::vector<PageRun>& runs) const {
+  const int fd = SPORE_TRY(pagemap_.get());
+  const pagemap::ScanRequest request{.category_inverted = 0,
+                                     .category_mask = 0,
+                                     .category_anyof_mask = pagemap::kIsPresent | pagemap::kIsSwapped,
+                                     .return_mask = pagemap::kIsPresent | pagemap::kIsSwapped};
+  return pagemap::scan(fd, base, bytes, request,
+                       [&](size_t offset, size_t found_bytes, uint64_t /*categories*/) {
+                         append_run(runs, offset, found_bytes);
+                       });
+}
+
 }  // namespace spore::memory

@@ -37,6 +37,9 @@ class PageScanner {
   // page that was zeroed over an image.
   Status private_pages(const std::byte* base, size_t bytes, size_t zeros_from,
                        std::vector<PageRun>& runs) const;
+  // Those of any kind that this process has used there: what it read of a mapped file, with up to 15 pages
+  // around each that the kernel maps along, and what is private.
+  Status used_pages(const std::byte* base, size_t bytes, std::vector<PageRun>& runs) const;
 
  private:
   PageScanner();

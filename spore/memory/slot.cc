@@ -242,6 +242,11 @@ void Slot::written(std::vector<PageRun>& runs) {
   }
 }
 
+Status Slot::used(std::vector<PageRun>& runs) const {
+  if (scanner_ == nullptr) return Status::unavailable("this system does not tell which pages were used");
+  return scanner_->used_pages(base_, bytes_, runs);
+}
+
 Status Slot::rescan() {
   counters_.scans.add();
   runs_.clear();

@@ -136,6 +136,10 @@ class Slot {
   // of them must not be believed.  Ask after the call.
   bool broken() const { return image_ != nullptr && image_->broken(); }
 
+  // The pages that were used since it was opened, in order, read or written; kUnavailable: this system does
+  // not tell.
+  Status used(std::vector<PageRun>& runs) const;
+
   // As it was opened: bytes and length.  True if it is shorter now.  kCorruption: it is broken.  After a
   // failure it must be cleared.
   Result<bool> reset();

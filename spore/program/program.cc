@@ -391,6 +391,7 @@ Result<Digest> Program::save_on(std::optional<snapshot::Origin::Base> base, cons
                           .entropy_bytes = parts_.facts.entropy_bytes,
                           .frames = {},
                           .profile = code::profile_since(*image().blueprint().code, before_),
+                          .hot_set = source.hot_set,
                           .base = std::move(base)};
   if (parts_.suspended.has_value()) {
     const std::span<const std::byte> lent = parts_.suspended->lent;
@@ -447,6 +448,50 @@ Result<Answer> Program::request(std::string_view text, const RequestOptions& opt
   if (options.deadline_ms.has_value()) SPORE_TRY(lease->set_deadline_ms(*options.deadline_ms));
   return run(*lease, text, suspension.has_value() ? &*suspension : nullptr,
              {.output_bytes_max = options.output_bytes_max});
+}
+
+namespace {
+
+// Of one memory, as long as it was: what was used, told apart by whether it was written.
+void add_runs(std::vector<snapshot::HotRun>& hot, uint32_t memory, uint64_t bytes,
+              const std::vector<memory::PageRun>& used, const std::vector<memory::PageRun>& written) {
+  constexpr size_t kPage = memory::kPageBytes;
+  auto next = written.begin();
+  for (const memory::PageRun& run : used) {
+    const size_t end = std::min<size_t>(run.offset + run.bytes, bytes);
+    for (size_t offset = run.offset; offset < end; offset += kPage) {
+      while (next != written.end() && next->offset + next->bytes <= offset) ++next;
+      const bool is_written = next != written.end() && next->offset <= offset;
+      const uint32_t flags = snapshot::HotRun::kRead | (is_written ? snapshot::HotRun::kWritten : 0);
+      if (!hot.empty() && hot.back().memory == memory && hot.back().flags == flags &&
+          (hot.back().first + hot.back().pages) * kPage == offset) {
+        hot.back().pages++;
+      } else {
+        hot.push_back({.memory = memory, .flags = flags, .first = offset / kPage, .pages = 1});
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::vector<snapshot::HotRun>> Program::hot_set(std::string_view text) const {
+  const auto clean = SPORE_TRY(cell::CleanInstance::create(parts_.image->shared_blueprint(), parts_.image));
+  clean->begin(nullptr);
+  std::optional<Suspension> suspension;
+  if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);
+  SPORE_TRY(run(clean->instance(), text, suspension.has_value() ? &*suspension : nullptr, {}));
+  std::vector<snapshot::HotRun> hot;
+  const auto& images = parts_.image->memories().images;
+  for (size_t i = 0; i < images.size(); i++) {
+    memory::Slot* slot = clean->state().slots()[i];
+    std::vector<memory::PageRun> used;
+    std::vector<memory::PageRun> written;
+    SPORE_TRY(slot->used(used));
+    slot->written(written);
+    add_runs(hot, static_cast<uint32_t>(i), images[i]->bytes(), used, written);
+  }
+  return hot;
 }
 
 // --- cells ----------------------------------------------------------------------------------------------

@@ -154,6 +154,10 @@ class Program {
   struct Extended;
   Result<Extended> extend(std::string_view text, const FreezeOptions& options = {}) const;
 
+  // The pages that this request reads and writes, in an instance that nobody used before: a hint for who
+  // loads the image (Source::hot_set).  What request() says; kUnavailable: this system does not tell.
+  Result<std::vector<snapshot::HotRun>> hot_set(std::string_view text) const;
+
   // Writes it to a file, with what was seen of its module since it was frozen or restored
   // (code::profile_since); what snapshot::contents_of() and snapshot::write() say.
   Result<Digest> save(const std::filesystem::path& path, const Source& source,

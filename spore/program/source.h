@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "spore/base/hash.h"
+#include "spore/snapshot/contents.h"
 
 namespace spore::program {
 
@@ -16,6 +17,7 @@ struct Source {
   std::optional<Digest> original;                    // before
   std::string rewriter;                              // by what: "binaryen 108"
   std::string rewriter_arguments;
+  std::vector<snapshot::HotRun> hot_set{};  // Program::hot_set(); empty: nobody looked
 };
 
 }  // namespace spore::program

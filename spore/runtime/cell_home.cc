@@ -292,7 +292,12 @@ Result<OpenCell> CellHome::take(Runtime& runtime, std::string_view name, uint64_
   }
   const std::vector<uint8_t> delta = cell::encode_delta(taken.stored_.delta);
   SPORE_TRY(taken.cells_->create(taken.kind_, name, {.delta = delta, .sequence = taken.stored_.sequence}));
-  taken.saved_sequence_ = taken.stored_.sequence;
+  taken.backup_ = SPORE_TRY(snapshot::Incremental::start(taken.cells_, taken.id(),
+                                                         {.image = taken.stored_.image,
+                                                          .module = taken.stored_.links.front().module,
+                                                          .links = taken.stored_.links,
+                                                          .state = taken.stored_.delta,
+                                                          .commits = taken.stored_.sequence}));
   return taken;
 }
 
@@ -310,45 +315,15 @@ Result<program::Answer> OpenCell::request(std::string_view text, const program::
 }
 
 Status OpenCell::save(Fold fold) {
-  const cell::CellState state = SPORE_TRY(cells_->state(id()));
-  const bool changed = state.sequence != saved_sequence_;
-  if (!changed && (fold == Fold::kIfLong || stored_.links.size() == 1)) return {};
-  cell::Delta now;
-  if (!state.delta.empty()) now = SPORE_TRY(cell::decode_delta(state.delta));
-  const bool anew = fold == Fold::kNow || stored_.links.size() >= snapshot::kChainLinksMax;
-  const cell::Delta link = anew ? now : cell::difference(stored_.delta, now, *kind_->image());
-  if (!anew && cell::encode_delta(link) == cell::encode_delta({})) {
-    saved_sequence_ = state.sequence;  // it was called, and is as it was
-    return {};
-  }
-  uint64_t memory_bytes = 0;
-  for (size_t i = 0; i < image_->image.memories.size(); i++) {
-    const bool told = i < now.memories.size() && now.memories[i].bytes.has_value();
-    memory_bytes += told ? *now.memories[i].bytes : image_->image.memories[i]->bytes();
-  }
-  const uint64_t sequence = stored_.sequence + 1;
-  DeltaFile written = SPORE_TRY(
-      snapshot::write_delta({.cell = stored_.name,
-                             .domain = stored_.domain,
-                             .sequence = sequence,
-                             .base_sequence = anew ? sequence - 1 : stored_.links.front().base_sequence,
-                             .parent = anew ? stored_.image : stored_.links.back().id,
-                             .base = stored_.image,
-                             .module = stored_.links.front().module,
-                             .memory_bytes = memory_bytes,
-                             .created_s = seconds_now(),
-                             .dirty_pages = cell::pages_in(link),
-                             .delta = cell::encode_delta(link)},
-                            link_file(folder_, sequence)));
-  if (anew) {
-    // The new file is the chain; whatever of the old ones stays is passed by.
-    for (const DeltaFile& old : stored_.links) ::unlink(link_file(folder_, old.sequence).c_str());
-    stored_.links.clear();
-  }
-  stored_.links.push_back(std::move(written));
-  stored_.sequence = sequence;
-  stored_.delta = std::move(now);
-  saved_sequence_ = state.sequence;
+  std::optional<DeltaFile> link = SPORE_TRY(backup_->create(fold == Fold::kNow));
+  if (!link) return {};
+  const std::vector<DeltaFile> before = backup_->links();
+  const uint64_t sequence = link->sequence;
+  const bool anew = link->parent == link->base;
+  backup_->stored(SPORE_TRY(snapshot::write_delta(std::move(*link), link_file(folder_, sequence))));
+  if (!anew) return {};
+  // The new file is the chain; whatever of the old ones stays is passed by.
+  for (const DeltaFile& old : before) ::unlink(link_file(folder_, old.sequence).c_str());
   return {};
 }
 

@@ -29,6 +29,7 @@
 #include "spore/runtime/runtime.h"
 #include "spore/snapshot/contents.h"
 #include "spore/snapshot/delta_file.h"
+#include "spore/snapshot/incremental.h"
 #include "spore/snapshot/proofs.h"
 #include "spore/snapshot/reader.h"
 
@@ -96,6 +97,7 @@ class OpenCell {
   OpenCell(OpenCell&&) = default;
   ~OpenCell();
 
+  // As it was when it was taken.
   const StoredCell& stored() const { return stored_; }
   const snapshot::Contents& image() const { return *image_; }
   const Module& module() const { return *module_; }
@@ -127,7 +129,7 @@ class OpenCell {
   std::shared_ptr<const program::Library> library_;
   std::shared_ptr<cell::Cells> cells_;
   std::shared_ptr<cell::CellKind> kind_;
-  uint64_t saved_sequence_ = 0;  // of the cell's commits
+  std::optional<snapshot::Incremental> backup_;
 };
 
 }  // namespace spore::runtime

@@ -48,6 +48,9 @@ struct ReadOptions {
   // Whether pages of a file in the mapped form may be mapped from it, where the file is this user's and its
   // hashes were compared, now or before.  Else they are copied.
   bool mapping = true;
+  // Whether pages that are mapped, and that the file says are hot, are asked of the system at once: else each
+  // is read from the disk when it is first used.
+  bool prefetch = true;
   bool parallel = true;  // on several threads
   Progress progress;
 };

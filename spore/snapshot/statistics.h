@@ -17,8 +17,9 @@ struct LoadStatistics {
   uint64_t stored_bytes = 0;   // of all sections in the file
   uint64_t raw_bytes = 0;      // of the same, decompressed
   uint64_t exports = 0;
-  bool mapped = false;      // the pages are the file's own
-  bool from_cache = false;  // nothing was read (SnapshotManager)
+  uint64_t prefetched_bytes = 0;  // of pages that the system was asked for ahead
+  bool mapped = false;            // the pages are the file's own
+  bool from_cache = false;        // nothing was read (SnapshotManager)
 
   // How many times smaller it is in the file.
   double ratio() const {
