@@ -111,6 +111,7 @@ struct Ladder::State final : ForkAware, std::enable_shared_from_this<State> {
   // The next tier that can take it, no higher than `highest`.
   std::shared_ptr<const Engine> engine_above(const Place& place, Tier highest) const {
     const Tier now = tier_of(*place.rung.code);
+    highest = std::min(highest, place.rung.tier_max);
     const auto found = std::ranges::find_if(engines, [&](const auto& engine) {
       const Tier tier = engine->options().tier;
       return tier > now && tier <= highest && !place.refused.contains(tier);
@@ -458,6 +459,10 @@ Status Ladder::raise(const LiveBinding& code, Tier tier) {
                                         engine::tier_name(tier_of(code)));
       }
       if (!place.gave_up.empty()) return Status::unsupported("{}", place.gave_up);
+      if (tier > place.rung.tier_max) {
+        return Status::unsupported("the module may climb to the {} tier at most",
+                                   engine::tier_name(place.rung.tier_max));
+      }
       if (tier_of(code) >= tier || place.trial) break;  // it has just got there
       source = place.rung.source;
       engine = state_->engine_above(place, tier);

@@ -101,8 +101,9 @@ struct Rung {
   std::shared_ptr<engine::LiveBinding> code;
   std::shared_ptr<const engine::HostFunctions> functions;
   bool fixed = false;
-  ModuleSteps::Step first;         // how it came by the code that it has
-  std::optional<Profile> profile;  // nothing is known of it
+  engine::Tier tier_max = engine::Tier::kPeak;  // it climbs no further, whoever asks
+  ModuleSteps::Step first;                      // how it came by the code that it has
+  std::optional<Profile> profile;               // nothing is known of it
 };
 
 // Thread-safe.  Its thread looks at the modules that can climb each 10 ms while they are called, and up to 1

@@ -28,9 +28,8 @@ namespace {
 
 using internal::WatchedRange;
 
-static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uintptr_t>::is_always_lock_free &&
-                  std::atomic<std::atomic<bool>*>::is_always_lock_free &&
-                  std::atomic<bool>::is_always_lock_free,
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
+                  std::atomic<bool>::is_always_lock_free && std::atomic<void*>::is_always_lock_free,
               "read by a trap handler");
 
 struct Chunk {

@@ -30,7 +30,7 @@ struct WatchedRange;
 // The trap handler.  It is installed with the first range and stays.  What is not an access to a watched
 // range it passes on to the one that was there before (ASan has one), with that one's mask and flags, or does
 // what the system would have done.  Wasmtime's are for other signals on Linux.  Whoever installs one for
-// SIGBUS later must pass on what is not his. It is on the alternate stack if the thread has one, as Wasmtime
+// SIGBUS later must pass on what is not his.  It is on the alternate stack if the thread has one, as Wasmtime
 // gives to each that runs guests: the guest's own may be all but used up.  It needs SIGBUS not to be blocked
 // (SignalBlock leaves it): the kernel ends a process that faults while it is.
 //
@@ -38,10 +38,9 @@ struct WatchedRange;
 //   - The ranges stand in a list that only gets longer, in entries that are used again.  Each has a version,
 //     odd while it changes; the handler takes what it reads for true only between two equal even ones.  All
 //     is atomic, and in one order (seq_cst: this is rare).
-//   - The entry that it finds does not go away meanwhile, nor does the flag, nor the mapping.  The thread
-//   that
-//     faulted is in the middle of an access to the range: its owner, a slot or an image, is in use, and goes
-//     only when it is not.  The same thread cannot be changing an entry, as that touches no watched memory.
+//   - The entry that it finds does not go away meanwhile, nor does the flag, nor the mapping: the thread
+//     that faulted is in the middle of an access, so the owner of the range, a slot or an image, is in use,
+//     and goes only when it is not.  That thread cannot be changing an entry: this touches no such memory.
 //   - So no address can be given to somebody else between the fault and the mapping of zeros, either.  If two
 //     threads fault in one range, it is replaced twice: what one of them wrote in between is zeros again, in
 //     a memory that is broken in any case.

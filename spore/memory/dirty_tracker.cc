@@ -10,7 +10,7 @@ namespace {
 
 using Again = WriteProtector::Again;
 
-constexpr std::array<std::byte, kPageBytes> kZeros{};
+constexpr std::array<std::byte, kPageBytes> kZeroPage{};
 
 }  // namespace
 
@@ -170,7 +170,7 @@ const std::byte* DirtyTracker::was(size_t page) const {
   const auto copy = copies_.find(page);
   if (copy != copies_.end()) return copy->second->data();
   const std::byte* clean = image_ == nullptr ? nullptr : image_->page(page * kPageBytes);
-  return clean == nullptr ? kZeros.data() : clean;
+  return clean == nullptr ? kZeroPage.data() : clean;
 }
 
 // A page that is not private is as the image has it: it changed only if a copy says that it was not.

@@ -52,13 +52,11 @@ class PageSet {
 // is the first one, each take() or clear() another.  A page is *dirty* if it may have changed since the last
 // point.  More pages may be dirty than have changed; none that has changed is missing, if those who change
 // memory in ways that neither kind sees say so:
-//   - Dropped pages, which go back to what the image has (MADV_DONTNEED).  The kernel forgets with a page
-//   that
-//     it was written, so whoever drops pages of a tracked memory marks them.  Slot::decommit() does, and
+//   - Dropped pages, which go back to what the image has (MADV_DONTNEED).  With a page the kernel forgets
+//     that it was written, so whoever drops pages of a tracked memory marks them.  Slot::decommit() does, and
 //     nothing else in a slot drops pages.
-//   - Pages that somebody pinned before the point and writes to after it, without a fault (direct I/O,
-//   buffers
-//     registered with io_uring).  Such writes end before a point, or are marked after it.
+//   - Pages that somebody pinned before the point and writes to after it, without a fault: direct I/O,
+//     buffers registered with io_uring.  Such writes end before a point, or are marked after it.
 //   - Memory that grew: grow().
 // What the guest writes, host functions, and the kernel for them (read(2) into guest memory), needs no mark.
 //

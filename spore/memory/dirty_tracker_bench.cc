@@ -107,7 +107,7 @@ void BM_FirstUse(benchmark::State& state, bool tracked, bool write) {
     memory = nullptr;
     state.ResumeTiming();
   }
-  state.SetItemsProcessed(state.iterations() * kUsed);
+  state.SetItemsProcessed(state.iterations() * int64_t{kUsed});
 }
 
 BENCHMARK_CAPTURE(BM_BeginAndEndTracking, protect, TrackingKind::kWriteProtect)->Arg(0)->Arg(128)->Arg(4096);

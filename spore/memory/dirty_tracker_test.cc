@@ -2,20 +2,17 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
-#include <functional>
+#include <list>
 #include <memory>
-#include <optional>
 #include <ostream>
 #include <set>
 #include <string>
@@ -92,7 +89,9 @@ class Memory {
     base_ = static_cast<std::byte*>(
         ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (image_ != nullptr) {
-      ::mmap(base_, image_->mapped_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, image_->fd(), 0);
+      EXPECT_EQ(::mmap(base_, image_->mapped_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+                       image_->fd(), 0),
+                base_);
     }
     ::madvise(base_, bytes_, MADV_NOHUGEPAGE);
   }
@@ -440,7 +439,7 @@ TEST_P(DirtyTrackerTest, AChildIsTrackedFromItsFirstLookOn) {
                     if (take(tracker) != first) return std::string("other pages at first");
                     memory.write(3);
                     memory.read(4);
-                    const std::string grandchild = in_child(
+                    std::string grandchild = in_child(
                         [&] {
                           memory.write(5);
                           if (!tracker.is_dirty(5).value() || !tracker.is_dirty(3).value()) {
@@ -823,15 +822,16 @@ TEST(DirtyTrackerPropertyTest, ACopyThatIsKeptByRunsIsTheMemory) {
     for (size_t i = random(30); i > 0; i--) memory.write(random(pages));
 
     struct Copy {
+      explicit Copy(Way copy_way) : way(copy_way), tracker(options_of(copy_way)) {}
       Way way;
-      std::unique_ptr<DirtyTracker> tracker;
+      DirtyTracker tracker;
       std::vector<std::byte> bytes;
     };
-    std::vector<Copy> copies;
+    std::list<Copy> copies;
     for (const Way way : {Way::kProtect, Way::kCompareFound, Way::kCompareAll}) {
       if (!problem_of(way).empty()) continue;
-      copies.push_back({way, std::make_unique<DirtyTracker>(options_of(way)), {}});
-      ASSERT_TRUE(copies.back().tracker->start(memory.base(), pages * kPage, memory.image()).ok());
+      copies.emplace_back(way);
+      ASSERT_TRUE(copies.back().tracker.start(memory.base(), pages * kPage, memory.image()).ok());
       copies.back().bytes.assign(memory.base(), memory.base() + pages * kPage);
     }
     std::set<size_t> written;
@@ -840,7 +840,7 @@ TEST(DirtyTrackerPropertyTest, ACopyThatIsKeptByRunsIsTheMemory) {
     std::set<size_t> dropped;
     const auto mark = [&](size_t page) {
       written.insert(page);
-      for (const Copy& copy : copies) copy.tracker->mark_range(page * kPage, kPage);
+      for (Copy& copy : copies) copy.tracker.mark_range(page * kPage, kPage);
     };
     const auto write = [&](size_t page) {
       written.insert(page);
@@ -878,20 +878,20 @@ TEST(DirtyTrackerPropertyTest, ACopyThatIsKeptByRunsIsTheMemory) {
           const size_t more = std::min(random(8), kPagesMax - pages);
           for (size_t i = pages; i < pages + more; i++) written.insert(i);
           pages += more;
-          for (const Copy& copy : copies) copy.tracker->grow(pages * kPage);
+          for (Copy& copy : copies) copy.tracker.grow(pages * kPage);
           break;
         }
         case 9:  // what is looked at does not change
-          for (const Copy& copy : copies) ASSERT_TRUE(copy.tracker->dirty_count().ok());
+          for (Copy& copy : copies) ASSERT_TRUE(copy.tracker.dirty_count().ok());
           break;
         case 10: {  // a point that is not stored
           if (random(4) != 0) break;
-          for (const Copy& copy : copies) copy.tracker->give_back(copy.tracker->take().value());
+          for (Copy& copy : copies) copy.tracker.give_back(copy.tracker.take().value());
           break;
         }
         default: {
           for (Copy& copy : copies) {
-            const std::vector<PageRun> runs = copy.tracker->take().value();
+            const std::vector<PageRun> runs = copy.tracker.take().value();
             copy.bytes.resize(pages * kPage);
             for (const PageRun& run : runs)
               std::memcpy(&copy.bytes[run.offset], memory.base() + run.offset, run.bytes);

@@ -24,10 +24,12 @@ namespace spore::memory {
 // pages of zeros are holes.
 //
 // Or a part of a file on disk, of which nothing is copied: the system reads pages as they are used, keeps
-// them while there is room, and shares them with all that map the file.  Nobody can seal such a file.  It
-// must be one that is renamed into place and never written again, as ours are: a write to it would be seen.
-// That it is cut short, or cannot be read, does not end the process (BusGuard): broken() says so, and then
-// nothing that came of the image's pages since, or of a slot's that was opened with it, may be believed.
+// them while there is room, and shares them with all that map the file.  Nobody can seal such a file: it must
+// be one that is renamed into place and never written again, as ours are.  If it is cut short all the same,
+// or cannot be read, that does not end the process (BusGuard): broken() says so, and then nothing that came
+// of the image's pages since, or of a slot's that was opened with it, may be believed.  Other writes to the
+// file bring no signal: a page that nobody has written to shows them, and a file that is cut within a page
+// has zeros there.  check() finds those.
 //
 // It may stand on another image: then what both have alike is mapped from that one's file, and held once.
 class PageImage {

@@ -295,9 +295,11 @@ Result<code::Made> Runtime::make_code(const Module& module, const code::Source& 
     if (code == nullptr) return std::nullopt;
     return code::Made{.code = std::move(code), .origin = code::Origin::kCache, .ns = 0};
   };
-  std::optional<code::Made> optimised = found(Tier::kOptimised);
+  const Tier highest = std::min(Tier::kOptimised, options.tier_max.value_or(Tier::kPeak));
+  std::optional<code::Made> optimised;
+  if (highest >= Tier::kOptimised) optimised = found(Tier::kOptimised);
   std::optional<code::Made> baseline;
-  if (!optimised) baseline = found(Tier::kBaseline);
+  if (!optimised && highest >= Tier::kBaseline) baseline = found(Tier::kBaseline);
   const code::StartChoice choice = code::choose_start(
       {.code_bytes = module.facts_.code_bytes,
        .may_interpret = !options.compiled && may_interpret(module),
@@ -310,9 +312,9 @@ Result<code::Made> Runtime::make_code(const Module& module, const code::Source& 
   if (optimised) return *std::move(optimised);
   if (choice.tier == Tier::kBaseline && baseline) return *std::move(baseline);
   // What one tier cannot take, the next may.
-  for (Tier at = choice.tier;; at = static_cast<Tier>(static_cast<uint8_t>(at) + 1)) {
+  for (Tier at = std::min(choice.tier, highest);; at = static_cast<Tier>(static_cast<uint8_t>(at) + 1)) {
     Result<code::Made> made = maker_->make(engine_of(at), source);
-    if (made.code() != Code::kUnsupported || at >= Tier::kOptimised) return made;
+    if (made.code() != Code::kUnsupported || at >= highest) return made;
     why = fmt::format("not {}: {}", engine::tier_name(at), made.status().message());
   }
 }
@@ -464,6 +466,20 @@ Result<std::shared_ptr<const Module>> Runtime::load_module(std::string_view name
   return add_module(std::move(module), made, std::move(owned), options, std::move(why));
 }
 
+namespace {
+
+Tier tier_max_of(snapshot::TierMax tier_max) {
+  switch (tier_max) {
+    case snapshot::TierMax::kNone: return Tier::kInterpreter;
+    case snapshot::TierMax::kBasic: return Tier::kBaseline;
+    case snapshot::TierMax::kAggressive: return Tier::kOptimised;
+    case snapshot::TierMax::kMax: break;
+  }
+  return Tier::kPeak;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
                                                           const snapshot::Contents& contents,
                                                           const ModuleOptions& options) {
@@ -489,7 +505,9 @@ Result<std::shared_ptr<const Module>> Runtime::load_image(std::string_view name,
     with_image.wasi = SPORE_TRY(host::WasiConfig::create(*contents.manifest.wasi));
   }
   if (options_.profiles && !with_image.profile) with_image.profile = contents.profile;
-  SPORE_TRY(check_tier(module->facts_, tier_of(options)));
+  if (!with_image.tier_max) with_image.tier_max = tier_max_of(contents.manifest.tier_max);
+  if (with_image.tier_max == Tier::kInterpreter && !tier_of(with_image)) with_image.tier = Tier::kInterpreter;
+  SPORE_TRY(check_tier(module->facts_, tier_of(with_image)));
   code::Made made;
   std::string why;
   {
@@ -507,7 +525,8 @@ bool Runtime::is_fixed(const ModuleOptions& options) const {
 
 // If not, the bytes are not needed any more.
 bool Runtime::can_climb(const code::Made& made, const ModuleOptions& options) const {
-  const Tier highest = options_.peak == Peak::kOff ? Tier::kOptimised : Tier::kPeak;
+  const Tier highest = std::min(options_.peak == Peak::kOff ? Tier::kOptimised : Tier::kPeak,
+                                options.tier_max.value_or(Tier::kPeak));
   return !is_fixed(options) && made.code->engine().options().tier < highest;
 }
 
@@ -519,7 +538,8 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
   // What is to be linked to others is compiled: many of them would have many memories.
   if (made.code->interpreted() != nullptr && !is_fixed(options) && source.wasm != nullptr &&
       !engine::check_imports(*made.code, *module->functions_).ok()) {
-    const bool baseline = wasm::check_proposals(module->facts_, wasm::kProposalsBaseline).ok();
+    const bool baseline = wasm::check_proposals(module->facts_, wasm::kProposalsBaseline).ok() ||
+                          options.tier_max == Tier::kBaseline;
     made = SPORE_TRY(maker_->make(engine_of(baseline ? Tier::kBaseline : Tier::kOptimised), source.view()));
     module->code_ = made.code;
     why = "to be linked";
@@ -549,6 +569,7 @@ Result<std::shared_ptr<const Module>> Runtime::add_module(std::shared_ptr<Module
                 .code = module->blueprint_->code,
                 .functions = module->functions_,
                 .fixed = fixed,
+                .tier_max = options.tier_max.value_or(Tier::kPeak),
                 .first = {.tier = made.code->engine().options().tier,
                           .why = std::move(why),
                           .origin = made.origin,

@@ -41,6 +41,9 @@ struct ModuleOptions {
   std::string version;
   std::string description;
   std::optional<engine::Tier> tier;  // for good
+  // It begins in no higher one, and climbs no further.  Nothing: as its image says, if it is loaded from one
+  // (snapshot::TierMax).  Does not hold for a `tier` that is asked for.
+  std::optional<engine::Tier> tier_max{};
   std::optional<engine::Limits> limits;
   // Added to the Runtime's own host functions; a same name replaces.
   host::HostFunctions host;

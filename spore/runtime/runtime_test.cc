@@ -124,6 +124,37 @@ TEST_F(ProfileTest, WhereProfilesAreOffCallsDecide) {
   EXPECT_TRUE(soon([&] { return module->tier() == Tier::kOptimised; }));
 }
 
+// An image says how far its module may climb: whatever was seen of it, and whoever asks.
+TEST_F(ProfileTest, AModuleClimbsNoFurtherThanItsImageSays) {
+  const auto runtime = make_slow(true);
+  contents_.manifest.tier_max = snapshot::TierMax::kBasic;
+  const ModulePointer basic = runtime->load_image("basic", contents_).value();
+  snapshot::Contents other = test::contents_without_engine(answer(7), {});
+  other.profile = contents_.profile;
+  const ModulePointer free = runtime->load_image("free", other).value();
+  EXPECT_TRUE(soon([&] { return free->tier() == Tier::kOptimised; }));  // the ladder has looked at both
+  EXPECT_EQ(basic->tier(), Tier::kBaseline);
+  const Status refused = runtime->warm_up(*basic, Tier::kOptimised);
+  EXPECT_EQ(refused.code(), Code::kUnsupported);
+  EXPECT_NE(refused.message().find("may climb to the baseline tier at most"), std::string_view::npos);
+  EXPECT_EQ(basic->tier(), Tier::kBaseline);
+
+  contents_.manifest.tier_max = snapshot::TierMax::kNone;
+  const ModulePointer none = runtime->load_image("none", contents_).value();
+  EXPECT_EQ(none->tier(), Tier::kInterpreter);
+  EXPECT_FALSE(runtime->warm_up(*none, Tier::kBaseline).ok());
+  contents_.manifest.tier_max = snapshot::TierMax::kAggressive;
+  const ModulePointer aggressive = runtime->load_image("aggressive", contents_).value();
+  EXPECT_TRUE(soon([&] { return aggressive->tier() == Tier::kOptimised; }));
+  EXPECT_EQ(runtime->warm_up(*aggressive, Tier::kPeak).code(), Code::kUnsupported);
+  // What the caller says counts, not the file.
+  contents_.manifest.tier_max = snapshot::TierMax::kNone;
+  EXPECT_EQ(runtime->load_image("asked", contents_, {.tier = Tier::kOptimised}).value()->tier(),
+            Tier::kOptimised);
+  const ModulePointer raised = runtime->load_image("raised", contents_, {.tier_max = Tier::kPeak}).value();
+  EXPECT_TRUE(soon([&] { return raised->tier() == Tier::kOptimised; }));
+}
+
 // What the caller says counts, not the file.
 TEST_F(ProfileTest, OptionsStandBeforeTheImage) {
   const auto runtime = make_slow(true);
