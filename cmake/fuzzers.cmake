@@ -1,8 +1,8 @@
 # spore/*/NAME_fuzz.cc: with SPORE_FUZZERS a libFuzzer program fuzz_NAME; with SPORE_TESTS the same code
 # replays tests/corpus/NAME, where each input that once failed is kept, as the test fuzz_NAME_corpus.
 #
-# Two of them are differential tests, whose check is a library of its own, tests/NAME: it needs SPORE_WAT.
-set(differential_fuzzers reset tiers)
+# Some of them are differential tests, whose check is a library of its own, tests/NAME: it needs SPORE_WAT.
+set(differential_fuzzers cells reset tiers)
 if(NOT SPORE_TESTS AND SPORE_WAT)
   add_subdirectory(tests/differential)
   foreach(name IN LISTS differential_fuzzers)

@@ -56,7 +56,7 @@ std::vector<Share> shares(const Statistics& s) {
           {"links that differ from the one before", s.links_with_changes, s.links, 20},
           {"cells that were forked", s.forked, s.steps, 2},
           {"cells that were carried elsewhere", s.carried, s.steps, 1},
-          {"cells of two links or more", s.unchained, s.steps, 0.5},
+          {"cells of two links or more", s.unchained, s.steps, 0.4},
           {"cells of links in files", s.in_files, s.steps, 0.5},
           {"cells of another image", s.rebased, s.steps, 0.5},
           {"of these two, with a state of WASI", s.other_wasi, s.unchained + s.rebased, 1},

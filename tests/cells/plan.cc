@@ -25,7 +25,7 @@ constexpr std::array kShares{
     Share{StepKind::kCall, 40},  Share{StepKind::kUse, 8},     Share{StepKind::kHindered, 4},
     Share{StepKind::kSleep, 9},  Share{StepKind::kWake, 4},    Share{StepKind::kLook, 3},
     Share{StepKind::kCreate, 2}, Share{StepKind::kRemove, 3},  Share{StepKind::kFork, 6},
-    Share{StepKind::kCarry, 5},  Share{StepKind::kLink, 6},    Share{StepKind::kUnchain, 4},
+    Share{StepKind::kCarry, 5},  Share{StepKind::kLink, 8},    Share{StepKind::kUnchain, 5},
     Share{StepKind::kRebase, 2}, Share{StepKind::kCleanUp, 3},
 };
 constexpr uint64_t kClimbShare = 5;
