@@ -558,14 +558,14 @@ std::optional<std::vector<uint8_t>>& CellUse::caller() { return active_->caller;
 
 Status CellUse::commit() {
   SPORE_ASSERT(active_ != nullptr, "a use is committed once");
-  active_->uncommitted++;
   const bool lasts = cells_->options_.commit == Commit::kEveryCall || cells_->options_.idle_sleep_ms == 0;
   if (lasts) {
-    active_->uncommitted--;
     Status kept = cells_->commit(*active_);
     if (!kept.ok()) return kept;
   } else if (active_->lease->pooled_->clean->instance().retired()) {
     return Status::unavailable("the cell's instance was stopped in the middle of a call");
+  } else {
+    active_->uncommitted++;
   }
   Active* active = std::exchange(active_, nullptr);
   cells_->release(*active, Cells::After::kKeep);
