@@ -104,18 +104,20 @@ Result<std::shared_ptr<CellKind>> Cells::kind(const std::shared_ptr<PoolEntry>& 
                                    ? std::string()
                                    : fmt::format(" ({})", prepared->reset_reasons.front()));
   }
+  std::shared_ptr<CellKind> forgotten;  // goes after the lock
   const MutexLock lock(awake_mutex_);
-  for (const std::shared_ptr<CellKind>& kind : kinds_) {
-    if (kind->entry_ == entry) return kind;
+  size_t free = kinds_.size();
+  for (size_t i = 0; i < kinds_.size(); i++) {
+    if (kinds_[i]->entry_ == entry) return kinds_[i];
+    // Nobody can make a cell of it any more.
+    if (kinds_[i].use_count() == 1 && kinds_[i]->cells_.load() == 0) free = i;
   }
-  std::shared_ptr<CellKind> made(new CellKind(static_cast<uint32_t>(kinds_.size()), entry, std::move(image)));
-  kinds_.push_back(made);
+  if (free == kKindsMax) return Status::limit_exceeded("there are cells of {} modules", kKindsMax);
+  std::shared_ptr<CellKind> made(new CellKind(static_cast<uint32_t>(free), entry, std::move(image)));
+  if (free == kinds_.size()) kinds_.emplace_back();
+  forgotten = std::exchange(kinds_[free], made);
+  kinds_by_number_[free].store(made.get(), std::memory_order_release);
   return made;
-}
-
-std::shared_ptr<CellKind> Cells::kind_at(uint32_t number) const {
-  const MutexLock lock(awake_mutex_);
-  return kinds_[number];
 }
 
 // --- the index -----------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ uint64_t Cells::hash_of(const CellId& id) const {
 }
 
 bool Cells::is(const Record& record, const CellId& id) const {
-  return record.name() == id.name && kind_at(record.kind)->domain() == id.domain;
+  return record.name() == id.name && kind_at(record.kind).domain() == id.domain;
 }
 
 Cells::Record** Cells::find(Shard& shard, uint64_t hash, const CellId& id) {
@@ -154,7 +156,7 @@ bool Cells::make_place(Shard& shard) {
   shard.places = std::vector<Record*>(std::max(kPlacesMin, before.size() * 2));
   for (Record* record : before) {
     if (record == nullptr) continue;
-    insert(shard, hash_of({record->name(), kind_at(record->kind)->domain()}), record);
+    insert(shard, hash_of({record->name(), kind_at(record->kind).domain()}), record);
   }
   return true;
 }
@@ -166,7 +168,7 @@ void Cells::erase(Shard& shard, Record** place) {
   shard.places[hole] = nullptr;
   for (size_t at = (hole + 1) & mask; shard.places[at] != nullptr; at = (at + 1) & mask) {
     Record* record = shard.places[at];
-    const size_t home = hash_of({record->name(), kind_at(record->kind)->domain()}) & mask;
+    const size_t home = hash_of({record->name(), kind_at(record->kind).domain()}) & mask;
     if (((at - home) & mask) < ((at - hole) & mask)) continue;
     shard.places[hole] = record;
     shard.places[at] = nullptr;
@@ -219,6 +221,7 @@ Status Cells::add(const std::shared_ptr<CellKind>& kind, std::string_view name, 
   insert(shard, hash, record);
   shard.used++;
   shard.counts.created++;
+  kind->cells_.fetch_add(1);
   return {};
 }
 
@@ -248,7 +251,7 @@ Cells::Active* Cells::activate(Shard& shard, Record* record, uint64_t hash) {
   shard.spare.pop_back();
   active->record = record;
   active->hash = hash;
-  active->kind = kind_at(record->kind);
+  active->kind = kind_at(record->kind).shared_from_this();
   record->active = active;
   return active;
 }
@@ -450,6 +453,7 @@ void Cells::release(Active& active, After after) {
       shard.shelf.give_back(active.record, active.record->bytes());
       active.record = nullptr;
       cells_.fetch_sub(1, std::memory_order_relaxed);
+      kind->cells_.fetch_sub(1);
       shard.counts.removed++;
       for (Active::Waiter* waiter : active.line) {
         waiter->turn = waiter->gone = true;
@@ -612,8 +616,9 @@ Result<CellState> Cells::state(const CellId& id) {
   Record** place = find(shard, hash, id);
   if (place == nullptr) return no_cell(id);
   const std::span<const uint8_t> delta = (*place)->delta();
-  return CellState{
-      .kind = kind_at((*place)->kind), .delta = {delta.begin(), delta.end()}, .sequence = (*place)->sequence};
+  return CellState{.kind = kind_at((*place)->kind).shared_from_this(),
+                   .delta = {delta.begin(), delta.end()},
+                   .sequence = (*place)->sequence};
 }
 
 Status Cells::fork(const CellId& id, std::string_view name) {
@@ -648,12 +653,12 @@ Result<CellDescription> Cells::describe(const CellId& id) {
   Record** place = find(shard, hash, id);
   if (place == nullptr) return no_cell(id);
   const Record& record = **place;
-  const std::shared_ptr<CellKind> kind = kind_at(record.kind);
+  const CellKind& kind = kind_at(record.kind);
   constexpr uint64_t kMsInSecond = 1'000;
   return CellDescription{
       .name = std::string(record.name()),
-      .domain = kind->domain(),
-      .module = kind->module(),
+      .domain = kind.domain(),
+      .module = kind.module(),
       .awake = record.active != nullptr && record.active->lease.has_value(),
       .waiting = record.active == nullptr ? 0 : static_cast<uint32_t>(record.active->line.size()),
       .sequence = record.sequence,
@@ -666,7 +671,7 @@ std::vector<CellDescription> Cells::list(std::string_view domain, std::string_vi
   for (Shard& shard : shards_) {
     const MutexLock lock(shard.mutex);
     for (const Record* record : shard.places) {
-      if (record == nullptr || record->name() <= after || kind_at(record->kind)->domain() != domain) continue;
+      if (record == nullptr || record->name() <= after || kind_at(record->kind).domain() != domain) continue;
       names.emplace_back(record->name());
     }
     const auto end = names.begin() + static_cast<ptrdiff_t>(std::min(max, names.size()));

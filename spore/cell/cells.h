@@ -54,7 +54,7 @@ struct CellId {
 };
 
 // Cells of one image: of one module in one trust domain.
-class CellKind {
+class CellKind : public std::enable_shared_from_this<CellKind> {
  public:
   const std::string& module() const { return entry_->module(); }
   const std::string& domain() const { return entry_->domain(); }
@@ -71,6 +71,7 @@ class CellKind {
   const std::shared_ptr<PoolEntry> entry_;
   const std::shared_ptr<const Image> image_;
   std::atomic<uint32_t> awake_{0};  // instances that its cells have
+  std::atomic<uint64_t> cells_{0};
 };
 
 // What a cell is while it sleeps, or was at its last commit.
@@ -128,6 +129,7 @@ class CellUse {
 class Cells : public std::enable_shared_from_this<Cells>, private ForkAware {
  public:
   static constexpr size_t kNameBytesMax = 512;
+  static constexpr size_t kKindsMax = 10'000;  // that have cells, or are in somebody's hands
 
   // What check() says.
   static Result<std::shared_ptr<Cells>> create(const CellsOptions& options);
@@ -138,7 +140,8 @@ class Cells : public std::enable_shared_from_this<Cells>, private ForkAware {
   const CellsOptions& options() const { return options_; }
 
   // The kind of cells that start from the image of a pool's entry, which is made now if it is not there yet.
-  // kUnsupported: not all of its state can be held, and why; how making the image failed.
+  // kUnsupported: not all of its state can be held, and why; kLimitExceeded: kKindsMax; how making the image
+  // failed.
   Result<std::shared_ptr<CellKind>> kind(const std::shared_ptr<PoolEntry>& entry);
 
   // Asleep, as the image is, or with a delta on it, which is checked.  kAlreadyExists; kInvalidArgument: a
@@ -238,7 +241,10 @@ class Cells : public std::enable_shared_from_this<Cells>, private ForkAware {
 
   uint64_t hash_of(const CellId& id) const;
   Shard& shard_of(uint64_t hash) { return shards_[hash >> 60]; }
-  std::shared_ptr<CellKind> kind_at(uint32_t number) const;
+  // Of a record that is there: so it is, too.
+  CellKind& kind_at(uint32_t number) const {
+    return *kinds_by_number_[number].load(std::memory_order_acquire);
+  }
   Record** find(Shard& shard, uint64_t hash, const CellId& id) SPORE_REQUIRES(shard.mutex);
   bool is(const Record& record, const CellId& id) const;
   bool make_place(Shard& shard) SPORE_REQUIRES(shard.mutex);
@@ -282,9 +288,11 @@ class Cells : public std::enable_shared_from_this<Cells>, private ForkAware {
   std::atomic<uint64_t> cells_{0};
   std::atomic<uint32_t> awake_{0};  // instances that cells have
   std::array<Shard, kShards> shards_;
+  // Read by each call, so without a lock; written under awake_mutex_.
+  std::vector<std::atomic<CellKind*>> kinds_by_number_{kKindsMax};
 
   mutable Mutex awake_mutex_;
-  std::deque<std::shared_ptr<CellKind>> kinds_ SPORE_GUARDED_BY(awake_mutex_);
+  std::vector<std::shared_ptr<CellKind>> kinds_ SPORE_GUARDED_BY(awake_mutex_);
   // Awake and idle ones, the coldest first: a list through Active::next.
   Active* coldest_ SPORE_GUARDED_BY(awake_mutex_) = nullptr;
   Active* warmest_ SPORE_GUARDED_BY(awake_mutex_) = nullptr;

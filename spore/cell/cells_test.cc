@@ -640,6 +640,22 @@ TEST_F(CellsTest, TheIndexFindsWhatIsThere) {
   EXPECT_EQ(cells_->statistics().class_bytes, 0U);
 }
 
+// Kinds whose modules are gone, and that have no cells, make room for others.
+TEST_F(CellsTest, KindsThatNobodyHasAreForgotten) {
+  start({.idle_sleep_ms = 0});
+  ASSERT_TRUE(cells_->create(kind_, "stays").ok());
+  EXPECT_EQ(call<int64_t>("stays", "add", int64_t{1}), 1);
+  for (int i = 0; i < 50; i++) {
+    const std::string domain = fmt::format("tenant-{}", i);
+    const auto kind = make_kind("guest", domain);
+    ASSERT_TRUE(cells_->create(kind, "cell").ok());
+    EXPECT_EQ(call<int64_t>({"cell", domain}, "add", int64_t{i}), i);
+    ASSERT_TRUE(cells_->remove({"cell", domain}).ok());
+    ASSERT_EQ(run({"cell", domain}, "get").code(), Code::kNotFound);
+  }
+  EXPECT_EQ(get("stays"), 1);
+}
+
 // --- fork ----------------------------------------------------------------------------------------------
 
 // In a child each cell is as it was committed, those that other threads have, too; in the parent nothing
