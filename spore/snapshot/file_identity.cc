@@ -11,7 +11,11 @@ namespace {
 constexpr int64_t kNsInSecond = 1'000'000'000;
 constexpr int64_t kSettledNs = 20'000'000;
 
-int64_t ns_of(const timespec& time) { return time.tv_sec * kNsInSecond + time.tv_nsec; }
+// Times are what users of a file set: of far years they wrap around, and are still told apart.
+int64_t ns_of(const timespec& time) {
+  const auto seconds = static_cast<uint64_t>(time.tv_sec);
+  return static_cast<int64_t>(seconds * uint64_t{kNsInSecond} + static_cast<uint64_t>(time.tv_nsec));
+}
 
 }  // namespace
 
@@ -28,7 +32,8 @@ Result<FileIdentity> FileIdentity::of(int fd) {
 bool FileIdentity::is_settled() const {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  return ns_of(now) - changed_ns > kSettledNs;
+  const auto since = static_cast<uint64_t>(ns_of(now)) - static_cast<uint64_t>(changed_ns);
+  return static_cast<int64_t>(since) > kSettledNs;
 }
 
 }  // namespace spore::snapshot

@@ -1,9 +1,10 @@
 #include "spore/snapshot/states.h"
 
 #include <cstring>
-#include <limits>
+#include <utility>
 
 #include "spore/snapshot/check.h"
+#include "spore/snapshot/errors.h"
 
 namespace spore::snapshot {
 namespace {
@@ -28,7 +29,7 @@ std::vector<uint8_t> encode_place(const Frames& frames) {
 
 Result<Frames> decode_place(const std::vector<uint8_t>& bytes, const Frames& before) {
   if (bytes.size() < kPlaceHeadBytes || bytes[0] != kPlaceVersion) {
-    return Status::corruption("the state of a program that does not say where it waits");
+    return explained(Status::corruption("the state of a program that does not say where it waits"));
   }
   uint32_t address = 0;
   std::memcpy(&address, &bytes[1], sizeof address);
@@ -39,10 +40,15 @@ Result<Frames> decode_place(const std::vector<uint8_t>& bytes, const Frames& bef
 
 Result<cell::Delta> difference(const Contents& from, const Contents& to) {
   if (from.manifest.prepared != to.manifest.prepared || from.frames.has_value() != to.frames.has_value()) {
-    return Status::invalid_argument("images of different modules: {} and {}", from.manifest.prepared.hex(),
-                                    to.manifest.prepared.hex());
+    return with_facts(Status::invalid_argument("images of different modules: {} and {}",
+                                               from.manifest.prepared.hex(), to.manifest.prepared.hex()),
+                      {.kind = ErrorKind::kValidation,
+                       .expected = from.manifest.prepared.hex(),
+                       .found = to.manifest.prepared.hex()});
   }
-  cell::Delta delta = SPORE_TRY(cell::difference(from.image, to.image));
+  Result<cell::Delta> differs = cell::difference(from.image, to.image);
+  if (!differs.ok()) return explained(std::move(differs).status());
+  cell::Delta delta = std::move(differs).value();
   if (to.frames && !(*to.frames == *from.frames)) delta.caller = {Kind::kSet, encode_place(*to.frames)};
   return delta;
 }
@@ -54,12 +60,17 @@ Result<Contents> apply(const Contents& base, const cell::Delta& delta) {
   made.base.reset();
   made.manifest.base_file.reset();
   made.hot_set.clear();  // of other pages, perhaps
-  made.image = SPORE_TRY(cell::apply_delta(base.image, delta));
+  Result<cell::Image::Parts> image = cell::apply_delta(base.image, delta);
+  if (!image.ok()) return explained(std::move(image).status(), "DELTA");
+  made.image = std::move(image).value();
   if (delta.caller.kind == Kind::kSet) {
-    if (!base.frames) return Status::invalid_argument("a delta of a program, on an image of a library");
+    if (!base.frames) {
+      return explained(Status::invalid_argument("a delta of a program, on an image of a library"), "DELTA");
+    }
     made.frames = SPORE_TRY(decode_place(delta.caller.bytes, *base.frames));
   }
-  SPORE_TRY(check_contents(made));
+  Status fits = check_contents(made);
+  if (!fits.ok()) return explained(std::move(fits), "DELTA");
   return made;
 }
 
