@@ -164,6 +164,16 @@ TEST_F(CellCommandTest, FormsAndPresets) {
   EXPECT_LT(fs::file_size(folder_.path() / "pinned.spore"), fs::file_size(folder_.path() / "wire.spore"));
 }
 
+// What an image's preset says holds, unless a flag says otherwise.
+TEST_F(CellCommandTest, PresetsAreHeeded) {
+  out({"snapshot", "create", "counter.wat", "-o", "s.spore", "--preset", "quick:deadline_ms=20", "--preset",
+       "other:deadline_ms=30"});
+  fails({"call", "s.spore", "spin"}, 124, "deadline_ms=20");
+  fails({"call", "s.spore", "spin", "--preset", "other"}, 124, "deadline_ms=30");
+  fails({"call", "s.spore", "spin", "--deadline-ms", "40"}, 124, "deadline_ms=40");
+  fails({"call", "s.spore", "spin", "--preset", "none"}, 1, "there are: quick, other");
+}
+
 TEST_F(CellCommandTest, AllOfItIsJsonWhereThatIsAskedFor) {
   make("a");
   for (const Words& words :

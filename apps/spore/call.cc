@@ -126,9 +126,11 @@ Result<int> call_function(const Args& args, const program::Library& library,
 Result<int> call_image(Args& args) {
   const std::string_view file = SPORE_TRY(args.positional("IMAGE"));
   const std::vector<std::string_view> words = args.rest();
-  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args));
   const ImageFile image = SPORE_TRY(read_image(args, std::filesystem::path(file)));
   const snapshot::Contents& contents = image.contents;
+  runtime::RuntimeOptions defaults;
+  SPORE_TRY(apply_preset(args, contents.presets, defaults));
+  const runtime::RuntimeOptions options = SPORE_TRY(options_of(args, std::move(defaults)));
   const std::unique_ptr<runtime::Runtime> runtime = SPORE_TRY(runtime::Runtime::create(options));
   std::optional<Progress> progress(fmt::format("compiling {}", file));
   const std::shared_ptr<const runtime::Module> module = SPORE_TRY(runtime->load_image(file, contents));

@@ -300,6 +300,7 @@ constexpr std::array kFreezeFlags{
 };
 
 constexpr std::array kCallFlags{
+    Flag{"--preset", "NAME", "limits that the image has under that name; its default one if not given"},
     Flag{"--no-prefetch", "", "do not have the system read pages ahead that the image says are hot"},
     Flag{"--base", "FILE", "the image that this one is derived from, if it is not where it was"},
     Flag{"--request", "TEXT", "one request; else they are read from standard input"},

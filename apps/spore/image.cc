@@ -1,5 +1,6 @@
 #include "apps/spore/image.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "apps/spore/command.h"
@@ -116,6 +117,31 @@ Result<ImageFile> read_image_alone(const Args& args, const std::filesystem::path
   if (whole.code() == Code::kUnavailable) return read_image(args, path);
   image.contents = SPORE_TRY(std::move(whole));
   return image;
+}
+
+Status apply_preset(const Args& args, const snapshot::Presets& presets, runtime::RuntimeOptions& options) {
+  const snapshot::Presets::Preset* preset =
+      presets.empty() ? nullptr : &presets.list.at(presets.default_preset);
+  if (const auto name = args.value_of("--preset")) {
+    preset = presets.find(*name);
+    if (preset == nullptr) {
+      std::string names;
+      for (const snapshot::Presets::Preset& one : presets.list) {
+        names += (names.empty() ? "" : ", ") + printable(one.name);
+      }
+      return Status::not_found("this image has no preset '{}' (there are: {})", printable(*name),
+                               names.empty() ? "none" : names);
+    }
+  }
+  if (preset == nullptr) return {};
+  for (const std::string& option : preset->options) {
+    const size_t equals = std::min(option.find('='), option.size());
+    const std::string_view text = option;
+    SPORE_TRY(
+        runtime::set_option(options, text.substr(0, equals), text.substr(std::min(equals + 1, text.size())))
+            .with_context(fmt::format("preset {}", printable(preset->name))));
+  }
+  return {};
 }
 
 }  // namespace spore::cli

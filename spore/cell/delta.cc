@@ -716,9 +716,10 @@ Delta::Part difference_of(const Delta::Part& earlier, const Delta::Part& later) 
 Changes difference_of(const StateValues& from, const StateValues& to) {
   Changes changes;
   for (size_t i = 0; i < to.globals.size(); i++) {
-    const auto& was = from.globals[i].value;
-    const auto& now = to.globals[i].value;
-    if (std::memcmp(&was, &now, value_bytes(to.globals[i].type)) != 0) {
+    const auto& was = from.globals[i].value.v128;
+    const auto& now = to.globals[i].value.v128;
+    if (!std::equal(now.begin(), now.begin() + static_cast<ptrdiff_t>(value_bytes(to.globals[i].type)),
+                    was.begin())) {
       changes.globals.push_back({static_cast<uint32_t>(i), to.globals[i]});
     }
   }

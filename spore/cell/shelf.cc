@@ -58,13 +58,11 @@ Shelf::Slab* Shelf::new_slab(size_t of_class) {
     void* mapped = ::mmap(nullptr, kRegionBytes + kSlabBytes, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapped == MAP_FAILED) return nullptr;
-    const auto address = reinterpret_cast<uintptr_t>(mapped);
-    const uintptr_t begin = (address + kSlabBytes - 1) / kSlabBytes * kSlabBytes;
-    if (begin > address) ::munmap(mapped, begin - address);
-    if (begin - address < kSlabBytes) {
-      ::munmap(reinterpret_cast<void*>(begin + kRegionBytes), kSlabBytes - (begin - address));
-    }
-    auto* region = reinterpret_cast<std::byte*>(begin);
+    auto* const begin = static_cast<std::byte*>(mapped);
+    const size_t skipped = (kSlabBytes - reinterpret_cast<uintptr_t>(mapped) % kSlabBytes) % kSlabBytes;
+    std::byte* const region = begin + skipped;
+    if (skipped > 0) ::munmap(begin, skipped);
+    if (skipped < kSlabBytes) ::munmap(region + kRegionBytes, kSlabBytes - skipped);
     regions_.push_back(region);
     for (size_t at = kRegionBytes; at > 0; at -= kSlabBytes) free_slabs_.push_back(region + at - kSlabBytes);
   }
@@ -113,7 +111,8 @@ void Shelf::give_back(void* piece, size_t bytes) {
   statistics_.bytes -= bytes;
   statistics_.class_bytes -= class_bytes(bytes);
   if (bytes > kPieceBytesMax) return std::free(piece);
-  auto* slab = reinterpret_cast<Slab*>(reinterpret_cast<uintptr_t>(piece) / kSlabBytes * kSlabBytes);
+  const size_t in_slab = reinterpret_cast<uintptr_t>(piece) % kSlabBytes;
+  auto* slab = reinterpret_cast<Slab*>(static_cast<std::byte*>(piece) - in_slab);
   SPORE_ASSERT(slab->of_class == class_of(bytes) && slab->used > 0, "a piece is given back as it was taken");
   const bool was_full = slab->free == nullptr && slab->untouched + bytes_of(slab->of_class) > kSlabBytes;
   auto* free = static_cast<Piece*>(piece);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <utility>
 
 #include "spore/base/break_reset.h"
@@ -211,7 +210,7 @@ bool same_value(const Store::GlobalValue& a, const Store::GlobalValue& b) {
     case ValType::kF32: return a.value.i32 == b.value.i32;
     case ValType::kI64:
     case ValType::kF64: return a.value.i64 == b.value.i64;
-    default: return std::memcmp(&a.value, &b.value, sizeof a.value) == 0;
+    default: return a.value.v128 == b.value.v128;
   }
 }
 
