@@ -4,12 +4,12 @@
 #include <bit>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <new>
 #include <system_error>
 #include <utility>
 
 #include "spore/base/break_cell.h"
+#include "spore/base/elapsed.h"
 #include "spore/base/signal_block.h"
 #include "spore/base/utf8.h"
 
@@ -22,13 +22,6 @@ constexpr size_t kLoadNumerator = 4;
 constexpr size_t kLoadDenominator = 5;
 constexpr uint64_t kHousekeepingMsMin = 10;
 constexpr uint64_t kHousekeepingMsMax = 1'000;
-
-// Some milliseconds late, and no system call.
-uint64_t coarse_ms() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 
 Status check_name(std::string_view name) {
   constexpr size_t kPrintableMax = 4 * Cells::kNameBytesMax + 1;  // nothing is cut
@@ -774,7 +767,7 @@ void Cells::stop_thread() {
   }
   if (waiting->thread.get_id() == std::this_thread::get_id()) {
     waiting->thread.detach();
-    static_cast<void>(waiting.release());  // it is still on its way out of it
+    [[maybe_unused]] const Waiting* left = waiting.release();  // it is still on its way out of it
   }
 }
 

@@ -1,11 +1,10 @@
 #include "spore/cell/pool.h"
 
-#include <ctime>
-
 #include <algorithm>
 #include <csignal>
 #include <system_error>
 
+#include "spore/base/elapsed.h"
 #include "spore/base/signal_block.h"
 #include "spore/base/utf8.h"
 
@@ -13,13 +12,6 @@ namespace spore::cell {
 namespace {
 
 constexpr uint64_t kTimeEvery = 64;  // resets; a look at the clock costs as much as a reset does
-
-// Some milliseconds late, and no system call.
-uint64_t coarse_ms() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
 
 uint64_t precise_ns() {
   return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());

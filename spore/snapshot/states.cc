@@ -9,7 +9,7 @@
 namespace spore::snapshot {
 namespace {
 
-using Kind = cell::Delta::Part::Kind;
+using PartKind = cell::Delta::Part::Kind;
 
 constexpr uint8_t kPlaceVersion = 1;
 constexpr size_t kPlaceHeadBytes = 1 + sizeof(uint32_t);
@@ -49,7 +49,7 @@ Result<cell::Delta> difference(const Contents& from, const Contents& to) {
   Result<cell::Delta> differs = cell::difference(from.image, to.image);
   if (!differs.ok()) return explained(std::move(differs).status());
   cell::Delta delta = std::move(differs).value();
-  if (to.frames && !(*to.frames == *from.frames)) delta.caller = {Kind::kSet, encode_place(*to.frames)};
+  if (to.frames && !(*to.frames == *from.frames)) delta.caller = {PartKind::kSet, encode_place(*to.frames)};
   return delta;
 }
 
@@ -63,7 +63,7 @@ Result<Contents> apply(const Contents& base, const cell::Delta& delta) {
   Result<cell::Image::Parts> image = cell::apply_delta(base.image, delta);
   if (!image.ok()) return explained(std::move(image).status(), "DELTA");
   made.image = std::move(image).value();
-  if (delta.caller.kind == Kind::kSet) {
+  if (delta.caller.kind == PartKind::kSet) {
     if (!base.frames) {
       return explained(Status::invalid_argument("a delta of a program, on an image of a library"), "DELTA");
     }
