@@ -551,8 +551,9 @@ TEST_F(CliTest, TheBashScriptCompletes) {
   };
   EXPECT_EQ(complete("spore ver"), "version ");
   EXPECT_EQ(complete("spore co"), "code compile completion ");
-  EXPECT_EQ(complete("spore ''"),
-            "call code compile completion doctor freeze inspect new optimize options run version ");
+  EXPECT_EQ(
+      complete("spore ''"),
+      "call cell code compile completion doctor freeze inspect new optimize options run snapshot version ");
   EXPECT_EQ(complete("spore run --invok"), "--invoke ");
   EXPECT_EQ(complete("spore run x.wasm --deadl"), "--deadline-ms ");
   EXPECT_EQ(complete("spore version --"), "--help --home --json ");

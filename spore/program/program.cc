@@ -476,7 +476,11 @@ void add_runs(std::vector<snapshot::HotRun>& hot, uint32_t memory, uint64_t byte
 }  // namespace
 
 Result<std::vector<snapshot::HotRun>> Program::hot_set(std::string_view text) const {
-  const auto clean = SPORE_TRY(cell::CleanInstance::create(parts_.image->shared_blueprint(), parts_.image));
+  // Counted for itself: it is none of the requests that a profile tells of.
+  cell::Blueprint own = parts_.image->blueprint();
+  own.code = std::make_shared<engine::LiveBinding>(own.code->best());
+  const auto clean = SPORE_TRY(
+      cell::CleanInstance::create(std::make_shared<const cell::Blueprint>(std::move(own)), parts_.image));
   clean->begin(nullptr);
   std::optional<Suspension> suspension;
   if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);

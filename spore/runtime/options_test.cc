@@ -132,6 +132,7 @@ TEST(OptionsTest, EveryOptionSetsItselfAlone) {
     if (option.name == "code_cache_eviction") other = "lru";
     if (option.name == "compile_helper") other = "/bin/helper";
     if (option.name == "rewrite_wasm_opt") other = "/bin/wasm-opt";
+    if (option.name == "cell_commit") other = "on_sleep";
     if (option.name == "compiler") other = "helper_or_process";
     RuntimeOptions options;
     ASSERT_TRUE(set_option(options, option.name, other).ok()) << option.name;
