@@ -652,7 +652,7 @@ Result<CellDescription> Cells::describe(const CellId& id) {
       .name = std::string(record.name()),
       .domain = kind.domain(),
       .module = kind.module(),
-      .awake = record.active != nullptr && record.active->lease.has_value(),
+      .awake = record.active != nullptr,  // the lease is whose who has it
       .waiting = record.active == nullptr ? 0 : static_cast<uint32_t>(record.active->line.size()),
       .sequence = record.sequence,
       .delta_bytes = record.delta_bytes,

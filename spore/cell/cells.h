@@ -85,7 +85,7 @@ struct CellDescription {
   std::string name;
   std::string domain;
   std::string module;
-  bool awake = false;
+  bool awake = false;        // or about to be: somebody has it
   uint32_t waiting = 0;      // calls
   uint64_t sequence = 0;     // commits
   uint64_t delta_bytes = 0;  // at the last commit
