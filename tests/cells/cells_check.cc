@@ -1,6 +1,5 @@
 #include "tests/cells/cells_check.h"
 
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -9,7 +8,6 @@
 #include "tests/differential/shares.h"
 #include "tests/differential/shrink.h"
 #include "tests/differential/world.h"
-#include "tests/snapshot_file.h"
 
 namespace spore::cells_test {
 
@@ -115,11 +113,8 @@ std::unique_ptr<runtime::Runtime> make_runtime(uint8_t variant, std::optional<Ti
 
 }  // namespace
 
-CellsCheck::CellsCheck() : elsewhere_(2), worlds_(kVariants), folder_(test::new_folder()) {}
-CellsCheck::~CellsCheck() {
-  std::error_code error;
-  std::filesystem::remove_all(folder_, error);
-}
+CellsCheck::CellsCheck() : elsewhere_(2), worlds_(kVariants) {}
+CellsCheck::~CellsCheck() = default;
 
 World& CellsCheck::world(const Guest& guest) {
   const uint8_t variant = variant_of(guest);
@@ -135,7 +130,6 @@ World& CellsCheck::world(const Guest& guest) {
   if (!elsewhere) elsewhere = make_runtime(0, optimised ? Tier::kOptimised : Tier::kBaseline);
   world->elsewhere = elsewhere.get();
   world->workers = &workers_;
-  world->folder = folder_;
   return *world;
 }
 

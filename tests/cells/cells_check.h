@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -90,7 +89,6 @@ class CellsCheck final : public differential::Check {
   std::vector<std::unique_ptr<runtime::Runtime>> elsewhere_;  // of baseline and of optimised code
   std::vector<std::unique_ptr<World>> worlds_;
   Workers workers_;
-  std::filesystem::path folder_;
 };
 
 }  // namespace spore::cells_test

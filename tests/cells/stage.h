@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -26,7 +25,6 @@ struct World {
   std::unique_ptr<runtime::Runtime> here;  // of baseline code, or such that its modules climb
   runtime::Runtime* elsewhere = nullptr;   // of baseline or optimised code
   Workers* workers = nullptr;
-  std::filesystem::path folder;  // for files
   bool climbs = false;
   engine::Tier tier_max = engine::Tier::kBaseline;  // that a module climbs to
 

@@ -1,7 +1,9 @@
 #include "tests/cells/trial.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,6 +12,7 @@
 #include "spore/cell/image.h"
 #include "spore/snapshot/delta_file.h"
 #include "tests/cells/host_side.h"
+#include "tests/snapshot_file.h"
 
 namespace spore::cells_test {
 
@@ -31,6 +34,19 @@ constexpr uint64_t kShortDeadlineMs = 1;
 bool is_interrupted(const Status& status) {
   return status.code() == Code::kDeadlineExceeded || status.code() == Code::kCancelled;
 }
+
+// For files, as long as it lives.
+struct Folder {
+  Folder() : path(test::new_folder()) {}
+  ~Folder() {
+    std::error_code error;
+    std::filesystem::remove_all(path, error);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  const std::filesystem::path path;
+};
 
 // Of what this thread calls now.
 class Answering {
@@ -744,6 +760,7 @@ Result<std::vector<Delta>> Trial::through_files(const Model& model, std::vector<
     links[1] = std::move(first);
     links.erase(links.begin());
   }
+  const Folder folder;
   const Digest base = sha256(std::vector<uint8_t>{1});
   std::vector<snapshot::DeltaFile> files;
   for (size_t i = 0; i < links.size(); i++) {
@@ -757,7 +774,7 @@ Result<std::vector<Delta>> Trial::through_files(const Model& model, std::vector<
                              .module = sha256(std::vector<uint8_t>{2}),
                              .dirty_pages = cell::pages_in(links[i]),
                              .delta = cell::encode_delta(links[i])};
-    const std::filesystem::path path = stage_.world().folder / "delta";
+    const std::filesystem::path path = folder.path / "delta";
     const snapshot::WriteOptions options{.compression = kCompressions[i % kCompressions.size()],
                                          .progress = {}};
     const snapshot::DeltaFile written = SPORE_TRY(snapshot::write_delta(std::move(file), path, options));
