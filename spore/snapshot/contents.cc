@@ -7,6 +7,7 @@
 #include "spore/base/utf8.h"
 #include "spore/base/version.h"
 #include "spore/engine/engine.h"
+#include "spore/snapshot/errors.h"
 #include "spore/wasm/prepared_file.h"
 
 namespace spore::snapshot {
@@ -32,7 +33,8 @@ std::string_view tier_max_name(TierMax tier_max) { return kTierMaxNames[static_c
 Result<TierMax> parse_tier_max(std::string_view name) {
   const auto* found = std::ranges::find(kTierMaxNames, name);
   if (found == kTierMaxNames.end()) {
-    return Status::invalid_argument("'{}' is none of none, basic, aggressive, max", printable(name));
+    return explained(
+        Status::invalid_argument("'{}' is none of none, basic, aggressive, max", printable(name)));
   }
   return static_cast<TierMax>(found - kTierMaxNames.begin());
 }
@@ -47,16 +49,21 @@ Result<Contents> contents_of(const cell::Image& image, std::shared_ptr<const std
   const cell::Blueprint& blueprint = image.blueprint();
   const Digest module = sha256(*source);
   if (module != blueprint.prepared->facts.hash) {
-    return Status::invalid_argument("an image of module {} with the source of {}",
-                                    blueprint.prepared->facts.hash.hex(), module.hex());
+    const std::string right = blueprint.prepared->facts.hash.hex();
+    return with_facts(
+        Status::invalid_argument("an image of module {} with the source of {}", right, module.hex()),
+        {.kind = ErrorKind::kValidation, .expected = right, .found = module.hex()});
   }
   std::shared_ptr<const wasm::PreparedModule> prepared = blueprint.prepared;
   if (prepared->wasm.empty()) {
-    prepared =
-        std::make_shared<const wasm::PreparedModule>(SPORE_TRY(wasm::prepare(*source, source->size())));
+    Result<wasm::PreparedModule> again = wasm::prepare(*source, source->size());
+    if (!again.ok()) return explained(std::move(again).status());
+    prepared = std::make_shared<const wasm::PreparedModule>(std::move(again).value());
   }
   Contents contents;
-  contents.image = SPORE_TRY(image.parts());
+  Result<cell::Image::Parts> parts = image.parts();
+  if (!parts.ok()) return explained(std::move(parts).status());
+  contents.image = std::move(parts).value();
   contents.manifest = {.name = blueprint.name,
                        .domain = std::move(origin.domain),
                        .created_s = origin.created_s,
@@ -97,14 +104,17 @@ Result<cell::Image::Restored> restore(const Contents& contents,
       (prepared != nullptr && (prepared->wasm.empty() || prepared->wasm == contents.prepared->wasm) &&
        wasm::encode_prepared(*prepared) == wasm::encode_prepared(*contents.prepared));
   if (!same) {
-    return Status::invalid_argument("'{}' is not the module of this image, which is '{}' ({})",
-                                    blueprint->name, contents.manifest.name, contents.manifest.module.hex());
+    return explained(Status::invalid_argument("'{}' is not the module of this image, which is '{}' ({})",
+                                              blueprint->name, contents.manifest.name,
+                                              contents.manifest.module.hex()));
   }
-  return cell::Image::restore(
+  Result<cell::Image::Restored> restored = cell::Image::restore(
       std::move(blueprint),
       cell::Image::Parts{
           .memories = contents.image.memories, .values = contents.image.values, .wasi = contents.image.wasi},
       options);
+  if (!restored.ok()) return explained(std::move(restored).status());
+  return restored;
 }
 
 }  // namespace spore::snapshot

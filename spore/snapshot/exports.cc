@@ -46,7 +46,8 @@ ExportIndex::ExportIndex(std::vector<Export> exports) : exports_(std::move(expor
 
 std::shared_ptr<const ExportIndex> ExportIndex::create(std::vector<Export> exports) {
   std::shared_ptr<const ExportIndex> index(new ExportIndex(std::move(exports)));
-  return index->by_name_.size() == index->exports_.size() ? std::move(index) : nullptr;
+  if (index->by_name_.size() != index->exports_.size()) return nullptr;
+  return index;
 }
 
 std::shared_ptr<const ExportIndex> ExportIndex::create(const wasm::ModuleFacts& facts) {

@@ -17,10 +17,6 @@
 namespace spore::snapshot {
 namespace {
 
-// Below this a further thread costs more than it saves.
-constexpr uint64_t kPiecesPerThread = 4;
-constexpr uint64_t kFramesPerThread = 16;
-
 std::string bytes_text(uint64_t bytes) { return fmt::format("{} bytes", bytes); }
 
 Status too_long(uint64_t bytes, std::string_view how, uint64_t bytes_max) {

@@ -173,8 +173,11 @@ Result<Manifest> decode_manifest(std::span<const uint8_t> bytes, bool derived, u
   manifest.with_module = !derived;
   if (version != 1) {
     const uint8_t tier_max = reader.u8();
-    if (tier_max > static_cast<uint8_t>(TierMax::kMax)) reader.fail("there is no such tier");
-    manifest.tier_max = static_cast<TierMax>(tier_max);
+    if (tier_max <= static_cast<uint8_t>(TierMax::kMax)) {
+      manifest.tier_max = static_cast<TierMax>(tier_max);
+    } else {
+      reader.fail("there is no such tier");
+    }
     manifest.with_module = read_flag(reader);
     if (derived && manifest.with_module) reader.fail("a derived image has its base's module");
   }

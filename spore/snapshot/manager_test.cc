@@ -188,7 +188,8 @@ TEST_F(ManagerTest, EachPolicyLetsGoOfItsOwn) {
   EXPECT_EQ(left(code::Eviction::kLru), "bc");
   EXPECT_EQ(left(code::Eviction::kTtl), "bc");
   EXPECT_EQ(left(code::Eviction::kLfu), "ac");
-  const std::string adaptive = left(code::Eviction::kAdaptive);  // of b and c, the one that was read quicker goes
+  const std::string adaptive =
+      left(code::Eviction::kAdaptive);  // of b and c, the one that was read quicker goes
   EXPECT_TRUE(adaptive == "ab" || adaptive == "ac") << adaptive;
 }
 

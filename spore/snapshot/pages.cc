@@ -24,9 +24,6 @@
 namespace spore::snapshot {
 namespace {
 
-constexpr uint64_t kPiecesPerThread = 4;
-constexpr uint64_t kFramesPerThread = 16;
-
 // A run of pages with data: where it stands in PAGES, and where it belongs.
 struct Target {
   uint64_t at;

@@ -12,6 +12,10 @@ namespace spore::snapshot {
 // is in the middle of it: it must not take long.
 using Progress = std::function<void(uint64_t done, uint64_t all)>;
 
+// So many steps of reading make a further thread worth it.
+inline constexpr uint64_t kPiecesPerThread = 4;
+inline constexpr uint64_t kFramesPerThread = 16;
+
 // Counts on all threads, and tells on the caller's.  For snapshot/ itself.
 class ProgressMeter {
  public:

@@ -159,7 +159,7 @@ Status find_module(Contents& contents, const ReadOptions& options) {
 }
 
 // EXPORTS is what the module's facts say.
-Status take_exports(Contents& contents, std::shared_ptr<const ExportIndex> stored, uint32_t version) {
+Status take_exports(Contents& contents, const ExportIndex* stored, uint32_t version) {
   std::shared_ptr<const ExportIndex> right = ExportIndex::create(contents.prepared->facts);
   if (right == nullptr)
     return corrupt(Status::invalid_argument("section MODULE: facts: two exports of one name"));
@@ -194,7 +194,7 @@ Status bring_module(Contents& contents, const SnapshotFile& file, Parts& parts, 
     const Timed timed(file.times().initialise_ns);
     SPORE_TRY(take_module(contents, parts.module, std::move(source)));
   }
-  return take_exports(contents, std::move(parts.exports), file.superblock().version);
+  return take_exports(contents, parts.exports.get(), file.superblock().version);
 }
 
 Status prove(Contents& contents, const ReadOptions& options) {

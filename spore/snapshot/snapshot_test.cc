@@ -16,6 +16,7 @@
 #include "spore/base/fd.h"
 #include "spore/engine/ticker.h"
 #include "spore/host/functions.h"
+#include "spore/snapshot/errors.h"
 #include "tests/blueprint.h"
 #include "tests/guest_file.h"
 #include "tests/json_check.h"
@@ -189,6 +190,40 @@ TEST_F(SnapshotTest, AnImageComesBackInAFreshProcess) {
   }
 }
 
+// The same from pages that are mapped from the file: what an instance writes is its own, and what a reset
+// puts back are the file's.
+TEST_F(SnapshotTest, AnImageIsStartedFromItsFile) {
+  const std::vector<uint8_t> source = test::wasm(kGuest);
+  const auto blueprint = blueprint_of(source);
+  const auto image = Image::create(blueprint, {}).value();
+  const std::string shown = look(*CleanInstance::create(blueprint, image).value());
+  ASSERT_TRUE(
+      write(contents_of(*image, shared(source), {}).value(), path("image"), WriteOptions::local()).ok());
+  const std::vector<uint8_t> bytes = read_file(path("image"), size_t{1} << 30).value();
+  Contents after;
+  do {  // until a change of the file would be seen
+    after = read(path("image")).value();
+  } while (!after.load.mapped);
+  const auto fresh = blueprint_of(after.prepared);
+  const Image::Restored restored = restore(after, fresh, {}).value();
+  EXPECT_EQ(restored.image->bytes(), 0u) << "it holds nothing that is not the file's";
+  for (int i = 0; i < 2; i++) {
+    const auto clean = CleanInstance::create(fresh, restored.image).value();
+    EXPECT_EQ(look(*clean), shown);
+    for (int j = 0; j < 3; j++) {
+      clean->begin(nullptr);
+      EXPECT_TRUE(run(*clean, "spoil").ok());
+      EXPECT_TRUE(clean->reset().ok());
+      EXPECT_EQ(look(*clean), shown);
+    }
+  }
+  EXPECT_EQ(read_file(path("image"), size_t{1} << 30).value(), bytes);
+  // A new file in its place is another image; this one goes on from the old one.
+  std::ofstream(path("other")) << "nothing";
+  fs::rename(path("other"), path("image"));
+  EXPECT_EQ(look(*CleanInstance::create(fresh, restored.image).value()), shown);
+}
+
 TEST_F(SnapshotTest, AllOfTheManifestComesBack) {
   const std::vector<uint8_t> source = test::wasm(kGuest);
   Contents before = contents_of_guest(blueprint_of(source), source,
@@ -234,7 +269,10 @@ TEST_F(SnapshotTest, OnlyTheSameModuleTakesAnImage) {
   EXPECT_EQ(restored.code(), Code::kInvalidArgument);
   EXPECT_NE(restored.status().message().find("not the module of this image"), std::string::npos);
   const auto image = Image::create(blueprint_of(other), {}).value();
-  EXPECT_EQ(contents_of(*image, shared(source), {}).code(), Code::kInvalidArgument);
+  const Result<Contents> of_other = contents_of(*image, shared(source), {});
+  EXPECT_EQ(of_other.code(), Code::kInvalidArgument);
+  EXPECT_EQ(error_info(of_other.status())->kind, ErrorKind::kValidation);
+  EXPECT_EQ(error_info(restored.status())->kind, ErrorKind::kValidation);
   EXPECT_EQ(
       Image::restore(blueprint_of(other),
                      {.memories = contents.image.memories, .values = contents.image.values, .wasi = {}}, {})

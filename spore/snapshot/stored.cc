@@ -45,7 +45,7 @@ class StoredSection {
   Status encode(Codec codec, const WriteOptions& options, ProgressMeter& meter) {
     encoded_ = true;
     frames_.resize(frame_count(raw_bytes()));
-    constexpr uint64_t kFramesPerThread = 4;
+    constexpr uint64_t kEncodedPerThread = 4;  // they take longer than reading them
     const bool wants_much = options.compression == Compression::kAuto;
     const auto make_step = [&]() -> Step {
       auto encoder = std::make_shared<Result<FrameEncoder>>(FrameEncoder::create(codec, options.level));
@@ -57,7 +57,7 @@ class StoredSection {
         return {};
       };
     };
-    SPORE_TRY(run_steps(frames_.size(), meter.steps(kFramesPerThread), make_step));
+    SPORE_TRY(run_steps(frames_.size(), meter.steps(kEncodedPerThread), make_step));
     decide(codec);
     return {};
   }
@@ -166,7 +166,6 @@ class FileWriter {
     const size_t first = hashes_.size();
     const uint64_t pieces = piece_count(extent.bytes);
     hashes_.resize(first + pieces);
-    constexpr uint64_t kPiecesPerThread = 4;
     return run_steps(pieces, meter.steps(kPiecesPerThread), [&]() -> Step {
       auto buffer = std::make_shared<std::vector<uint8_t>>(std::min<uint64_t>(kPieceBytes, extent.bytes));
       return [this, &section, &extent, &meter, first, buffer](uint64_t number) -> Status {
