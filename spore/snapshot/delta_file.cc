@@ -145,14 +145,16 @@ Status check_same(const ChainLink& link, const Digest& base, const DeltaFile& fi
 
 }  // namespace
 
+Status check_chain_length(size_t links) {
+  if (links <= kChainLinksMax) return {};
+  return with_facts(Status::limit_exceeded("a chain of {} links (kChainLinksMax={})", links, kChainLinksMax),
+                    {.kind = ErrorKind::kValidation,
+                     .expected = fmt::format("at most {}", kChainLinksMax),
+                     .found = fmt::format("{}", links)});
+}
+
 Status check_chain(const Digest& base, std::span<const DeltaFile> links) {
-  if (links.size() > kChainLinksMax) {
-    return with_facts(
-        Status::limit_exceeded("a chain of {} links (kChainLinksMax={})", links.size(), kChainLinksMax),
-        {.kind = ErrorKind::kValidation,
-         .expected = fmt::format("at most {}", kChainLinksMax),
-         .found = fmt::format("{}", links.size())});
-  }
+  SPORE_TRY(check_chain_length(links.size()));
   Digest parent = base;
   for (size_t i = 0; i < links.size(); i++) {
     const ChainLink link{.place = i, .delta = links[i]};

@@ -245,19 +245,12 @@ Result<SnapshotManager::Image> SnapshotManager::image_of(const std::filesystem::
 // --- step by step ----------------------------------------------------------------------------------------
 
 Result<std::vector<DeltaFile>> SnapshotManager::deltas_of(const LoadRequest& request, const Contents& image) {
+  SPORE_TRY(check_chain_length(request.deltas.size()));
   std::vector<DeltaFile> deltas;
   for (const std::filesystem::path& path : request.deltas) {
-    if (deltas.size() == kChainLinksMax) break;  // check_chain() is told how many there are
     deltas.push_back(SPORE_TRY(read_delta(path, options_for(nullptr))));
     const MutexLock lock(mutex_);
     counts_.delta_reads++;
-  }
-  if (request.deltas.size() > kChainLinksMax) {
-    return with_facts(Status::limit_exceeded("a chain of {} links (kChainLinksMax={})", request.deltas.size(),
-                                             kChainLinksMax),
-                      {.kind = ErrorKind::kValidation,
-                       .expected = fmt::format("at most {}", kChainLinksMax),
-                       .found = fmt::format("{}", request.deltas.size())});
   }
   SPORE_TRY(check_chain(image.id, deltas));
   const DeltaFile& first = deltas.front();

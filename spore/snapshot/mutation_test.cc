@@ -53,7 +53,7 @@ class MutationTest : public test::SnapshotFormat {
  protected:
   MutationTest() {
     Contents contents = contents_of_version_2();
-    constexpr size_t kWasmPages = 4;
+    constexpr size_t kWasmPages = 3;
     std::string guest = test::kFormatGuest;
     const std::string two = "\"memory\") 2 3";
     guest.replace(guest.find(two), two.size(), fmt::format("\"memory\") {} {}", kWasmPages, kWasmPages + 1));
@@ -192,7 +192,7 @@ TEST_F(MutationTest, WhatIsMadeToFitIsRefusedOrWhole) {
                                                           .progress = {}});
       ASSERT_TRUE(result.ok() || error_info(result.status()) != nullptr) << result.status().message();
       taken += result.ok() ? 1 : 0;
-      if (result.ok() && taken % 16 == 0) expect_whole(result.value());
+      if (result.ok() && taken % 64 == 0) expect_whole(result.value());
     }
     if (HasFatalFailure()) FAIL() << "mutation " << i;
     patient.heal();

@@ -64,10 +64,11 @@ std::vector<Target> without_holes(const SnapshotFile& file, const std::vector<Ta
       if (data < 0 && errno == ENXIO) break;  // a hole, up to the end of the file
       if (data >= 0 && static_cast<uint64_t>(data) >= end) break;
       const off_t hole = data < 0 ? -1 : ::lseek(file.fd(), data, SEEK_HOLE);
-      // Whole pages, whatever blocks the file system has.
+      // Whole pages, whatever blocks the file system has.  A hole that is there now and was not before is no
+      // end: somebody is writing to the file.
       uint64_t from = at;
       uint64_t to = end;
-      if (hole >= 0) {
+      if (hole > data) {
         from = std::max<uint64_t>(at, static_cast<uint64_t>(data) / memory::kPageBytes * memory::kPageBytes);
         to = std::min<uint64_t>(end, (static_cast<uint64_t>(hole) + memory::kPageBytes - 1) /
                                          memory::kPageBytes * memory::kPageBytes);
@@ -255,13 +256,13 @@ Result<ReadPages> map_pages(const SnapshotFile& file, const PageIndex& index) {
   pages.mapped = true;
   uint64_t begin = extent == nullptr ? 0 : extent->offset;
   for (const MemoryIndex& memory : index) {
-    const size_t bytes = memory.pages(Run::Kind::kRaw) * memory::kPageBytes;
-    pages.memories.push_back(
-        SPORE_TRY(memory::PageImage::map_file({.fd = file.fd(),
-                                               .offset = begin,
-                                               .bytes = memory.pages() * memory::kPageBytes,
-                                               .mapped_bytes = bytes})));
-    begin += bytes;
+    const memory::PageImage::FilePart part{
+        .fd = file.fd(),
+        .offset = begin,
+        .bytes = memory.pages() * memory::kPageBytes,
+        .mapped_bytes = memory.pages(Run::Kind::kRaw) * memory::kPageBytes};
+    pages.memories.push_back(SPORE_TRY(memory::PageImage::map_file(part)));
+    begin += part.mapped_bytes;
   }
   return pages;
 }

@@ -35,6 +35,8 @@ Result<DeltaFile> read_delta_head(const SnapshotFile& file);
 Result<RegularFile> open_file(const std::filesystem::path& path, const ReadOptions& options);
 // The same status, with the path before it.
 Status at_path(Status status, const std::filesystem::path& path);
+// kLimitExceeded: a chain of so many.
+Status check_chain_length(size_t links);
 // kLimitExceeded: a memory of so many pages.
 Status check_memory(uint64_t pages, uint64_t bytes_max);
 

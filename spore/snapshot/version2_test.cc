@@ -350,6 +350,18 @@ TEST_F(Version2Test, TheManifestSaysHowFarItClimbs) {
   }
 }
 
+TEST_F(Version2Test, OptionsStandBeforeTheContents) {
+  WriteOptions options = test::kUncompressed;
+  options.tier_max = TierMax::kBasic;
+  options.presets = Presets{.list = {{.name = "only", .options = {"a=b"}}}};
+  const Contents changed = test::read_bytes(written(all_, options)).value();
+  EXPECT_EQ(changed.manifest.tier_max, TierMax::kBasic);
+  EXPECT_EQ(changed.presets, *options.presets);
+  options.presets = Presets();
+  EXPECT_TRUE(test::read_bytes(written(all_, options))->presets.empty());
+  EXPECT_EQ(test::read_bytes(written(all_, test::kUncompressed))->presets, all_.presets);
+}
+
 TEST_F(Version2Test, WhatNobodyWouldReadIsNotWritten) {
   std::vector<Contents> wrong(6, all_);
   wrong[0].presets.default_preset = 9;

@@ -180,6 +180,7 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
   SPORE_TRY(explained(check_files(contents.image.memories), "PAGES"));  // it may be of zeros that are none
   Manifest manifest = contents.manifest;
   manifest.with_module = options.with_module && !derived;
+  if (options.tier_max) manifest.tier_max = *options.tier_max;
   if (derived && !manifest.base_file) manifest.base_file.emplace();
   if (!derived) manifest.base_file.reset();
 
@@ -190,7 +191,8 @@ Result<Digest> write(const Contents& contents, const std::filesystem::path& path
   if (!derived && !contents.prepared->facts.exports.empty()) {
     sections.add(Section::kExports, encode_exports(*ExportIndex::create(contents.prepared->facts)));
   }
-  if (!contents.presets.empty()) sections.add(Section::kPresets, encode_presets(contents.presets));
+  const Presets& presets = options.presets ? *options.presets : contents.presets;
+  if (!presets.empty()) sections.add(Section::kPresets, encode_presets(presets));
   if (!contents.hot_set.empty()) sections.add(Section::kHotSet, encode_hot_set(contents.hot_set));
   if (contents.profile) sections.add(Section::kProfile, encode_profile(*contents.profile));
   if (manifest.with_module) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 
 #include "spore/base/frames.h"
@@ -36,6 +37,9 @@ struct WriteOptions {
   // Whether the module is in the file; else it is named by its hash, and a reader has to find it
   // (ReadOptions::find_module).  A derived image never has it.
   bool with_module = true;
+  // How far the module may climb, and presets, that are written instead of those of the contents.
+  std::optional<TierMax> tier_max{};
+  std::optional<Presets> presets{};
   bool parallel = true;  // on several threads
   Progress progress;
 
