@@ -1,6 +1,5 @@
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 
 #include "apps/spore/command.h"
 #include "apps/spore/progress.h"
@@ -23,8 +22,6 @@ constexpr std::array kCommonFlags{
     Flag{"--home", "DIR", "data directory (default: SPORE_HOME, else XDG_DATA_HOME/spore)"},
     Flag{"--help", "", "print this"},
 };
-
-const char* environment(const char* name) { return std::getenv(name); }
 
 // "--deadline-ms" of "deadline_ms".  Lives as long as the program: Flag holds views.
 std::span<const Flag> option_flags() {
@@ -410,22 +407,15 @@ int exit_code(const Status& status) {
 }
 
 Result<std::filesystem::path> home_of(const Args& args) {
-  return runtime::home_directory(args.value_of("--home").value_or(""), environment);
+  const std::string_view home = args.value_of("--home").value_or("");
+  if (home.empty()) return runtime::default_home();
+  return std::filesystem::path(home);
 }
 
 Result<runtime::RuntimeOptions> options_of(const Args& args, runtime::RuntimeOptions defaults) {
-  const Result<std::filesystem::path> home = home_of(args);
-  // Without a home there is no file; a bare environment, as in a container, is no mistake.
-  runtime::RuntimeOptions options = std::move(defaults);
-  options.compile_in = runtime::CompileIn::kHelper;  // whose modules these are, nobody knows
-  if (home.ok()) {
-    options = SPORE_TRY(runtime::load_options(home.value(), environment, std::move(options)));
-    const code::CodeCacheOptions places = code::code_cache_options(home.value());
-    options.code_cache.directory = places.directory;
-    options.code_cache.key_file = places.key_file;
-  } else {
-    SPORE_TRY(runtime::apply_options_environment(options, environment));
-  }
+  defaults.compile_in = runtime::CompileIn::kHelper;  // whose modules these are, nobody knows
+  runtime::RuntimeOptions options =
+      SPORE_TRY(runtime::home_options(home_of(args).value_or({}), std::move(defaults)));
   const std::span<const Flag> flags = option_flags();
   for (size_t i = 0; i < flags.size(); i++) {
     const std::optional<std::string_view> value = args.value_of(flags[i].name);

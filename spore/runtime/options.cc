@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -13,6 +14,8 @@
 
 namespace spore::runtime {
 namespace {
+
+const char* environment(const char* name) { return std::getenv(name); }
 
 Result<uint64_t> parse_count(std::string_view text) {
   uint64_t value = 0;
@@ -554,6 +557,8 @@ Result<std::filesystem::path> home_directory(std::string_view flag,
   return Status::invalid_argument("no data directory: set --home, SPORE_HOME, XDG_DATA_HOME or HOME");
 }
 
+Result<std::filesystem::path> default_home() { return home_directory("", environment); }
+
 Result<RuntimeOptions> load_options(const std::filesystem::path& home,
                                     const std::function<const char*(const char*)>& lookup,
                                     RuntimeOptions defaults) {
@@ -569,6 +574,24 @@ Result<RuntimeOptions> load_options(const std::filesystem::path& home,
     return bytes.status().copy();
   }
   SPORE_TRY(apply_options_environment(options, lookup));
+  return options;
+}
+
+Result<RuntimeOptions> home_options(const std::filesystem::path& home, RuntimeOptions defaults) {
+  return home_options(home, environment, std::move(defaults));
+}
+
+Result<RuntimeOptions> home_options(const std::filesystem::path& home,
+                                    const std::function<const char*(const char*)>& lookup,
+                                    RuntimeOptions defaults) {
+  if (home.empty()) {
+    SPORE_TRY(apply_options_environment(defaults, lookup));
+    return defaults;
+  }
+  RuntimeOptions options = SPORE_TRY(load_options(home, lookup, std::move(defaults)));
+  const code::CodeCacheOptions places = code::code_cache_options(home);
+  options.code_cache.directory = places.directory;
+  options.code_cache.key_file = places.key_file;
   return options;
 }
 

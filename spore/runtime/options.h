@@ -126,10 +126,19 @@ Status apply_options_environment(RuntimeOptions& options,
 // ~/.local/share/spore.  Nothing is created.  kInvalidArgument: none of them is set.
 Result<std::filesystem::path> home_directory(std::string_view flag,
                                              const std::function<const char*(const char*)>& lookup);
+// By this process's environment.
+Result<std::filesystem::path> default_home();
 
 // Defaults, then <home>/spore.conf if it is there, then the environment.
 Result<RuntimeOptions> load_options(const std::filesystem::path& home,
                                     const std::function<const char*(const char*)>& lookup,
                                     RuntimeOptions defaults = {});
+// All that the command line has but for its flags, and so what its data directory means to others (a plugin, a
+// library): load_options() and the code that is kept there.  An empty home, as in a container, is no mistake:
+// the environment alone.
+Result<RuntimeOptions> home_options(const std::filesystem::path& home, RuntimeOptions defaults = {});
+Result<RuntimeOptions> home_options(const std::filesystem::path& home,
+                                    const std::function<const char*(const char*)>& lookup,
+                                    RuntimeOptions defaults);
 
 }  // namespace spore::runtime

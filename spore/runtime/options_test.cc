@@ -367,6 +367,24 @@ TEST_F(OptionsFileTest, TheEnvironmentGoesOverTheFile) {
   EXPECT_EQ(options.limits.nesting_max, 4u);    // default
 }
 
+TEST_F(OptionsFileTest, AHomeIsAlsoWhereCodeIsKept) {
+  write("modules_max = 5\n");
+  const Environment environment{{"SPORE_DEADLINE_MS", "200"}};
+  const RuntimeOptions options = home_options(home_, environment.lookup(), {.fuel = true}).value();
+  EXPECT_EQ(options.limits.deadline_ms, 200u);
+  EXPECT_EQ(options.modules_max, 5u);
+  EXPECT_TRUE(options.fuel);
+  EXPECT_EQ(options.code_cache.directory, code::code_cache_options(home_).directory);
+  EXPECT_EQ(options.code_cache.key_file, code::code_cache_options(home_).key_file);
+}
+
+TEST_F(OptionsFileTest, WithoutAHomeTheEnvironmentHolds) {
+  const Environment environment{{"SPORE_DEADLINE_MS", "200"}};
+  const RuntimeOptions options = home_options({}, environment.lookup(), {}).value();
+  EXPECT_EQ(options.limits.deadline_ms, 200u);
+  EXPECT_TRUE(options.code_cache.directory.empty());
+}
+
 TEST_F(OptionsFileTest, AWrongFileIsToldByItsPath) {
   write("\nmodules = 5\n");
   const auto options = load_options(home_, nothing);
