@@ -1,0 +1,3 @@
+module udf
+
+go 1.24
