@@ -13,7 +13,7 @@ if(SPORE_WAT)
   list(APPEND cargo_features wat)
 endif()
 
-file(GLOB_RECURSE rust_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/rust/src/*.rs)
+file(GLOB_RECURSE rust_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/rust/src/*.rs ${PROJECT_SOURCE_DIR}/guests/wit/*.wit)
 # spore_add_archive(target folder comment features...): `target` makes <folder>/release/libspore_rust.a and
 # <folder>/include.
 function(spore_add_archive target folder comment)

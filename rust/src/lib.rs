@@ -17,3 +17,4 @@ mod rewrite;
 mod scan;
 mod segments;
 mod table;
+mod wit;
