@@ -559,6 +559,9 @@ bool Store::may_go_on() noexcept {
   Status status = ticker_.touch();
   // Between calls there is nothing to end: what instantiation itself runs is bounded.
   if (status.ok() && !going_over_) status = check_running();
+  if (status.ok() && !going_over_ && watch_.wants_end != nullptr && watch_.wants_end(watch_.data)) {
+    status = Status::cancelled("the call was cancelled");
+  }
   if (running_.use != nullptr) {
     // Of a call that lasts, too, somebody may want to know before its end.
     const uint64_t now = ticker_.now();
@@ -582,6 +585,7 @@ void Store::take_back(uint64_t fuel) {
   SPORE_ASSERT(open_ == 0, "an instance is given back in the middle of a call");
   limits_.deadline_ms = first_deadline_ms_;
   user_data_ = nullptr;
+  watch_ = {};
   parked_ = true;
   plain_ = false;
   trapped_ = false;

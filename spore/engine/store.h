@@ -228,6 +228,13 @@ class Store {
   // The deadline of calls from now on.
   Status set_deadline_ms(uint64_t deadline_ms);
   Canceller canceller() const { return Canceller(cancel_); }
+  // Asked while a call runs, once a tick at most, on the thread of the call: true ends it with kCancelled.  For
+  // hosts whose own wish to stop can only be looked up.  It must not call this store.  Until take_back().
+  struct Watch {
+    bool (*wants_end)(void* data) noexcept = nullptr;
+    void* data = nullptr;
+  };
+  void set_watch(const Watch& watch) { watch_ = watch; }
   bool retired() const { return retired_; }
   // It is retired by its guest's own wish: that was stopped at a call of a host function, where nothing of it
   // is half done.  Made as new, and taken back, it is as good as one that trapped.
@@ -369,6 +376,7 @@ class Store {
   Ticker& ticker_;
 
   void* user_data_;
+  Watch watch_;
   std::shared_ptr<void> system_;
   uint64_t fuel_call_ = 0;   // the call that was given its fuel
   uint64_t attempts_ = 0;    // to instantiate

@@ -446,6 +446,7 @@ Result<Answer> Program::request(std::string_view text, const RequestOptions& opt
   if (parts_.suspended.has_value()) suspension = Suspension::from(*parts_.suspended);
   const cell::Lease lease = SPORE_TRY(entry_->acquire());
   if (options.deadline_ms.has_value()) SPORE_TRY(lease->set_deadline_ms(*options.deadline_ms));
+  lease->store().set_watch(options.watch);
   return run(*lease, text, suspension.has_value() ? &*suspension : nullptr,
              {.output_bytes_max = options.output_bytes_max});
 }
@@ -534,6 +535,15 @@ Result<Answer> Program::request_in(cell::Cells& cells, const cell::CellId& cell,
   if (use.kind().image() != parts_.image) {
     return Status::invalid_argument("the cell '{}' is none of {}", printable(cell.name), entry_->module());
   }
+  // A cell that stays awake keeps its instance: this holds for the request alone.
+  struct Watched {
+    Watched(engine::Store& the_store, const engine::Store::Watch& watch) : store(the_store) {
+      store.set_watch(watch);
+    }
+    ~Watched() { store.set_watch({}); }
+    engine::Store& store;
+  };
+  const Watched watched(use.instance().store(), options.watch);
   const How how{.output_bytes_max = options.output_bytes_max};
   if (is_library()) {
     Answer answer = SPORE_TRY(run(use.instance(), text, nullptr, how));

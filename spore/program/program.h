@@ -75,6 +75,7 @@ struct RestoreOptions {
 struct RequestOptions {
   std::optional<uint64_t> deadline_ms;       // nothing: as in the module's limits
   std::optional<uint64_t> output_bytes_max;  // of output, and of errors; nothing: as in WasiOptions
+  engine::Store::Watch watch{};              // who may want it to end
 };
 
 struct Answer {
