@@ -64,4 +64,26 @@ std::string printable(std::string_view text, size_t bytes_max) {
   return out;
 }
 
+void append_utf8(uint32_t point, std::string& out) {
+  constexpr uint32_t kOne = 0x80;
+  constexpr uint32_t kTwo = 0x800;
+  constexpr uint32_t kThree = 0x10000;
+  const auto tail = [&](unsigned shift) { out += static_cast<char>(0x80U | ((point >> shift) & 0x3fU)); };
+  if (point < kOne) {
+    out += static_cast<char>(point);
+  } else if (point < kTwo) {
+    out += static_cast<char>(0xc0U | (point >> 6U));
+    tail(0);
+  } else if (point < kThree) {
+    out += static_cast<char>(0xe0U | (point >> 12U));
+    tail(6);
+    tail(0);
+  } else {
+    out += static_cast<char>(0xf0U | (point >> 18U));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
 }  // namespace spore

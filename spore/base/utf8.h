@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,9 @@ namespace spore {
 size_t utf8_sequence_length(std::string_view text);
 
 bool is_utf8(std::string_view text);
+
+// A character that there is (no surrogate, below 0x110000).
+void append_utf8(uint32_t point, std::string& out);
 
 // Text from a guest or a file, fit for one line of a message, a log or a terminal: control characters and
 // what is not UTF-8 become \xNN; what is longer than `bytes_max` is cut, with "...".

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "spore/base/utf8.h"
+#include "spore/host/cabi.h"
 
 namespace spore::host {
 
@@ -10,33 +11,12 @@ using engine::FuncType;
 using engine::GuestMemory;
 using engine::GuestPtr;
 using engine::RawFunction;
+using cabi::given_span;
 using engine::RawValue;
-using engine::ValType;
 
 namespace {
 
-constexpr std::string_view kRealloc = "cabi_realloc";
-const FuncType& realloc_type() {
-  static const FuncType type{{ValType::kI32, ValType::kI32, ValType::kI32, ValType::kI32}, {ValType::kI32}};
-  return type;
-}
-
 GuestPtr guest_ptr(const RawValue& value) { return {static_cast<uint32_t>(value.i32)}; }
-
-// Memory that the guest itself named: if it is not there, that is the guest's failure.
-Result<std::span<std::byte>> given_span(const GuestMemory& memory, GuestPtr pointer, uint64_t length) {
-  Result<std::span<std::byte>> bytes = memory.span(pointer, length);
-  if (!bytes.ok()) return engine::bad_result(bytes.status().message());
-  return bytes;
-}
-
-Result<RawFunction> helper(engine::Store& store, const engine::InstanceHandle& instance,
-                           std::string_view name, const FuncType& type) {
-  const RawFunction function = SPORE_TRY(store.function(instance, name));
-  if (function.type() == type) return function;
-  return Status::invalid_argument("the guest's '{}' is of type {}, the canonical ABI wants {}", name,
-                                  function.type().text(), type.text());
-}
 
 }  // namespace
 
@@ -52,18 +32,13 @@ Result<Crossing> Crossing::create(engine::Store& store, const engine::InstanceHa
     return Status::invalid_argument("'{}' passes text, but the guest exports no memory 'memory'", name);
   }
   if (text_in) {
-    Result<RawFunction> found = helper(store, instance, kRealloc, realloc_type());
+    Result<RawFunction> found = cabi::helper(store, instance, cabi::kRealloc, cabi::realloc_type());
     if (!found.ok()) {
       return std::move(found).status().with_context("text is passed by the canonical ABI");
     }
     crossing.realloc_ = found.value();
   }
-  if (text_out) {
-    const std::string post = fmt::format("cabi_post_{}", name);
-    Result<RawFunction> found = helper(store, instance, post, {{ValType::kI32}, {}});
-    if (found.ok()) crossing.post_return_ = found.value();
-    if (!found.ok() && found.code() != Code::kNotFound) return std::move(found).status();
-  }
+  if (text_out) crossing.post_return_ = SPORE_TRY(cabi::post_return(store, instance, name));
   return crossing;
 }
 
@@ -73,13 +48,12 @@ Status Crossing::lower(std::string_view text, RawValue* values) const {
                                   store_->limits().copy_bytes_max);
   }
   SPORE_TRY(store_->charge_copy(text.size()));
-  RawValue call[4] = {{.i32 = 0}, {.i32 = 0}, {.i32 = 1}, {.i32 = static_cast<int32_t>(text.size())}};
-  SPORE_TRY(realloc_->call_unchecked(call, 4));
+  const uint32_t address = SPORE_TRY(cabi::allocate(*realloc_, 1, static_cast<uint32_t>(text.size())));
   const GuestMemory memory = store_->memory_of_this_thread(instance_);
-  const std::span<std::byte> target = SPORE_TRY(given_span(memory, guest_ptr(call[0]), text.size()));
+  const std::span<std::byte> target = SPORE_TRY(given_span(memory, {address}, text.size()));
   // Not memcpy of nothing: both pointers may be null then.
   if (!text.empty()) std::memcpy(target.data(), text.data(), text.size());
-  values[0] = call[0];
+  values[0].i32 = static_cast<int32_t>(address);
   values[1].i32 = static_cast<int32_t>(text.size());
   return {};
 }
