@@ -74,6 +74,8 @@ class Lease {
   friend class CellFunction;
   template <typename Signature>
   friend class CleanFunction;
+  template <typename F>
+  friend class HeldFunction;
   explicit Lease(PooledInstance* pooled) : pooled_(pooled) {}
   // In a forked child: it is another process's.
   void forget() { pooled_ = nullptr; }
@@ -134,6 +136,8 @@ class PoolEntry : public std::enable_shared_from_this<PoolEntry> {
   friend class CleanFunction;
   template <typename Signature>
   friend class CellFunction;
+  template <typename F>
+  friend class HeldFunction;
 
   // Where a thread leaves its instance for its own next call: it shares neither a lock nor a line with other
   // threads.  Whoever exchanges the pointer for null owns the instance; who exchanges null for it gave it up,

@@ -16,12 +16,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string setup_of(const fs::path& file, std::string_view source, bool packages) {
-  JsonWriter json;
-  json.begin_object().field("file", file.filename().native()).field("source", source).begin_array("path");
+void begin_setup(JsonWriter& json, std::string_view file, std::string_view source, bool packages) {
+  json.begin_object().field("file", file).field("source", source).begin_array("path");
   if (packages) json.element(kGuestPackages);
-  json.end_array().end_object();
-  return json.take();
+  json.end_array();
 }
 
 Status check_file(const fs::path& directory, const fs::path& file) {
@@ -41,6 +39,23 @@ Status check_file(const fs::path& directory, const fs::path& file) {
 }
 
 }  // namespace
+
+std::string handler_setup(std::string_view file, std::string_view source, bool packages) {
+  JsonWriter json;
+  begin_setup(json, file, source, packages);
+  json.end_object();
+  return json.take();
+}
+
+std::string function_setup(const FunctionSource& function) {
+  JsonWriter json;
+  begin_setup(json, function.file, function.source, function.packages_mounted);
+  json.begin_object("function").field("name", function.name).field("kind", function.kind);
+  json.field("parameters", function.parameters).begin_array("bytes");
+  for (const size_t index : function.bytes) json.element(index);
+  json.end_array().end_object().end_object();
+  return json.take();
+}
 
 Status check_packages(const fs::path& directory) {
   std::error_code error;
@@ -77,7 +92,7 @@ Result<Handler> read_handler(const fs::path& file, const HandlerOptions& options
   if (!is_utf8(source)) return Status::invalid_argument("{} is no UTF-8", file.native());
   Result<Handler> handler = runner_of(*language, options);
   if (!handler.ok()) return std::move(handler).status().with_context(file.native());
-  handler->setup = setup_of(file, source, options.packages_mounted || !options.site_packages.empty());
+  handler->setup = handler_setup(file.filename().native(), source, options.packages_mounted || !options.site_packages.empty());
   return handler;
 }
 

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "spore/base/status.h"
 #include "spore/handler/language.h"
@@ -41,6 +42,22 @@ struct Handler {
 // language that takes none; kUnsupported: what check_packages() says; kLimitExceeded: kSourceBytesMax;
 // kNotFound, kIo.
 Result<Handler> read_handler(const std::filesystem::path& file, const HandlerOptions& options);
+
+// A file of functions, in a language whose runner knows them (python): each message to it is a call, told in
+// JSON (python/runner.py).
+struct FunctionSource {
+  std::string_view file;    // what tracebacks call it
+  std::string_view source;  // UTF-8
+  std::string_view name;
+  std::string_view kind;  // "scalar", "aggregate", "table"
+  size_t parameters = 0;
+  std::vector<size_t> bytes;  // parameters that are bytes
+  bool packages_mounted = false;
+};
+// What the runner is to read first.
+std::string function_setup(const FunctionSource& function);
+// The same for a file with `handle(request)`, which is there as text.
+std::string handler_setup(std::string_view file, std::string_view source, bool packages);
 
 // What runs the handlers of a language, as it waits for one: without a setup, which is its first request
 // then. As read_handler().

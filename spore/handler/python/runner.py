@@ -6,10 +6,20 @@ Nothing answers it: whoever froze the program knows that all is well when the ne
 Each further message is given to handle() as text.  It answers with text, with bytes, or with anything else
 that JSON can tell.
 
+With "function": {"name": name, "parameters": count, "bytes": [index, ...], "kind": kind} in the first message
+the file is one of functions instead.  A message is JSON then, and so is its answer:
+  [argument, ...]                                    -> what name(argument, ...) gives
+  {"args": [argument, ...], "document": {...}}       -> the same, and the file may `import spore` and ask
+                                                        spore.document for the document's fields
+  {"rows": [[argument, ...], ...], "documents": ...} -> [[true, result] or [false, "FILE:LINE: ERROR"], ...]
+  {"step": [argument, ...]}, {"finish": true}        -> of an aggregate: name_step(...), name_finish()
+Arguments at the indices "bytes" come in base64, and so do results that are bytes.
+
 An error ends the program with exit code 1, and with its traceback on standard error, of which the last line
 is "FILE:LINE: ERROR".  There is no need to go on: the next request is given a clean copy of this process.
 """
 
+import binascii
 import gc
 import json
 import linecache
@@ -63,8 +73,8 @@ def encode(result):
     return result.encode()
 
 
-def fail(error, file, line):
-    """Ends the program.  `line`: told if no line of `file` is in the traceback."""
+def describe(error, file, line):
+    """The traceback, and its last line.  `line`: told if no line of `file` is in it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
@@ -78,14 +88,20 @@ def fail(error, file, line):
         if error.filename == file:
             line = error.lineno
     where = file if line is None else f"{file}:{line}"
-    text = "".join(told.format()) + f"{where}: {summary}\n"
+    return "".join(told.format()), f"{where}: {summary}"
+
+
+def fail(error, file, line):
+    """Ends the program."""
+    trace, summary = describe(error, file, line)
+    text = f"{trace}{summary}\n"
     sys.__stderr__.flush()
     os.write(sys.__stderr__.fileno(), text.encode(errors="backslashreplace"))
     os._exit(1)
 
 
 def load(file, source, path):
-    """The function handle() of a module `handler` with that source."""
+    """A module `handler` with that source."""
     sys.argv = [file]
     sys.path.extend(path)
     module = types.ModuleType("handler")
@@ -95,10 +111,139 @@ def load(file, source, path):
     # So that tracebacks show its lines: there is no such file here.
     linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     exec(compile(source, file, "exec"), module.__dict__)
-    handle = module.__dict__.get("handle")
-    if not callable(handle):
-        raise AttributeError("it defines no function handle(request)")
-    return handle
+    return module
+
+
+def function_in(module, name):
+    function = module.__dict__.get(name)
+    if not callable(function):
+        raise AttributeError(f"it defines no function {name}")
+    return function
+
+
+class Document:
+    """What the call is for: fields by path, `price.amount` or `tags[0]`.  None: there is no such field."""
+
+    def __init__(self):
+        self.fields = {}
+        self.id = ""
+        self.score = 0.0
+
+    def get(self, path):
+        if path in self.fields:
+            return self.fields[path]
+        value = self.fields
+        for step in path.replace("]", "").replace("[", ".[").split("."):
+            try:
+                value = value[int(step[1:]) if step.startswith("[") else step]
+            except (KeyError, IndexError, TypeError, ValueError):
+                return None
+        return value
+
+    def get_string(self, path):
+        value = self.get(path)
+        return value if isinstance(value, str) else None
+
+    def get_s64(self, path):
+        value = self.get(path)
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return int(value) if isinstance(value, int) else None
+
+    def get_f64(self, path):
+        value = self.get(path)
+        return float(value) if isinstance(value, (int, float)) else None
+
+    def get_bool(self, path):
+        value = self.get(path)
+        return bool(value) if isinstance(value, bool) or value in (0, 1) else None
+
+    def get_bytes(self, path):
+        value = self.get(path)
+        return value.encode() if isinstance(value, str) else None
+
+    def field_names(self):
+        return list(self.fields)
+
+
+class Functions:
+    """Answers messages by the functions of a module."""
+
+    def __init__(self, module, wanted, file, document):
+        name = wanted["name"]
+        self.document = document
+        self.file = file
+        self.bytes = wanted["bytes"]
+        if wanted["kind"] == "aggregate":
+            self.step = function_in(module, f"{name}_step")
+            self.finish = function_in(module, f"{name}_finish")
+            self.function = self.step
+        else:
+            self.function = function_in(module, name)
+        self.code = getattr(self.function, "__code__", None)
+        if self.code is not None:
+            self.check(name, wanted["parameters"])
+
+    def check(self, name, count):
+        most = self.code.co_argcount
+        least = most - len(self.function.__defaults__ or ())
+        varying = bool(self.code.co_flags & 4)  # *args
+        if count < least or (count > most and not varying):
+            takes = f"{least}" if least == most else f"{least} to {most}"
+            raise TypeError(f"{name} takes {takes} arguments, its signature has {count}")
+
+    def __call__(self, text):
+        message = json.loads(text)
+        if isinstance(message, list):
+            return self.call(message, {})
+        if "rows" in message:
+            documents = message.get("documents")
+            rows = message["rows"]
+            return [
+                self.row(rows[i], documents[i] if documents else {}) for i in range(len(rows))
+            ]
+        if "step" in message:
+            self.step(*self.decode(message["step"]))
+            return None
+        if "finish" in message:
+            return self.finish()
+        return self.call(message["args"], message["document"])
+
+    def decode(self, args):
+        for index in self.bytes:
+            args[index] = binascii.a2b_base64(args[index])
+        return args
+
+    def call(self, args, document):
+        self.document.fields = document.get("fields", {})
+        self.document.id = document.get("id", "")
+        self.document.score = document.get("score", 0.0)
+        return self.function(*self.decode(args))
+
+    def row(self, args, document):
+        try:
+            result = self.call(args, document)
+            json.dumps(result, default=in_base64)
+            return [True, result]
+        except Exception as error:
+            line = self.code.co_firstlineno if self.code is not None else None
+            return [False, describe(error, self.file, line)[1]]
+
+
+def in_base64(value):
+    if isinstance(value, (bytes, bytearray)):
+        return binascii.b2a_base64(value, newline=False).decode()
+    raise TypeError(f"a result of type {type(value).__name__}, which is no JSON")
+
+
+def functions_of(file, setup):
+    document = Document()
+    spore = types.ModuleType("spore")
+    spore.document = document
+    sys.modules["spore"] = spore
+    module = load(file, setup["source"], setup["path"])
+    functions = Functions(module, setup["function"], file, document)
+    return lambda text: json.dumps(functions(text), ensure_ascii=False, default=in_base64)
 
 
 def answer(handle, request):
@@ -120,7 +265,10 @@ def main():
     sys.stdin = None
     sys.stdout = sys.stderr
     try:
-        handle = load(file, setup["source"], setup["path"])
+        if "function" in setup:
+            handle = functions_of(file, setup)
+        else:
+            handle = function_in(load(file, setup["source"], setup["path"]), "handle")
     except BaseException as error:
         fail(error, file, None)
     line = getattr(getattr(handle, "__code__", None), "co_firstlineno", None)
