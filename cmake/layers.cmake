@@ -11,4 +11,5 @@ set(SPORE_LAYERS
     snapshot
     program
     handler
-    runtime)
+    runtime
+    udf)

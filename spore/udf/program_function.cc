@@ -1,0 +1,197 @@
+#include "spore/udf/program_function.h"
+
+#include <atomic>
+
+#include "spore/base/json_reader.h"
+#include "spore/base/utf8.h"
+
+namespace spore::udf {
+
+using host::WitArg;
+using host::WitValue;
+
+namespace {
+
+void append_arg(const wasm::WitType& type, const WitArg& arg, std::string& json) {
+  if (arg.value != nullptr) return host::append_json(type, *arg.value, json);
+  if (type.kind == wasm::WitKind::kString) {
+    json += json_quote(arg.text);
+  } else {
+    host::append_json(type, {.bits = arg.bits, .text = std::string(arg.text)}, json);
+  }
+}
+
+Status append_args(const wasm::WitSignature& signature, std::span<const WitArg> args, std::string& json) {
+  json += '[';
+  for (size_t i = 0; i < args.size(); i++) {
+    const wasm::WitType& type = *signature.params[i].type;
+    if (type.kind == wasm::WitKind::kString && !is_utf8(args[i].text)) {
+      return Status::invalid_argument("argument {} ('{}'): a string that is not UTF-8", i + 1, signature.params[i].name);
+    }
+    if (i > 0) json += ',';
+    append_arg(type, args[i], json);
+  }
+  json += ']';
+  return {};
+}
+
+void append_document(const Document& document, std::string& json) {
+  json += fmt::format(R"({{"fields":{},"id":{},"score":{}}})", document.json(), json_quote(document.id()),
+                      host::to_json({.kind = wasm::WitKind::kF64}, WitValue::f64(document.score())));
+}
+
+std::string_view last_line(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  const size_t begin = text.rfind('\n');
+  return begin == std::string_view::npos ? text : text.substr(begin + 1);
+}
+
+constexpr size_t kMessageBytesMax = 500;
+
+// What the program said last, if it ended itself.
+Result<std::string> answer_of(Result<program::Answer> asked) {
+  if (!asked.ok()) return std::move(asked).status();
+  program::Answer answer = std::move(asked).value();
+  if (!answer.exit_code.has_value() || *answer.exit_code == 0) return std::move(answer.output);
+  const std::string_view line = last_line(answer.error);
+  if (line.empty()) return Status::exited("it ended with exit code {}", *answer.exit_code);
+  return Status::exited("{}", printable(line, kMessageBytesMax)).with_detail(answer.error);
+}
+
+Result<WitValue> result_of(const wasm::WitSignature& signature, std::string_view json) {
+  if (signature.result == nullptr) return WitValue();
+  Result<WitValue> value = host::from_json(*signature.result, json);
+  if (value.ok()) return value;
+  return Status::invalid_argument("it gave {}, which is no {} ({})", printable(last_line(json)),
+                                  signature.result->text(), value.status().message());
+}
+
+}  // namespace
+
+// Each request is given a clean copy of the program in any case: of isolation there is but one.
+class ProgramSession final : public Session {
+ public:
+  ProgramSession(std::shared_ptr<const Function> function, const ProgramFunction& program, const Watch& watch)
+      : Session(std::move(function), false), program_(program), options_(program.request_options(watch)) {}
+
+ private:
+  bool run_numbers(engine::RawValue* /*values*/, size_t /*count*/) override {
+    failure_ = Status::internal("a program takes no core values");
+    return false;
+  }
+
+  Status run(std::span<const WitArg> args, WitValue& result, const Document* document) override {
+    json_.clear();
+    const bool with_document = program_.calls_ && document != nullptr;
+    if (with_document) json_ += R"({"args":)";
+    SPORE_TRY(append_args(program_.signature(), args, json_));
+    if (with_document) {
+      json_ += R"(,"document":)";
+      append_document(*document, json_);
+      json_ += '}';
+    }
+    const std::string answer = SPORE_TRY(answer_of(program_.program_->request(json_, options_)));
+    result = SPORE_TRY(result_of(program_.signature(), answer));
+    return {};
+  }
+
+  // [[true, result] or [false, "why"], ...]
+  Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results, const Document* document) override {
+    if (!program_.calls_ || document != nullptr) return Status::unsupported("it takes no batches");
+    json_ = R"({"rows":[)";
+    for (size_t i = 0; i < rows.count; i++) {
+      if (i > 0) json_ += ',';
+      SPORE_TRY(append_args(program_.signature(), rows.row(i), json_));
+    }
+    json_ += "]}";
+    const std::string answer = SPORE_TRY(answer_of(program_.program_->request(json_, options_)));
+    JsonReader json(answer);
+    if (!json.begin_array()) return json.take_failure();
+    for (bool first = true; json.next_element(first);) {
+      bool inner = true;
+      if (!json.begin_array() || !json.next_element(inner)) return json.take_failure();
+      const std::optional<bool> done = json.boolean();
+      if (!done || !json.next_element(inner)) return json.take_failure();
+      const std::optional<std::string_view> raw = json.raw();
+      if (!raw || json.next_element(inner) || json.failed()) return json.take_failure();
+      if (*done) {
+        results.push_back(result_of(program_.signature(), *raw));
+        continue;
+      }
+      std::string why;
+      JsonReader(*raw).string(why);
+      results.emplace_back(Status::exited("{}", printable(why, kMessageBytesMax)));
+    }
+    return json.finish();
+  }
+
+  const ProgramFunction& program_;
+  const program::RequestOptions options_;
+  std::string json_;
+};
+
+// A cell for the group: what a step leaves in the program's variables the next one finds.
+class ProgramGroup final : public Group {
+ public:
+  static Result<std::unique_ptr<Group>> create(std::shared_ptr<const Function> function,
+                                               const ProgramFunction& program, const Watch& watch) {
+    static std::atomic<uint64_t> next{1};
+    auto kind = SPORE_TRY(program.program_->cell_kind(*program.runtime_.cells()));
+    std::unique_ptr<ProgramGroup> group(
+        new ProgramGroup(std::move(function), program, watch, fmt::format("group {}", next.fetch_add(1))));
+    SPORE_TRY(program.runtime_.cells()->create(kind, group->cell_));
+    group->domain_ = kind->domain();
+    group->made_ = true;
+    return std::unique_ptr<Group>(std::move(group));
+  }
+  ~ProgramGroup() override {
+    if (made_) static_cast<void>(program_.runtime_.cells()->remove({cell_, domain_}));
+  }
+  ProgramGroup(const ProgramGroup&) = delete;
+  ProgramGroup& operator=(const ProgramGroup&) = delete;
+
+  Status step(std::span<const WitArg> args) override {
+    std::string json = R"({"step":)";
+    SPORE_TRY(append_args(program_.signature(), args, json));
+    return ask(json + "}").status().copy();
+  }
+  Status finish(WitValue& result) override {
+    const std::string answer = SPORE_TRY(ask(R"({"finish":true})"));
+    result = SPORE_TRY(result_of(program_.signature(), answer));
+    return {};
+  }
+
+ private:
+  ProgramGroup(std::shared_ptr<const Function> function, const ProgramFunction& program, const Watch& watch,
+               std::string cell)
+      : function_(std::move(function)),
+        program_(program),
+        options_(program.request_options(watch)),
+        cell_(std::move(cell)) {}
+
+  Result<std::string> ask(std::string_view json) {
+    function_->statistics().calls.fetch_add(1, std::memory_order_relaxed);
+    Result<std::string> answer =
+        answer_of(program_.program_->request_in(*program_.runtime_.cells(), {cell_, domain_}, json, options_));
+    if (!answer.ok()) function_->statistics().errors.fetch_add(1, std::memory_order_relaxed);
+    return answer;
+  }
+
+  const std::shared_ptr<const Function> function_;
+  const ProgramFunction& program_;
+  const program::RequestOptions options_;
+  const std::string cell_;
+  std::string domain_;
+  bool made_ = false;
+};
+
+std::unique_ptr<Session> ProgramFunction::make_session(const Watch& watch, Isolation /*isolation*/) const {
+  return std::make_unique<ProgramSession>(shared_from_this(), *this, watch);
+}
+
+Result<std::unique_ptr<Group>> ProgramFunction::make_group(const Watch& watch) const {
+  if (!calls_) return Status::unsupported("aggregates in {} are not there yet", definition().language);
+  return ProgramGroup::create(shared_from_this(), *this, watch);
+}
+
+}  // namespace spore::udf

@@ -1,0 +1,70 @@
+#pragma once
+
+// Named functions: what SQL, the command line and programs in C call.
+//
+//   Registry registry(maker);
+//   SPORE_TRY(registry.add({.name = "rank", .signature = "func(text: string, boost: f64) -> f64"}, bytes));
+//   auto rank = SPORE_TRY(registry.find("rank"));
+//   SPORE_TRY(rank->call(args, result, {}));
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spore/base/mutex.h"
+#include "spore/base/status.h"
+#include "spore/udf/maker.h"
+
+namespace spore::udf {
+
+enum class Replace : uint8_t { kNo, kYes };
+
+// Thread-safe.  Calls in flight go on with the function that they began with.
+class Registry {
+ public:
+  static constexpr size_t kFunctionsMax = 10'000;
+
+  // In memory alone.
+  explicit Registry(Maker& maker) : maker_(maker) {}
+  // Kept in a directory (docs/formats/functions.md), which is made if it is not there; what is in it is there
+  // again.  A function that cannot be made any more is left out: broken() tells.  kCorruption: not as it was
+  // written; kIo.
+  static Result<std::unique_ptr<Registry>> open(Maker& maker, std::filesystem::path directory);
+
+  // Visible when all of it was checked and kept.  kAlreadyExists; kLimitExceeded: kFunctionsMax; what
+  // Maker::make says.
+  Result<std::shared_ptr<const Function>> add(Definition definition, std::span<const uint8_t> source,
+                                              Replace replace = Replace::kNo);
+  // kNotFound names the nearest; kUnavailable: it is disabled.
+  Result<std::shared_ptr<const Function>> find(std::string_view name) const;
+  // Of names that match a pattern of '*' and '?', in order; disabled ones, too.
+  std::vector<std::shared_ptr<const Function>> list(std::string_view pattern = "*") const;
+  Status enable(std::string_view name, bool enabled);
+  Status remove(std::string_view name);
+
+  struct Broken {
+    std::string name;
+    std::string why;
+  };
+  const std::vector<Broken>& broken() const { return broken_; }
+
+ private:
+  Registry(Maker& maker, std::filesystem::path directory) : maker_(maker), directory_(std::move(directory)) {}
+  using Functions = std::map<std::string, std::shared_ptr<const Function>, std::less<>>;
+  Status load();
+  Status save(const Functions& functions) const;
+  Status keep_source(const Function& function) const;
+
+  Maker& maker_;
+  const std::filesystem::path directory_;  // empty: in memory alone
+  std::vector<Broken> broken_;
+  Mutex changing_;  // before mutex_: one change at a time, with its files
+  mutable Mutex mutex_;
+  Functions functions_ SPORE_GUARDED_BY(mutex_);
+};
+
+}  // namespace spore::udf
