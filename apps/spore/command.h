@@ -68,6 +68,7 @@ Result<int> freeze_program(Args& args);    // freeze.cc
 Result<int> call_image(Args& args);        // freeze.cc
 Result<int> manage_cells(Args& args);      // cell.cc
 Result<int> manage_code(Args& args);       // code.cc
+Result<int> manage_functions(Args& args);  // function.cc
 Result<int> optimise_module(Args& args);   // optimize.cc
 Result<int> manage_snapshots(Args& args);  // snapshot.cc
 Result<int> make_project(Args& args);      // new.cc

@@ -311,6 +311,22 @@ constexpr std::array kCellFlags{
     Flag{"--delta", "", "snapshot: what differs from its image alone"},
 };
 
+constexpr std::array kFunctionFlags{
+    Flag{"--signature", "WIT",
+         "add: 'func(text: string, boost: f64) -> f64'; as the module tells if not given"},
+    Flag{"--kind", "scalar|aggregate|table", "add: scalar if not given"},
+    Flag{"--pure", "", "add: the same arguments give the same result"},
+    Flag{"--description", "TEXT", "add: what it does"},
+    Flag{"--author", "TEXT", "add: who wrote it"},
+    Flag{"--category", "TEXT", "add: what it is for"},
+    Flag{"--set-version", "TEXT", "add: 1 if not given"},
+    Flag{"--options", "JSON",
+         "add: the rest, as an object (docs/functions.md): memo, variadic, deadline_ms, ..."},
+    Flag{"--replace", "", "add: take the place of the one that has the name"},
+    Flag{"--document", "JSON", "call: the object whose fields the function may ask for"},
+    Flag{"--calls", "N", "bench: so many of each kind; as many as go into 200 ms if not given"},
+};
+
 constexpr std::array kSnapshotFlags{
     Flag{"-o", "FILE", "where what is made goes"},
     Flag{"--base", "FILE", "the image that FILE is derived from, or, with verify, that a delta is on"},
@@ -355,6 +371,9 @@ constexpr std::array kCommands{
     Command{"cell", "create|call|list|inspect|sleep|wake|fork|snapshot|restore|delete [NAME] ...",
             "named instances that keep their state between calls, as files of the data directory", kCellFlags,
             true, manage_cells},
+    Command{"function", "add|list|call|remove|enable|disable|bench [NAME] [FILE | ARGS...]",
+            "typed functions of modules and of Python files, kept in the data directory", kFunctionFlags,
+            true, manage_functions},
     Command{"new",
             "LANGUAGE NAME",
             "make a folder with a handler, its test and a README",

@@ -133,9 +133,9 @@ Result<std::filesystem::path> default_home();
 Result<RuntimeOptions> load_options(const std::filesystem::path& home,
                                     const std::function<const char*(const char*)>& lookup,
                                     RuntimeOptions defaults = {});
-// All that the command line has but for its flags, and so what its data directory means to others (a plugin, a
-// library): load_options() and the code that is kept there.  An empty home, as in a container, is no mistake:
-// the environment alone.
+// All that the command line has but for its flags, and so what its data directory means to others (a plugin,
+// a library): load_options() and the code that is kept there.  An empty home, as in a container, is no
+// mistake: the environment alone.
 Result<RuntimeOptions> home_options(const std::filesystem::path& home, RuntimeOptions defaults = {});
 Result<RuntimeOptions> home_options(const std::filesystem::path& home,
                                     const std::function<const char*(const char*)>& lookup,
