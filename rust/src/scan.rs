@@ -8,7 +8,7 @@ use wasmparser::{
 
 pub type Outcome<T> = Result<T, BinaryReaderError>;
 
-/// What the names of the preparer's exports begin with.
+/// What the names of the preparer's exports begin with; none of them has a slash.
 pub const RESERVED: &str = "spore:";
 
 /// Index spaces hold the imported entries first, as the module has them.
@@ -212,8 +212,9 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
+    /// `spore:document/fields` is the name of an interface, as WIT has it; no name of ours has a slash.
     fn check_name(&mut self, name: &'a str) {
-        if name.starts_with(RESERVED) && self.reserved_name.is_none() {
+        if name.starts_with(RESERVED) && !name.contains('/') && self.reserved_name.is_none() {
             self.reserved_name = Some(name);
         }
     }

@@ -110,7 +110,7 @@ void Function::write_json(JsonWriter& json) const {
 
 Session::Session(std::shared_ptr<const Function> function, bool numbers)
     : function_(std::move(function)),
-      numbers_(numbers && function_->arity().least == function_->arity().most && !function_->reads_document() &&
+      numbers_(numbers && function_->arity().least == function_->arity().most &&
                function_->memo_ == nullptr && !function_->definition().variadic) {}
 
 Session::~Session() { flush(); }

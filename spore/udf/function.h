@@ -151,8 +151,8 @@ class Session {
   void call_batch(const Rows& rows, std::vector<Result<host::WitValue>>& results,
                   const Document* document = nullptr);
 
-  // For functions that take and give numbers alone, of fixed arity, with neither document nor memo: core values
-  // as WitFunction::lower_number() makes them, the result in values[0].  For who counts nanoseconds.
+  // For functions that take and give numbers alone, of fixed arity and without memo, where there is no document:
+  // core values as WitFunction::lower_number() makes them, the result in values[0].  For who counts nanoseconds.
   bool numbers() const { return numbers_; }
   // False: take_failure() says why.
   bool call_numbers(engine::RawValue* values, size_t count) {

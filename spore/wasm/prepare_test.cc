@@ -133,6 +133,8 @@ TEST(PrepareTest, ReservedNamesAreRefused) {
   expect_code(R"((module (func (export "spore:\n"))))", Code::kInvalidModule, message("spore:\\x0a"));
   EXPECT_TRUE(
       prepare(wasm(R"((module (import "spore" "log" (func)) (func (export "a spore:"))))"), kBytesMax).ok());
+  // The name of an interface.
+  EXPECT_TRUE(prepare(wasm(R"((module (import "spore:document/fields" "score" (func))))"), kBytesMax).ok());
 }
 
 // --- data segments ------------------------------------------------------------------------------------
