@@ -12,4 +12,5 @@ set(SPORE_LAYERS
     program
     handler
     runtime
-    udf)
+    udf
+    project)

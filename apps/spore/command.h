@@ -72,6 +72,8 @@ Result<int> manage_functions(Args& args);  // function.cc
 Result<int> optimise_module(Args& args);   // optimize.cc
 Result<int> manage_snapshots(Args& args);  // snapshot.cc
 Result<int> make_project(Args& args);      // new.cc
+Result<int> build_project(Args& args);     // project.cc
+Result<int> test_project(Args& args);      // project.cc
 Result<int> print_completion(Args& args);  // completion.cc
 
 }  // namespace spore::cli

@@ -1,5 +1,4 @@
-// Handlers: the runners natively, with the same text that runs in guests; the checks of files and packages;
-// projects.
+// Handlers: the runners natively, with the same text that runs in guests; the checks of files and packages.
 
 #include "spore/handler/handler.h"
 
@@ -13,7 +12,6 @@
 
 #include <gtest/gtest.h>
 
-#include "spore/handler/project.h"
 #include "tests/handler_texts.h"
 #include "tests/process.h"
 
@@ -302,43 +300,6 @@ TEST(HandlerTest, PackagesWithNativeCodeAreRefusedByName) {
   EXPECT_EQ(check_packages(packages).code(), Code::kUnsupported);
   EXPECT_EQ(check_packages(folder.path() / "none").code(), Code::kNotFound);
   EXPECT_EQ(check_packages(file).code(), Code::kInvalidArgument);
-}
-
-// --- projects -------------------------------------------------------------------------------------------
-
-// Goal: what is made works as its README says.  Python's own test tool runs it.
-TEST(ProjectTest, ItsTestPasses) {
-  const TemporaryFolder folder;
-  const fs::path project = folder.path() / "greet";
-  ASSERT_TRUE(create_project(*find_language("python").value(), project).ok());
-  EXPECT_TRUE(has(test::file_content(project / "README.md"), "# greet\n"));
-  const ProcessResult result = test::run_process({"python3", "-m", "unittest"}, {.folder = project});
-  EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_TRUE(has(result.err, "Ran 2 tests"));
-}
-
-TEST(ProjectTest, EveryLanguageHasOne) {
-  const TemporaryFolder folder;
-  for (const Language& language : languages()) {
-    const fs::path project = folder.path() / language.name;
-    ASSERT_TRUE(create_project(language, project).ok());
-    const fs::path file = project / fmt::format("handler{}", language.ending);
-    EXPECT_TRUE(read_handler(file, {}).ok()) << file;
-    for (const auto& entry : fs::directory_iterator(project))
-      EXPECT_FALSE(has(test::file_content(entry.path()), "@NAME@")) << entry.path();
-  }
-}
-
-TEST(ProjectTest, NothingIsOverwritten) {
-  const TemporaryFolder folder;
-  const Language& python = *find_language("python").value();
-  const std::string file = folder.write("taken", "mine");
-  EXPECT_EQ(create_project(python, file).code(), Code::kAlreadyExists);
-  EXPECT_EQ(test::file_content(file), "mine");
-  EXPECT_EQ(create_project(python, folder.path()).code(), Code::kAlreadyExists);
-  EXPECT_EQ(create_project(python, folder.path() / "none" / "greet").code(), Code::kNotFound);
-  EXPECT_EQ(create_project(python, "").code(), Code::kInvalidArgument);
-  EXPECT_EQ(create_project(python, folder.path() / "..").code(), Code::kInvalidArgument);
 }
 
 }  // namespace
