@@ -1,4 +1,5 @@
-# cmake --install: static libraries, headers, the CLI; find_package(Spore) or pkg-config spore.
+# cmake --install: static libraries, headers, the CLI; find_package(Spore) or pkg-config spore.  And libspore.so with
+# its header, for C: pkg-config spore-c.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -11,6 +12,8 @@ foreach(layer IN LISTS SPORE_LAYERS)
   list(APPEND installed_targets spore_${layer})
 endforeach()
 install(TARGETS ${installed_targets} EXPORT SporeTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS spore_c EXPORT SporeTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES include/spore.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS spore RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS spore-compile RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/spore)
 install(FILES ${engine_archive} DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -28,5 +31,7 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/SporeConfigVersion.cmake
 install(FILES ${CMAKE_BINARY_DIR}/SporeConfig.cmake ${CMAKE_BINARY_DIR}/SporeConfigVersion.cmake
         DESTINATION ${package_dir})
 
-configure_file(cmake/spore.pc.in ${CMAKE_BINARY_DIR}/spore.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/spore.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(package spore spore-c)
+  configure_file(cmake/${package}.pc.in ${CMAKE_BINARY_DIR}/${package}.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/${package}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
