@@ -265,6 +265,25 @@ class WitFunction::Lowering {
     return {};
   }
 
+  // A list of tuples, given by their parts.
+  Status rows(const WitLayout& list, std::span<const WitArg> parts, RawValue* out) {
+    const WitLayout& row = list.parts[0];
+    const size_t width = row.parts.size();
+    const size_t count = parts.size() / width;
+    const uint64_t bytes = count * uint64_t{row.size};
+    SPORE_TRY(charge(bytes));
+    const uint32_t address = SPORE_TRY(allocate(row.align, static_cast<uint32_t>(bytes)));
+    for (size_t i = 0; i < count; i++) {
+      const auto to = static_cast<uint32_t>(address + i * row.size);
+      for (size_t k = 0; k < width; k++) {
+        SPORE_TRY(store(row.parts[k], parts[i * width + k], to + row.offsets[k]));
+      }
+    }
+    out[0].i32 = static_cast<int32_t>(address);
+    out[1].i32 = static_cast<int32_t>(count);
+    return {};
+  }
+
   Result<uint32_t> allocate(uint32_t align, uint32_t bytes) {
     const uint32_t address = SPORE_TRY(cabi::allocate(*function_.realloc_, align, bytes));
     memory_ = function_.store_->memory_of_this_thread(function_.instance_);
@@ -519,12 +538,28 @@ Status WitFunction::call(std::span<const WitArg> args, WitValue& result) const {
                                                         printable(abi.signature_.params[i].name)));
     }
   }
-  SPORE_TRY(function_.call_unchecked(values.data(),
-                                     std::max(abi.core_.params.size(), abi.core_.results.size())));
+  return call_lowered(values.data(), result);
+}
+
+Status WitFunction::call_lowered(RawValue* values, WitValue& result) const {
+  const WitAbi& abi = *abi_;
+  SPORE_TRY(function_.call_unchecked(values, std::max(abi.core_.params.size(), abi.core_.results.size())));
   if (!abi.result_) return {};
   if (!abi.result_in_memory_) return Lifting::flat(*abi.result_, values[0], result);
   SPORE_TRY(Lifting(*this).load(*abi.result_, static_cast<uint32_t>(values[0].i32), result));
-  return post_return_ ? post_return_->call_unchecked(values.data(), 1) : Status();
+  return post_return_ ? post_return_->call_unchecked(values, 1) : Status();
+}
+
+Status WitFunction::call_rows(std::span<const WitArg> parts, WitValue& result) const {
+  const WitAbi& abi = *abi_;
+  const WitLayout* list = abi.params_.size() == 1 ? abi.params_.data() : nullptr;
+  const bool fits = list != nullptr && list->type->kind == WitKind::kList &&
+                    list->parts[0].type->kind == WitKind::kTuple && parts.size() % list->parts[0].parts.size() == 0;
+  if (!fits) return Status::invalid_argument("{} takes no rows of {} parts", abi.signature_.text(), parts.size());
+  const engine::Store::Group group(*store_);
+  std::array<RawValue, 2> values;
+  SPORE_TRY(Lowering(*this).rows(*list, parts, values.data()));
+  return call_lowered(values.data(), result);
 }
 
 }  // namespace spore::host

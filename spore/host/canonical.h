@@ -74,6 +74,10 @@ class WitFunction {
   // sizeof(WitValue) as well; how the call failed, or kTrap if what it gave is none of its type.
   Status call(std::span<const WitArg> args, WitValue& result) const;
 
+  // The same for a function whose one parameter is a list of tuples, each of them as long as the others: their
+  // parts, one after the other.
+  Status call_rows(std::span<const WitArg> parts, WitValue& result) const;
+
   // For functions of numbers alone, by those who count nanoseconds: core values in, the result in values[0], as
   // the guest left it, which lift_number() makes one of its type.  False: store().take_failure() says why.
   bool try_call_numbers(engine::RawValue* values, size_t count) const {
@@ -91,6 +95,7 @@ class WitFunction {
 
   class Lowering;
   class Lifting;
+  Status call_lowered(engine::RawValue* values, WitValue& result) const;
 
   engine::Store* store_;
   engine::InstanceHandle instance_;

@@ -29,12 +29,15 @@ Result<std::shared_ptr<const Library>> Library::freeze(const cell::Blueprint& bl
   engine::Limits limits = blueprint.limits;
   limits.deadline_ms = options.deadline_ms;
   host::Instance instance = SPORE_TRY(instantiate(blueprint, limits, options.entropy));
-  const auto init = SPORE_TRY(instance.function<void()>(options.init));
-  if (Status status = init(); !status.ok()) {
-    const std::string error = instance.wasi() == nullptr ? "" : instance.wasi()->take_error();
-    const std::string context = fmt::format("{}: '{}'", blueprint.name, options.init);
-    return with_words(std::move(status).with_context(context), error);
+  if (!options.init.empty()) {
+    const auto init = SPORE_TRY(instance.function<void()>(options.init));
+    if (Status status = init(); !status.ok()) {
+      const std::string error = instance.wasi() == nullptr ? "" : instance.wasi()->take_error();
+      const std::string context = fmt::format("{}: '{}'", blueprint.name, options.init);
+      return with_words(std::move(status).with_context(context), error);
+    }
   }
+  if (options.prepare) SPORE_TRY(options.prepare(instance).with_context(blueprint.name));
   auto image = SPORE_TRY(cell::Image::capture(std::make_shared<const cell::Blueprint>(blueprint), instance,
                                               pool->options().reset));
   const uint64_t entropy_bytes = instance.wasi() == nullptr ? 0 : instance.wasi()->entropy_bytes();

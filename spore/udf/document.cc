@@ -152,10 +152,14 @@ FieldValue json_field(std::string_view text, const FieldPath& path, std::string&
 }
 
 FieldValue JsonDocument::field(std::string_view path) const {
-  // A name that is no path may still be one of a field.
-  const FieldValue as_it_is =
-      json_field(json_, {.steps = {FieldPath::Step{.key = std::string(path)}}}, scratch_);
-  if (as_it_is.kind != FieldValue::Kind::kAbsent) return as_it_is;
+  // A name that is no path may still be one of a field, and so may one that looks like a path.
+  const bool plain = path.find_first_of(".[") == std::string_view::npos;
+  if (plain || json_.find(path) != std::string_view::npos || json_.find('\\') != std::string_view::npos) {
+    step_.steps.resize(1);
+    step_.steps[0].key = path;
+    const FieldValue as_it_is = json_field(json_, step_, scratch_);
+    if (plain || as_it_is.kind != FieldValue::Kind::kAbsent) return as_it_is;
+  }
   const Result<FieldPath> parsed = FieldPath::parse(path);
   return parsed.ok() ? json_field(json_, parsed.value(), scratch_) : FieldValue();
 }

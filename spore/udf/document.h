@@ -86,6 +86,7 @@ class JsonDocument final : public Document {
   std::string_view id_;
   double score_;
   mutable std::string scratch_;
+  mutable FieldPath step_;
 };
 
 inline constexpr std::string_view kDocumentInterface = "spore:document/fields";

@@ -69,7 +69,16 @@ Function::Function(Parts parts)
       source_(std::move(parts.source)),
       source_hash_(parts.source_hash),
       reads_document_(parts.reads_document),
-      memo_(std::move(parts.memo)) {}
+      memo_(std::move(parts.memo)) {
+  if (memo_ == nullptr) return;
+  // By what it is called, of two with the same source.
+  const std::string& by = definition_.export_name.empty() ? definition_.name : definition_.export_name;
+  const std::string hash = source_hash_.hex();
+  const std::string type = signature_.text();
+  for (const std::string* part : {&definition_.domain, &hash, &definition_.language, &by, &type}) {
+    Memo::append_part(*part, memo_key_);
+  }
+}
 
 double Function::cost_ns() const {
   constexpr uint64_t kEnough = 4;
@@ -160,19 +169,14 @@ Status Session::complete(std::span<const WitArg> args, std::span<const WitArg>& 
 Status Session::call_one(std::span<const WitArg> args, WitValue& result, const Document* document) {
   const Function& function = *function_;
   if (function.memo_ == nullptr) return run(args, result, document);
-  std::string key;
-  Memo::append_part(function.definition().domain, key);
-  Memo::append_part({reinterpret_cast<const char*>(function.source_hash().bytes.data()), function.source_hash().bytes.size()}, key);
-  Memo::append_part(function.definition().language, key);
-  Memo::append_part(function.definition().export_name.empty() ? function.name() : function.definition().export_name, key);
-  Memo::append_part(function.signature().text(), key);
-  Memo::append_args(function.signature(), args, key);
-  if (function.memo_->find(key, result)) {
+  key_ = function.memo_key_;
+  Memo::append_args(function.signature(), args, key_);
+  if (function.memo_->find(key_, result)) {
     function.statistics().memo_hits.fetch_add(1, std::memory_order_relaxed);
     return {};
   }
   SPORE_TRY(run(args, result, document));
-  function.memo_->keep(key, result);
+  function.memo_->keep(key_, result);
   return {};
 }
 

@@ -134,6 +134,7 @@ class Function : public std::enable_shared_from_this<Function> {
   const Digest source_hash_;
   const bool reads_document_;
   const std::shared_ptr<Memo> memo_;
+  std::string memo_key_;  // what the keys of its results begin with
   mutable FunctionStatistics statistics_;
 };
 
@@ -188,6 +189,7 @@ class Session {
   uint64_t errors_ = 0;
   std::vector<host::WitArg> whole_;  // arguments with those that were missing
   host::WitValue further_;           // those of a variadic one
+  std::string key_;                  // in the memo
 };
 
 // One group of an aggregate: its steps and its finish share an instance that nobody else has.

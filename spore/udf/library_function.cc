@@ -103,7 +103,7 @@ class LibrarySession final : public Session {
       : Session(std::move(function), library.call_->abi()->numbers() && library.signature().result != nullptr),
         library_(library),
         per_call_(isolation == Isolation::kCall),
-        leased_(library.entry_, watch) {}
+        leased_(library.module_->entry(), watch) {}
 
  private:
   bool run_numbers(engine::RawValue* values, size_t count) override {
@@ -135,17 +135,14 @@ class LibrarySession final : public Session {
   }
   Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results, const Document* document) override {
     if (library_.batch_ == nullptr) return Status::unsupported("it has no export for batches");
-    WitValue all;
-    all.items.resize(rows.count);
-    for (size_t i = 0; i < rows.count; i++) {
-      for (const WitArg& arg : rows.row(i)) {
-        all.items[i].items.push_back(
-            arg.value != nullptr ? *arg.value : WitValue{.bits = arg.bits, .text = std::string(arg.text)});
-      }
-    }
     WitValue given;
-    const WitArg arg(all);
-    SPORE_TRY(run_export(*library_.batch_, {&arg, 1}, given, document));
+    leased_.set_document(document);
+    Status status;
+    const WitFunction* function = leased_.acquire(*library_.batch_, status);
+    if (function != nullptr) status = function->call_rows(rows.args, given);
+    if (per_call_ || !status.ok()) end();
+    leased_.set_document(nullptr);
+    SPORE_TRY(std::move(status));
     if (library_.signature().result->kind == WitKind::kU8) {
       for (const char byte : given.text) given.items.push_back({.bits = static_cast<uint8_t>(byte)});
     }
@@ -180,7 +177,7 @@ class LibrarySession final : public Session {
 class LibraryGroup final : public Group {
  public:
   LibraryGroup(std::shared_ptr<const Function> function, const LibraryFunction& library, const Watch& watch)
-      : function_(std::move(function)), library_(library), leased_(library.entry_, watch) {}
+      : function_(std::move(function)), library_(library), leased_(library.module_->entry(), watch) {}
 
   Status step(std::span<const WitArg> args) override { return run(*library_.call_, args, result_); }
   Status finish(WitValue& result) override {
@@ -214,12 +211,48 @@ class LibraryGroup final : public Group {
 
 // --- making them ----------------------------------------------------------------------------------------
 
+namespace {
+
+constexpr std::string_view kRealloc = "cabi_realloc";
+constexpr uint32_t kAlign = 8;
+constexpr uint32_t kBytes = 8;  // which nobody gives back: the canonical ABI has no call for that
+
+bool allocates(const runtime::Module& module) {
+  return module.prepared() != nullptr && module.prepared()->reset() == wasm::ResetMode::kInPlace &&
+         std::ranges::any_of(module.facts().exports, [](const auto& exported) { return exported.name == kRealloc; });
+}
+
+Status allocate_once(host::Instance& instance) {
+  const auto realloc =
+      SPORE_TRY(instance.function<uint32_t(uint32_t, uint32_t, uint32_t, uint32_t)>(kRealloc));
+  return realloc(0, 0, kAlign, kBytes).status().copy();
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const LoadedModule>> LoadedModule::create(runtime::Runtime& runtime,
+                                                                 std::shared_ptr<const runtime::Module> module,
+                                                                 const std::string& domain) {
+  std::shared_ptr<LoadedModule> loaded(new LoadedModule(runtime, std::move(module)));
+  if (allocates(loaded->module())) {
+    program::LibraryOptions options{.init = "", .prepare = &allocate_once, .domain = domain};
+    options.deadline_ms = loaded->module().limits().deadline_ms;
+    auto library = runtime.freeze_library(loaded->module(), options);
+    // If its allocator fails, or its state cannot be held, it begins as it is, and its calls say what is wrong.
+    if (library.ok()) {
+      loaded->library_ = std::move(library).value();
+      loaded->entry_ = loaded->library_->pool_entry();
+      return std::shared_ptr<const LoadedModule>(std::move(loaded));
+    }
+  }
+  loaded->entry_ = SPORE_TRY(runtime.pool_entry(loaded->module(), domain));
+  return std::shared_ptr<const LoadedModule>(std::move(loaded));
+}
+
 Result<std::shared_ptr<const Function>> LibraryFunction::create(Parts parts,
                                                                 std::shared_ptr<const LoadedModule> module,
-                                                                std::shared_ptr<cell::PoolEntry> entry,
-                                                                std::vector<std::string> exports) {
-  std::shared_ptr<LibraryFunction> function(
-      new LibraryFunction(std::move(parts), std::move(module), std::move(entry)));
+                                                                const std::vector<std::string>& exports) {
+  std::shared_ptr<LibraryFunction> function(new LibraryFunction(std::move(parts), std::move(module)));
   SPORE_TRY(function->find_exports(exports));
   return std::shared_ptr<const Function>(std::move(function));
 }
@@ -230,7 +263,7 @@ Status LibraryFunction::find_exports(const std::vector<std::string>& exports) {
                         const wasm::WitSignature& signature) -> Result<std::unique_ptr<LibraryExport>> {
     std::string name = SPORE_TRY(find_export(definition(), exports, ending));
     auto abi = SPORE_TRY(host::WitAbi::create(signature));
-    return std::make_unique<LibraryExport>(entry_, std::move(name), std::move(abi));
+    return std::make_unique<LibraryExport>(module_->entry(), std::move(name), std::move(abi));
   };
   if (aggregate) {
     call_ = SPORE_TRY(make("step", {.params = signature().params, .result = nullptr}));
@@ -242,7 +275,7 @@ Status LibraryFunction::find_exports(const std::vector<std::string>& exports) {
   if (may_batch && exported(exports, spellings(definition(), "batch"))) {
     batch_ = SPORE_TRY(make("batch", batch_signature(signature())));
   }
-  const cell::Lease lease = SPORE_TRY(entry_->acquire());
+  const cell::Lease lease = SPORE_TRY(module_->entry()->acquire());
   for (const LibraryExport* each : {call_.get(), finish_.get(), batch_.get()}) {
     Status why;
     if (each != nullptr && each->in(lease, why) == nullptr) return why;

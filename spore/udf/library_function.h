@@ -13,20 +13,30 @@
 
 namespace spore::udf {
 
-// A module that was loaded for functions; unloaded with the last of them.
+// A module that was loaded for functions in one trust domain, and its instances; unloaded with the last of them.
 class LoadedModule {
  public:
-  LoadedModule(runtime::Runtime& runtime, std::shared_ptr<const runtime::Module> module)
-      : runtime_(runtime), module_(std::move(module)) {}
+  // Where the guest takes arguments that lie in memory, its instances begin with an allocator that was used
+  // once: of many the first allocation grows the memory, which a clean instance would do, and a reset undo, in
+  // each call.  That takes 7 us, of 3 in all.  What Runtime::pool_entry says.
+  static Result<std::shared_ptr<const LoadedModule>> create(runtime::Runtime& runtime,
+                                                            std::shared_ptr<const runtime::Module> module,
+                                                            const std::string& domain);
   ~LoadedModule() { static_cast<void>(runtime_.unload_module(module_->name())); }
   LoadedModule(const LoadedModule&) = delete;
   LoadedModule& operator=(const LoadedModule&) = delete;
 
   const runtime::Module& module() const { return *module_; }
+  const std::shared_ptr<cell::PoolEntry>& entry() const { return entry_; }
 
  private:
+  LoadedModule(runtime::Runtime& runtime, std::shared_ptr<const runtime::Module> module)
+      : runtime_(runtime), module_(std::move(module)) {}
+
   runtime::Runtime& runtime_;
   std::shared_ptr<const runtime::Module> module_;
+  std::shared_ptr<const program::Library> library_;  // null: instances begin as the module does
+  std::shared_ptr<cell::PoolEntry> entry_;
 };
 
 // An export by its WIT signature, as instances of an entry have it.
@@ -61,22 +71,19 @@ class LibraryFunction final : public Function {
   // `name`: of the export; of an aggregate, what its step and its finish begin with.  Looks everything up in an
   // instance: kNotFound, kInvalidArgument with both types, how no instance could be made.
   static Result<std::shared_ptr<const Function>> create(Parts parts, std::shared_ptr<const LoadedModule> module,
-                                                        std::shared_ptr<cell::PoolEntry> entry,
-                                                        std::vector<std::string> exports);
+                                                        const std::vector<std::string>& exports);
 
  private:
   friend class LibrarySession;
   friend class LibraryGroup;
-  LibraryFunction(Parts parts, std::shared_ptr<const LoadedModule> module,
-                  std::shared_ptr<cell::PoolEntry> entry)
-      : Function(std::move(parts)), module_(std::move(module)), entry_(std::move(entry)) {}
+  LibraryFunction(Parts parts, std::shared_ptr<const LoadedModule> module)
+      : Function(std::move(parts)), module_(std::move(module)) {}
 
   std::unique_ptr<Session> make_session(const Watch& watch, Isolation isolation) const override;
   Result<std::unique_ptr<Group>> make_group(const Watch& watch) const override;
   Status find_exports(const std::vector<std::string>& exports);
 
   std::shared_ptr<const LoadedModule> module_;
-  std::shared_ptr<cell::PoolEntry> entry_;
   std::unique_ptr<LibraryExport> call_;  // of an aggregate its step
   std::unique_ptr<LibraryExport> finish_;
   std::unique_ptr<LibraryExport> batch_;  // null: it has none

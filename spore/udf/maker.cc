@@ -135,7 +135,7 @@ class Maker::Impl {
  private:
   using Program = program::Program;
   // What a module is loaded for.
-  using Key = std::tuple<std::string, uint64_t, uint64_t, uint64_t, int>;
+  using Key = std::tuple<std::string, uint64_t, uint64_t, uint64_t, int, std::string>;
 
   Result<std::shared_ptr<const LoadedModule>> load(const Definition& definition, const Digest& hash,
                                                    std::span<const uint8_t> module);
@@ -161,7 +161,7 @@ Result<std::shared_ptr<const LoadedModule>> Maker::Impl::load(const Definition& 
   options.tier_max = definition.tier_max;
   define_document(options.host);
   const Key key{hash.hex(), limits.deadline_ms, limits.memory_bytes_max, limits.copy_bytes_max,
-                definition.tier_max ? static_cast<int>(*definition.tier_max) : -1};
+                definition.tier_max ? static_cast<int>(*definition.tier_max) : -1, definition.domain};
   {
     const MutexLock lock(mutex_);
     std::erase_if(modules_, [](const auto& entry) { return entry.second.expired(); });
@@ -171,19 +171,19 @@ Result<std::shared_ptr<const LoadedModule>> Maker::Impl::load(const Definition& 
   }
   // Two that do this at once load it twice, which costs no more than time.
   const std::string name = fmt::format("function {} {}", definition.name, names_.fetch_add(1));
-  auto loaded = std::make_shared<const LoadedModule>(runtime_, SPORE_TRY(runtime_.load_module(name, module, options)));
+  auto its_module = SPORE_TRY(runtime_.load_module(name, module, options));
+  auto loaded = SPORE_TRY(LoadedModule::create(runtime_, std::move(its_module), definition.domain));
   const MutexLock lock(mutex_);
   modules_[key] = loaded;
-  return std::shared_ptr<const LoadedModule>(std::move(loaded));
+  return loaded;
 }
 
 Result<std::shared_ptr<const Function>> Maker::Impl::make_library(Function::Parts parts) {
   auto loaded = SPORE_TRY(load(parts.definition, parts.source_hash, *parts.source));
   const runtime::Module& module = loaded->module();
   parts.reads_document = imports_document(module.facts());
-  std::vector<std::string> exports = function_exports(module.facts());
-  auto entry = SPORE_TRY(runtime_.pool_entry(module, parts.definition.domain));
-  return LibraryFunction::create(std::move(parts), std::move(loaded), std::move(entry), std::move(exports));
+  const std::vector<std::string> exports = function_exports(module.facts());
+  return LibraryFunction::create(std::move(parts), std::move(loaded), exports);
 }
 
 // Booted once, frozen as it waits for a file; functions stand on its image.

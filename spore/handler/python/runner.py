@@ -180,16 +180,17 @@ class Functions:
             self.function = self.step
         else:
             self.function = function_in(module, name)
+        self.least = wanted["parameters"]
         self.code = getattr(self.function, "__code__", None)
         if self.code is not None:
             self.check(name, wanted["parameters"])
 
     def check(self, name, count):
         most = self.code.co_argcount
-        least = most - len(self.function.__defaults__ or ())
+        self.least = most - len(self.function.__defaults__ or ())
         varying = bool(self.code.co_flags & 4)  # *args
-        if count < least or (count > most and not varying):
-            takes = f"{least}" if least == most else f"{least} to {most}"
+        if count < self.least or (count > most and not varying):
+            takes = f"{most}" if self.least == most else f"{self.least} to {most}"
             raise TypeError(f"{name} takes {takes} arguments, its signature has {count}")
 
     def __call__(self, text):
@@ -212,6 +213,9 @@ class Functions:
     def decode(self, args):
         for index in self.bytes:
             args[index] = binascii.a2b_base64(args[index])
+        # What a call leaves out has the default that the file says.
+        while len(args) > self.least and args[-1] is None:
+            args.pop()
         return args
 
     def call(self, args, document):
