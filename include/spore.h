@@ -20,11 +20,12 @@
  *
  * Threads.  Runtimes, registries and functions may be used by any number of threads at once; sessions and
  * groups by one at a time.  Guests run on the thread that calls; a callback is called there, too, and must
- * not unwind (longjmp, C++ exceptions) nor use the session or group of the call that it is part of.  After
- * fork() a child may go on with what it has.
+ * not unwind (longjmp, C++ exceptions) nor use the session or group of the call that it is part of.
  *
- * Signals.  SIGSEGV, SIGBUS, SIGILL and SIGFPE are handled by the library from the first runtime on; what is
- * none of its business goes to the handlers that were there before.
+ * Signals, fork.  SIGSEGV, SIGILL, SIGFPE and SIGBUS are handled by the library from the first runtime on;
+ * what is none of its business goes to the handlers that were there before.  A forked child may go on with
+ * what it has.  docs/embedding.md says what a program has to heed.  The library stays loaded until the
+ * process ends.
  *
  * Texts are UTF-8.  Where no size is given they end with a zero. */
 #ifndef SPORE_C_H
