@@ -104,10 +104,12 @@ fn tell(sink: &Sink, read: impl FnOnce() -> Result<Functions, String> + Send) ->
 fn of_text(text: &str, name: &str) -> Result<Functions, String> {
     check_text(text)?;
     let mut resolve = Resolve::default();
-    resolve.push_source("document.wit", DOCUMENT).map_err(said)?;
+    let document = resolve.push_source("document.wit", DOCUMENT);
+    document.map_err(|error| resolve.render_error(&error))?;
     let begin = text.trim_start();
     if begin.starts_with("package") {
-        let package = resolve.push_source("wit", text).map_err(said)?;
+        let package = resolve.push_source("wit", text);
+        let package = package.map_err(|error| said(&resolve.render_error(&error), 0))?;
         let package = &resolve.packages[package];
         let mut functions = Functions::new();
         for world in package.worlds.values() {
@@ -121,12 +123,13 @@ fn of_text(text: &str, name: &str) -> Result<Functions, String> {
         return Ok(functions);
     }
     let single = begin.starts_with("func") && !begin["func".len()..].trim_start().starts_with(':');
-    let inside = if single { format!("%it: {}", begin) } else { begin.to_string() };
-    let end = if inside.trim_end().ends_with([';', '}']) { "" } else { ";" };
-    let bytes = if inside.contains("type bytes") { "" } else { "type bytes = list<u8>;" };
-    // On the line of the text, so that the lines of errors are those of the text.
-    let whole = format!("package spore:given; interface functions {{ {bytes} {inside}\n{end} }}");
-    let package = resolve.push_source("wit", &whole).map_err(said)?;
+    let given = if single { "%it:" } else { "" };
+    let end = if text.trim_end().ends_with([';', '}']) { "" } else { ";" };
+    let bytes = if text.contains("type bytes") { "" } else { "type bytes = list<u8>;" };
+    // Behind a line of ours, so that columns are those of the text.
+    let whole = format!("package spore:given; interface functions {{ {bytes} {given}\n{text}\n{end} }}");
+    let package = resolve.push_source("wit", &whole);
+    let package = package.map_err(|error| said(&resolve.render_error(&error), 1))?;
     let mut functions = Functions::new();
     for interface in resolve.packages[package].interfaces.values() {
         functions_of(&resolve, *interface, "", &mut functions)?;
@@ -158,14 +161,15 @@ fn check_text(text: &str) -> Result<(), String> {
 }
 
 /// The parser draws a picture of the place over several lines; what it says and where is in the first ones.
-fn said(error: impl std::fmt::Display) -> String {
-    let text = format!("{error:#}");
+fn said(text: &str, lines_before: usize) -> String {
     let mut said = String::new();
     for line in text.lines() {
         let line = line.trim();
         if let Some(place) = line.strip_prefix("-->") {
-            let place = place.trim().trim_start_matches("wit:");
-            return format!("{said} (at {place})");
+            let mut place = place.trim().trim_start_matches("wit:").split(':');
+            let number = |part: Option<&str>| part.and_then(|part| part.parse::<usize>().ok()).unwrap_or(0);
+            let (row, column) = (number(place.next()), number(place.next()));
+            return format!("{said} (line {}, column {column})", row.saturating_sub(lines_before));
         }
         if !said.is_empty() {
             said.push(' ');
@@ -196,7 +200,7 @@ fn of_module(module: &[u8]) -> Result<Functions, String> {
             }
             check_encoding(data)?;
             let (resolve, world) =
-                decode_world(data).map_err(|error| format!("its section '{TYPE_SECTION}': {}", said(error)))?;
+                decode_world(data).map_err(|error| format!("its section '{TYPE_SECTION}': {}", said(&format!("{error:#}"), 0)))?;
             exports_of(&resolve, world, &mut functions)?;
         }
     }
