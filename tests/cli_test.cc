@@ -551,15 +551,19 @@ TEST_F(CliTest, TheBashScriptCompletes) {
   };
   EXPECT_EQ(complete("spore ver"), "version ");
   EXPECT_EQ(complete("spore co"), "code compile completion ");
-  EXPECT_EQ(
-      complete("spore ''"),
-      "call cell code compile completion doctor freeze inspect new optimize options run snapshot version ");
+  EXPECT_EQ(complete("spore ''"),
+            "build call cell code compile completion doctor freeze function inspect new optimize options run "
+            "snapshot test version ");
   EXPECT_EQ(complete("spore run --invok"), "--invoke ");
   EXPECT_EQ(complete("spore run x.wasm --deadl"), "--deadline-ms ");
   EXPECT_EQ(complete("spore version --"), "--help --home --json ");
   EXPECT_EQ(complete("spore run mod"), "module.wasm ");
   EXPECT_EQ(complete("spore run ''"), "module.wasm other.txt ");
   EXPECT_EQ(complete("spore inspect --invok"), " ");  // no flag of this command
+  EXPECT_EQ(complete("spore function a"), "add ");
+  EXPECT_EQ(complete("spore function ''"), "add bench call disable enable list remove ");
+  EXPECT_EQ(complete("spore function --pu"), "--pure ");
+  EXPECT_EQ(complete("spore function add mod"), "module.wasm ");
 }
 
 TEST_F(CliTest, OtherShellsHaveTheirScripts) {
@@ -568,6 +572,8 @@ TEST_F(CliTest, OtherShellsHaveTheirScripts) {
   EXPECT_TRUE(has(fish, "complete -c spore -n __fish_use_subcommand -a run -d "));
   EXPECT_TRUE(has(fish, "complete -c spore -n '__fish_seen_subcommand_from run' -l deadline-ms -r\n"));
   EXPECT_TRUE(has(fish, "complete -c spore -n '__fish_seen_subcommand_from compile' -s o -r\n"));
+  EXPECT_TRUE(
+      has(fish, "complete -c spore -n '__fish_seen_subcommand_from code' -a 'list verify prune clear'\n"));
   expect_failure({"completion", "tcsh"}, kMisused, "there is no completion for 'tcsh' (bash, zsh, fish)");
 }
 

@@ -1,5 +1,7 @@
 // spore completion bash|zsh|fish: scripts made from the same table that parses the command line.
 
+#include <algorithm>
+
 #include "apps/spore/command.h"
 
 namespace spore::cli {
@@ -12,21 +14,34 @@ std::string words_of(const Command& command) {
   return words;
 }
 
+// "add list ..." of "add|list|... [NAME]": what may stand behind the command.  Empty: anything.
+std::string verbs_of(const Command& command) {
+  const std::string_view first = command.operands.substr(0, command.operands.find(' '));
+  if (first.find('|') == std::string_view::npos) return {};
+  std::string verbs(first);
+  std::ranges::replace(verbs, '|', ' ');
+  return verbs;
+}
+
 std::string bash_script() {
   std::string names;
   std::string cases;
   for (const Command& command : commands()) {
     names += fmt::format("{}{}", names.empty() ? "" : " ", command.name);
-    cases += fmt::format("    {}) words=\"{}\" ;;\n", command.name, words_of(command));
+    cases += fmt::format("    {}) words=\"{}\" verbs=\"{}\" ;;\n", command.name, words_of(command),
+                         verbs_of(command));
   }
   return fmt::format(
       "_spore() {{\n"
-      "  local current=\"${{COMP_WORDS[COMP_CWORD]}}\" words=\"{}\"\n"
+      "  local current=\"${{COMP_WORDS[COMP_CWORD]}}\" words=\"{}\" verbs=\"\"\n"
       "  if [ \"$COMP_CWORD\" -gt 1 ]; then\n"
       "    words=\"\"\n"
       "    case \"${{COMP_WORDS[1]}}\" in\n{}    esac\n"
-      "    case \"$current\" in -*) ;; *) mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return ;; "
-      "esac\n"
+      "    case \"$current\" in\n"
+      "    -*) ;;\n"
+      "    *) if [ \"$COMP_CWORD\" -eq 2 ] && [ -n \"$verbs\" ]; then words=\"$verbs\"\n"
+      "       else mapfile -t COMPREPLY < <(compgen -f -- \"$current\"); return; fi ;;\n"
+      "    esac\n"
       "  fi\n"
       "  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\")\n"
       "}}\n"
@@ -39,6 +54,10 @@ std::string fish_script() {
   for (const Command& command : commands()) {
     script +=
         fmt::format("complete -c spore -n __fish_use_subcommand -a {} -d '{}'\n", command.name, command.help);
+    if (const std::string verbs = verbs_of(command); !verbs.empty()) {
+      script +=
+          fmt::format("complete -c spore -n '__fish_seen_subcommand_from {}' -a '{}'\n", command.name, verbs);
+    }
     for (const Flag& flag : all_flags(command)) {
       const bool is_long = flag.name.starts_with("--");
       script += fmt::format("complete -c spore -n '__fish_seen_subcommand_from {}' {} {}{}\n", command.name,

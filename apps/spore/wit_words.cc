@@ -63,7 +63,7 @@ Result<std::vector<WitValue>> parse_wit_words(const udf::Function& function,
 
 std::string wit_word(const WitType& type, const WitValue& value) {
   if (type.kind == WitKind::kString) return value.text;
-  const std::string json = host::to_json(type, value);
+  std::string json = host::to_json(type, value);
   if (type.kind == WitKind::kEnum || type.kind == WitKind::kBytes) return json.substr(1, json.size() - 2);
   if (type.kind != WitKind::kChar) return json;
   std::string text;

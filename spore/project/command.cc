@@ -22,7 +22,7 @@ namespace {
 
 std::vector<std::string> environment_with(const std::vector<std::pair<std::string, std::string>>& more) {
   std::vector<std::string> all;
-  for (const auto& [name, value] : more) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : more) all.push_back(fmt::format("{}={}", name, value));
   for (char** entry = environ; *entry != nullptr; entry++) {
     const std::string_view text(*entry);
     const std::string_view name = text.substr(0, text.find('='));
