@@ -51,6 +51,7 @@ void act_five(std::vector<Row>& table);
 // A cell sleeps, is forked, and wakes in another process: in wake_elsewhere(), which the demo is started for
 // once more.
 void act_six(std::vector<Row>& table);
+void act_seven(std::vector<Row>& table);
 int wake_elsewhere(const std::string& folder);
 
 }  // namespace spore::demo

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR [more|runtimes]]
+# Builds the guest programs that the tests run, and their native twins: tools/guests.sh [OUT_DIR [more|runtimes|demo]]
 # (build/guests).  Only what changed is built again; nothing changed is the usual case and says nothing.
 #   OUT_DIR/NAME.wasm, OUT_DIR/native/NAME   tests/programs/ and SQLite
 #   OUT_DIR/{python,javascript,ruby}.wasm    what runs handlers: CPython; QuickJS, Ruby with their runners.
-#                                            With `runtimes` these alone
+#                                            With `runtimes` these alone, with `demo` and the functions in Rust
 #   OUT_DIR/quickjs.wasm                     with `more`: QuickJS with the functions of its C interface
 #   OUT_DIR/wasi/NAME.wasm                   tests/wasi/NAME.c
 #   OUT_DIR/udf/LANGUAGE.wasm                guests/LANGUAGE: typed functions
@@ -426,6 +426,9 @@ lane_ruby() { make ruby ruby.wasm "$handlers"/ruby/{glue.wat,stubs.wat,runner.rb
 lane_sqlite() { make sqlite "sqlite.wasm native/sqlite" "$programs"/sqlite/*; }
 lane_rust() {
   make rust "$(outputs_of rust)" "$programs"/rust/Cargo.* "$programs"/rust/src/*
+  lane_rust_udf
+}
+lane_rust_udf() {
   make_udf rust "$guests"/wit/* "$guests"/rust/{Cargo.*,function.wit,src/*} "$conformance"/conformance.wit \
     "$conformance"/rust/{Cargo.*,world.*,src/*}
 }
@@ -450,7 +453,11 @@ stop() {
 }
 trap stop INT TERM HUP
 wanted=(javascript python ruby)
-if [ "${2:-}" != runtimes ]; then wanted+=(rust sqlite go assemblyscript clang); fi
+case "${2:-}" in
+  runtimes) ;;
+  demo) wanted+=(rust_udf) ;;
+  *) wanted+=(rust sqlite go assemblyscript clang) ;;
+esac
 if [ "${2:-}" = more ]; then wanted+=(more); fi
 for lane in "${wanted[@]}"; do
   "lane_$lane" &

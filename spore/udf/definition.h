@@ -41,7 +41,10 @@ struct Definition {
   std::string author;
   std::string category;
 
-  std::string language = "wasm";  // or that of a source text: "python", "javascript", "ruby"
+  // What the source is: a library ("wasm"); a WASI program that reads lines in a loop ("program"), to which a
+  // call is a line with the array of its arguments, in JSON, and its answer JSON; or a text ("python",
+  // "javascript", "ruby").
+  std::string language = "wasm";
   std::string signature;          // WIT; empty: as the module tells
   std::string export_name;        // of the module; empty: the name, with '-' or '_'
   FunctionKind kind = FunctionKind::kScalar;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "spore/base/fd.h"
+#include "spore/base/fork.h"
 #include "spore/base/utf8.h"
 #include "spore/handler/handler.h"
 #include "spore/udf/library_function.h"
@@ -125,18 +126,23 @@ Status check_shape(const Definition& definition, const WitSignature& signature) 
 
 }  // namespace
 
-class Maker::Impl {
+class Maker::Impl final : ForkAware {
  public:
   Impl(runtime::Runtime& runtime, const MakerOptions& options) : runtime_(runtime), options_(options) {}
 
   Result<std::shared_ptr<const Function>> make_library(Function::Parts parts);
   Result<std::shared_ptr<const Function>> make_program(Function::Parts parts);
+  Result<std::shared_ptr<const Function>> make_text(Function::Parts parts);
 
  private:
   using Program = program::Program;
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+  void repair_in_child() override {}
   // What a module is loaded for.
   using Key = std::tuple<std::string, uint64_t, uint64_t, uint64_t, int, std::string>;
 
+  engine::Limits limits_of(const Definition& definition) const;
   Result<std::shared_ptr<const LoadedModule>> load(const Definition& definition, const Digest& hash,
                                                    std::span<const uint8_t> module);
   Result<std::shared_ptr<const Program>> runner(const handler::Language& language) SPORE_EXCLUDES(mutex_);
@@ -148,15 +154,21 @@ class Maker::Impl {
   std::map<std::string, std::shared_ptr<const Program>, std::less<>> runners_ SPORE_GUARDED_BY(starting_);
   Mutex mutex_;
   std::map<Key, std::weak_ptr<const LoadedModule>> modules_ SPORE_GUARDED_BY(mutex_);
+  ForkRegistration registration_{*this};
 };
 
-Result<std::shared_ptr<const LoadedModule>> Maker::Impl::load(const Definition& definition, const Digest& hash,
-                                                              std::span<const uint8_t> module) {
-  runtime::ModuleOptions options{.version = definition.version, .description = definition.description};
+engine::Limits Maker::Impl::limits_of(const Definition& definition) const {
   engine::Limits limits = runtime_.options().limits;
   if (definition.deadline_ms) limits.deadline_ms = *definition.deadline_ms;
   if (definition.memory_bytes_max) limits.memory_bytes_max = *definition.memory_bytes_max;
   if (definition.copy_bytes_max) limits.copy_bytes_max = *definition.copy_bytes_max;
+  return limits;
+}
+
+Result<std::shared_ptr<const LoadedModule>> Maker::Impl::load(const Definition& definition, const Digest& hash,
+                                                              std::span<const uint8_t> module) {
+  runtime::ModuleOptions options{.version = definition.version, .description = definition.description};
+  const engine::Limits limits = limits_of(definition);
   options.limits = limits;
   options.tier_max = definition.tier_max;
   define_document(options.host);
@@ -209,13 +221,28 @@ Result<std::shared_ptr<const program::Program>> Maker::Impl::runner(const handle
 
 Result<std::shared_ptr<const Function>> Maker::Impl::make_program(Function::Parts parts) {
   const Definition& definition = parts.definition;
+  if (definition.kind == FunctionKind::kAggregate) {
+    return Status::unsupported("{}: aggregates are for wasm and python", definition.name);
+  }
+  runtime::ModuleOptions options{.version = definition.version, .description = definition.description};
+  options.limits = limits_of(definition);
+  options.tier_max = definition.tier_max;
+  const runtime::FrozenProgram frozen =
+      SPORE_TRY(runtime_.freeze_program(fmt::format("function {} {}", definition.name, names_.fetch_add(1)),
+                                        *parts.source, options, {.domain = definition.domain}));
+  return ProgramFunction::create(std::move(parts), runtime_,
+                                 {.program = frozen.program, .module = frozen.module->name()});
+}
+
+Result<std::shared_ptr<const Function>> Maker::Impl::make_text(Function::Parts parts) {
+  const Definition& definition = parts.definition;
   const handler::Language& language = *SPORE_TRY(handler::find_language(definition.language));
   if (definition.memory_bytes_max || definition.tier_max) {
-    return Status::unsupported("{}: memory_bytes_max and tier_max are for modules; a program's are the Runtime's",
+    return Status::unsupported("{}: memory_bytes_max and tier_max are for modules; a text's are the Runtime's",
                                definition.name);
   }
   if (!definition.domain.empty()) {
-    return Status::unsupported("{}: programs are of the trust domain '' alone", definition.name);
+    return Status::unsupported("{}: functions that are texts are of the trust domain '' alone", definition.name);
   }
   const std::string_view source(reinterpret_cast<const char*>(parts.source->data()), parts.source->size());
   if (!is_utf8(source)) return Status::invalid_argument("{}: the source is not UTF-8", definition.name);
@@ -250,7 +277,8 @@ Result<std::shared_ptr<const Function>> Maker::Impl::make_program(Function::Part
     return Status::invalid_argument("{}", printable(std::string_view(detail).substr(line == std::string::npos ? 0 : line + 1), 500))
         .with_detail(detail + "\n");
   }
-  return ProgramFunction::create(std::move(parts), runtime_, std::move(extended->program), calls);
+  return ProgramFunction::create(std::move(parts), runtime_,
+                                 {.program = std::move(extended->program), .calls = calls});
 }
 
 Maker::Maker(runtime::Runtime& runtime, MakerOptions options)
@@ -264,7 +292,8 @@ Maker::~Maker() = default;
 Result<std::shared_ptr<const Function>> Maker::make(Definition definition, std::span<const uint8_t> source) {
   SPORE_TRY(definition.check());
   const bool library = definition.language == "wasm";
-  if (!library) SPORE_TRY(handler::find_language(definition.language));
+  const bool program = definition.language == "program";
+  if (!library && !program) SPORE_TRY(handler::find_language(definition.language));
   Result<WitSignature> signature = signature_of(definition, source);
   if (!signature.ok()) return std::move(signature).status().with_context(definition.name);
   SPORE_TRY(check_shape(definition, signature.value()));
@@ -274,7 +303,9 @@ Result<std::shared_ptr<const Function>> Maker::make(Definition definition, std::
                         .source_hash = sha256(source)};
   if (definition.memo) parts.memo = memo_;
   Result<std::shared_ptr<const Function>> function =
-      library ? impl_->make_library(std::move(parts)) : impl_->make_program(std::move(parts));
+      library   ? impl_->make_library(std::move(parts))
+      : program ? impl_->make_program(std::move(parts))
+                : impl_->make_text(std::move(parts));
   if (!function.ok()) return std::move(function).status().with_context(definition.name);
   return function;
 }

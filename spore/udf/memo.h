@@ -10,6 +10,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "spore/base/fork.h"
 #include "spore/base/json.h"
 #include "spore/base/keyed_hash.h"
 #include "spore/base/mutex.h"
@@ -35,8 +36,9 @@ struct MemoStatistics {
   void write_json(JsonWriter& json) const;  // fields
 };
 
-// Keys are compared byte by byte: two calls whose keys have the same hash are still two.  Thread-safe.
-class Memo {
+// Keys are compared byte by byte: two calls whose keys have the same hash are still two.  Thread-safe; in
+// fork's list.
+class Memo final : ForkAware {
  public:
   explicit Memo(MemoOptions options);
 
@@ -63,6 +65,9 @@ class Memo {
     size_t operator()(std::string_view key) const;
   };
   void remove(Entries::iterator entry) SPORE_REQUIRES(mutex_);
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+  void repair_in_child() override {}
 
   const MemoOptions options_;
   const KeyedHash hash_;
@@ -70,6 +75,7 @@ class Memo {
   Entries entries_ SPORE_GUARDED_BY(mutex_);
   std::unordered_map<std::string_view, Entries::iterator, Hash> index_ SPORE_GUARDED_BY(mutex_);
   MemoStatistics statistics_ SPORE_GUARDED_BY(mutex_);
+  ForkRegistration registration_{*this};
 };
 
 }  // namespace spore::udf

@@ -82,7 +82,7 @@ class ProgramSession final : public Session {
 
   Status run(std::span<const WitArg> args, WitValue& result, const Document* document) override {
     json_.clear();
-    const bool with_document = program_.calls_ && document != nullptr;
+    const bool with_document = program_.frozen_.calls && document != nullptr;
     if (with_document) json_ += R"({"args":)";
     SPORE_TRY(append_args(program_.signature(), args, json_));
     if (with_document) {
@@ -90,21 +90,21 @@ class ProgramSession final : public Session {
       append_document(*document, json_);
       json_ += '}';
     }
-    const std::string answer = SPORE_TRY(answer_of(program_.program_->request(json_, options_)));
+    const std::string answer = SPORE_TRY(answer_of(program_.program().request(json_, options_)));
     result = SPORE_TRY(result_of(program_.signature(), answer));
     return {};
   }
 
   // [[true, result] or [false, "why"], ...]
   Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results, const Document* document) override {
-    if (!program_.calls_ || document != nullptr) return Status::unsupported("it takes no batches");
+    if (!program_.frozen_.calls || document != nullptr) return Status::unsupported("it takes no batches");
     json_ = R"({"rows":[)";
     for (size_t i = 0; i < rows.count; i++) {
       if (i > 0) json_ += ',';
       SPORE_TRY(append_args(program_.signature(), rows.row(i), json_));
     }
     json_ += "]}";
-    const std::string answer = SPORE_TRY(answer_of(program_.program_->request(json_, options_)));
+    const std::string answer = SPORE_TRY(answer_of(program_.program().request(json_, options_)));
     JsonReader json(answer);
     if (!json.begin_array()) return json.take_failure();
     for (bool first = true; json.next_element(first);) {
@@ -136,7 +136,7 @@ class ProgramGroup final : public Group {
   static Result<std::unique_ptr<Group>> create(std::shared_ptr<const Function> function,
                                                const ProgramFunction& program, const Watch& watch) {
     static std::atomic<uint64_t> next{1};
-    auto kind = SPORE_TRY(program.program_->cell_kind(*program.runtime_.cells()));
+    auto kind = SPORE_TRY(program.program().cell_kind(*program.runtime_.cells()));
     std::unique_ptr<ProgramGroup> group(
         new ProgramGroup(std::move(function), program, watch, fmt::format("group {}", next.fetch_add(1))));
     SPORE_TRY(program.runtime_.cells()->create(kind, group->cell_));
@@ -172,7 +172,7 @@ class ProgramGroup final : public Group {
   Result<std::string> ask(std::string_view json) {
     function_->statistics().calls.fetch_add(1, std::memory_order_relaxed);
     Result<std::string> answer =
-        answer_of(program_.program_->request_in(*program_.runtime_.cells(), {cell_, domain_}, json, options_));
+        answer_of(program_.program().request_in(*program_.runtime_.cells(), {cell_, domain_}, json, options_));
     if (!answer.ok()) function_->statistics().errors.fetch_add(1, std::memory_order_relaxed);
     return answer;
   }
@@ -190,7 +190,7 @@ std::unique_ptr<Session> ProgramFunction::make_session(const Watch& watch, Isola
 }
 
 Result<std::unique_ptr<Group>> ProgramFunction::make_group(const Watch& watch) const {
-  if (!calls_) return Status::unsupported("aggregates in {} are not there yet", definition().language);
+  if (!frozen_.calls) return Status::unsupported("aggregates in {} are not there yet", definition().language);
   return ProgramGroup::create(shared_from_this(), *this, watch);
 }
 

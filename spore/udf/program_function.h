@@ -13,19 +13,26 @@ namespace spore::udf {
 
 class ProgramFunction final : public Function {
  public:
-  // `calls`: its runner knows calls, not only requests (handler::FunctionSource).
-  static std::shared_ptr<const Function> create(Parts parts, runtime::Runtime& runtime,
-                                                std::shared_ptr<const program::Program> program, bool calls) {
-    return std::shared_ptr<const Function>(
-        new ProgramFunction(std::move(parts), runtime, std::move(program), calls));
+  struct Frozen {
+    std::shared_ptr<const program::Program> program;
+    bool calls = false;  // its runner knows calls, not only requests (handler::FunctionSource)
+    std::string module;  // to be unloaded with it; empty: others stand on it, too
+  };
+  static std::shared_ptr<const Function> create(Parts parts, runtime::Runtime& runtime, Frozen frozen) {
+    return std::shared_ptr<const Function>(new ProgramFunction(std::move(parts), runtime, std::move(frozen)));
   }
+  ~ProgramFunction() override {
+    if (!frozen_.module.empty()) static_cast<void>(runtime_.unload_module(frozen_.module));
+  }
+  ProgramFunction(const ProgramFunction&) = delete;
+  ProgramFunction& operator=(const ProgramFunction&) = delete;
 
  private:
   friend class ProgramSession;
   friend class ProgramGroup;
-  ProgramFunction(Parts parts, runtime::Runtime& runtime, std::shared_ptr<const program::Program> program,
-                  bool calls)
-      : Function(std::move(parts)), runtime_(runtime), program_(std::move(program)), calls_(calls) {}
+  ProgramFunction(Parts parts, runtime::Runtime& runtime, Frozen frozen)
+      : Function(std::move(parts)), runtime_(runtime), frozen_(std::move(frozen)) {}
+  const program::Program& program() const { return *frozen_.program; }
 
   std::unique_ptr<Session> make_session(const Watch& watch, Isolation isolation) const override;
   Result<std::unique_ptr<Group>> make_group(const Watch& watch) const override;
@@ -36,8 +43,7 @@ class ProgramFunction final : public Function {
   }
 
   runtime::Runtime& runtime_;
-  std::shared_ptr<const program::Program> program_;
-  const bool calls_;
+  const Frozen frozen_;
 };
 
 }  // namespace spore::udf

@@ -170,6 +170,36 @@ TEST_F(ProgramFunctionTest, EndlessLoopsEnd) {
   EXPECT_EQ(again->begin(watch)->call({&arg, 1}, result).code(), Code::kCancelled);
 }
 
+// A program that writes back what it reads: the array of its arguments.
+constexpr std::string_view kEcho = R"((module
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (loop $next
+      (i32.store (i32.const 0) (i32.const 1024))
+      (i32.store (i32.const 4) (i32.const 4096))
+      (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)) (then unreachable))
+      (if (i32.eqz (i32.load (i32.const 4))) (then return))
+      (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)) (then unreachable))
+      (br $next)))))";
+
+TEST_F(ProgramFunctionTest, AnyProgramThatReadsLinesIsAFunction) {
+  const auto wasm = test::wasm(kEcho);
+  Definition definition{.name = "both", .language = "program", .signature = "func(a: string, b: u8) -> tuple<string, u8>"};
+  const auto both = functions_.maker->make(definition, wasm);
+  ASSERT_TRUE(both.ok()) << both.status().message();
+  const size_t modules = functions_.runtime->list_modules().size();
+  EXPECT_EQ(call(*both.value(), {WitArg::string("é\n"), WitArg::number(7)}), R"(["é\n",7])");
+  {
+    definition.name = "other";
+    const auto other = functions_.maker->make(definition, wasm);
+    ASSERT_TRUE(other.ok()) << other.status().message();
+    EXPECT_EQ(functions_.runtime->list_modules().size(), modules + 1);
+  }
+  EXPECT_EQ(functions_.runtime->list_modules().size(), modules);
+}
+
 TEST_F(ProgramFunctionTest, OtherLanguagesHandleJson) {
   const auto script = make("longer", "func(a: string, b: string) -> string", "{}",
                            "export function handle(request) {\n"

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "spore/base/fork.h"
 #include "spore/base/mutex.h"
 #include "spore/base/status.h"
 #include "spore/udf/maker.h"
@@ -23,8 +24,9 @@ namespace spore::udf {
 
 enum class Replace : uint8_t { kNo, kYes };
 
-// Thread-safe.  Calls in flight go on with the function that they began with.
-class Registry {
+// Thread-safe.  Calls in flight go on with the function that they began with.  In fork's list for what it has; a
+// child must not change one that another thread was changing when it was forked.
+class Registry final : ForkAware {
  public:
   static constexpr size_t kFunctionsMax = 10'000;
 
@@ -58,6 +60,9 @@ class Registry {
   Status load();
   Status save(const Functions& functions) const;
   Status keep_source(const Function& function) const;
+  void lock_for_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.lock(); }
+  void unlock_after_fork() override SPORE_NO_THREAD_SAFETY_ANALYSIS { mutex_.unlock(); }
+  void repair_in_child() override {}
 
   Maker& maker_;
   const std::filesystem::path directory_;  // empty: in memory alone
@@ -65,6 +70,7 @@ class Registry {
   Mutex changing_;  // before mutex_: one change at a time, with its files
   mutable Mutex mutex_;
   Functions functions_ SPORE_GUARDED_BY(mutex_);
+  ForkRegistration registration_{*this};
 };
 
 }  // namespace spore::udf
