@@ -233,12 +233,11 @@ Result<int> call_function(Args& args) {
   WitValue result;
   const auto begin = std::chrono::steady_clock::now();
   SPORE_TRY(call(*function, words, args.value_of("--document"), result));
-  constexpr double kUsInMs = 1e3;
-  const double microseconds = milliseconds_since(begin) * kUsInMs;
+  const std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
   if (args.has("--json")) {
     const wasm::WitTypeRef& type = function->signature().result;
     const std::string value = type == nullptr ? "null" : host::to_json(*type, result);
-    print(fmt::format("{{\n  \"result\": {},\n  \"call_us\": {:.3f}\n}}\n", value, microseconds));
+    print(fmt::format("{{\n  \"result\": {},\n  \"call_us\": {:.3f}\n}}\n", value, elapsed.count()));
   } else {
     print_result(*function, result);
   }
