@@ -143,8 +143,10 @@ Result<int> list_functions(Args& args) {
   const std::vector<std::string_view> patterns = args.rest();
   if (patterns.size() > 1) return Status::invalid_argument("unexpected '{}'", patterns[1]);
   const Functions functions = SPORE_TRY(open_functions(args));
-  const std::vector<FunctionRef> found = functions.registry->list(patterns.empty() ? "*" : patterns[0]);
-  for (const udf::Registry::Broken& broken : functions.registry->broken()) {
+  std::vector<udf::Registry::Broken> all_broken;
+  const std::vector<FunctionRef> found =
+      functions.registry->list(patterns.empty() ? "*" : patterns[0], &all_broken);
+  for (const udf::Registry::Broken& broken : all_broken) {
     fmt::print(stderr, "spore: {}: {}\n", printable(broken.name), broken.why);
   }
   if (args.has("--json")) {
@@ -156,7 +158,7 @@ Result<int> list_functions(Args& args) {
       json.end_object();
     }
     json.end_array().begin_array("broken");
-    for (const udf::Registry::Broken& broken : functions.registry->broken()) {
+    for (const udf::Registry::Broken& broken : all_broken) {
       json.begin_object().field("name", broken.name).field("why", broken.why).end_object();
     }
     json.end_array().end_object();
@@ -169,7 +171,7 @@ Result<int> list_functions(Args& args) {
                         definition.description.empty() ? "" : "  # ", printable(definition.description)));
     }
   }
-  return functions.registry->broken().empty() ? kDone : kFailed;
+  return all_broken.empty() ? kDone : kFailed;
 }
 
 // --- call ----------------------------------------------------------------------------------------------

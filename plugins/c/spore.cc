@@ -192,13 +192,14 @@ spore_status* spore_registry_list(spore_registry* registry, const char* pattern,
   return fenced([&]() -> Status {
     JsonWriter writer;
     writer.begin_object().begin_array("functions");
-    for (const auto& function : registry->registry->list(pattern == nullptr ? "*" : pattern)) {
+    std::vector<udf::Registry::Broken> all_broken;
+    for (const auto& function : registry->registry->list(pattern == nullptr ? "*" : pattern, &all_broken)) {
       writer.begin_object();
       function->write_json(writer);
       writer.end_object();
     }
     writer.end_array().begin_array("broken");
-    for (const udf::Registry::Broken& broken : registry->registry->broken()) {
+    for (const udf::Registry::Broken& broken : all_broken) {
       writer.begin_object().field("name", broken.name).field("why", broken.why).end_object();
     }
     writer.end_array().end_object();

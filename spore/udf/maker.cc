@@ -69,17 +69,21 @@ const WitFunction* told(const std::vector<WitFunction>& functions, const Definit
   return nullptr;
 }
 
+std::string names_of(const std::vector<WitFunction>& functions) {
+  std::string names;
+  for (const WitFunction& function : functions) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", printable(function.name));
+  }
+  return printable(names, 500);
+}
+
 Status not_told(const Definition& definition, const std::vector<WitFunction>& functions) {
   if (functions.empty()) {
     return Status::invalid_argument(
         "the module does not say what '{}' takes and gives: give its signature, such as 'func(text: string) -> f64'",
         definition.name);
   }
-  std::string names;
-  for (const WitFunction& function : functions) {
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", printable(function.name));
-  }
-  return Status::not_found("the module tells of no function '{}' (it has: {})", definition.name, names);
+  return Status::not_found("the module tells of no function '{}' (it has: {})", definition.name, names_of(functions));
 }
 
 Result<WitSignature> signature_told(const Definition& definition, std::span<const uint8_t> module) {
@@ -103,7 +107,13 @@ Result<WitSignature> signature_of(const Definition& definition, std::span<const 
     return Status::invalid_argument("{}: a function in {} needs a signature, such as 'func(text: string) -> f64'",
                                     definition.name, definition.language);
   }
-  return SPORE_TRY(wasm::parse_wit_function(definition.signature, definition.name)).signature;
+  const std::vector<WitFunction> functions = SPORE_TRY(wasm::parse_wit(definition.signature, definition.name));
+  const WitFunction* function = functions.size() == 1 ? functions.data() : told(functions, definition, "");
+  if (function == nullptr) {
+    return Status::not_found("the signature declares no function '{}' (it has: {})", definition.name, names_of(functions));
+  }
+  if (function->refused.empty()) return function->signature;
+  return Status::unsupported("{}", function->refused);
 }
 
 Status check_shape(const Definition& definition, const WitSignature& signature) {

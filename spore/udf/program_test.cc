@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "spore/udf/maker.h"
+#include "tests/guest_file.h"
 #include "tests/sanitizers.h"
 #include "tests/udf_runtime.h"
 

@@ -121,28 +121,40 @@ Status Registry::load() {
   if (file.code() == Code::kNotFound) return {};
   if (!file.ok()) return std::move(file).status();
   const std::string_view text(reinterpret_cast<const char*>(file->data()), file->size());
-  const std::vector<Kept> kept = SPORE_TRY(read_index(text));
+  std::vector<Kept> kept = SPORE_TRY(read_index(text));
   const MutexLock lock(mutex_);
-  for (const Kept& each : kept) {
-    const auto make = [&]() -> Result<std::shared_ptr<const Function>> {
-      SPORE_TRY(each.definition.check());
-      // Not by what the file says: it names no other folder.
-      if (each.sha256.find_first_not_of("0123456789abcdef") != std::string::npos) {
-        return Status::corruption("'{}' is no SHA-256", printable(each.sha256));
-      }
-      const std::vector<uint8_t> source =
-          SPORE_TRY(read_file(directory_ / kSources / each.sha256, kSourceBytesMax));
-      if (sha256(source).hex() != each.sha256) return Status::corruption("its source is not as it was written");
-      return maker_.make(each.definition, source);
-    };
-    Result<std::shared_ptr<const Function>> function = make();
-    if (function.ok()) {
-      functions_.insert_or_assign(each.definition.name, std::move(function).value());
-    } else {
-      broken_.push_back({each.definition.name, std::string(function.status().message())});
+  for (Kept& each : kept) {
+    SPORE_TRY(each.definition.check().with_context(kIndex));
+    // What the file says names no other folder.
+    if (each.sha256.empty() || each.sha256.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      return not_as_written(fmt::format("'{}' is no SHA-256", printable(each.sha256)));
     }
+    std::string name = each.definition.name;
+    functions_.insert_or_assign(std::move(name), Entry{std::move(each.definition), std::move(each.sha256), nullptr});
   }
   return {};
+}
+
+Registry::Functions Registry::copy() const {
+  const MutexLock lock(mutex_);
+  return functions_;
+}
+
+// Two threads that ask at once may make it twice; the first one's is kept.
+Result<std::shared_ptr<const Function>> Registry::make(const Entry& entry) {
+  if (entry.function != nullptr) return entry.function;
+  const std::vector<uint8_t> source =
+      SPORE_TRY(read_file(directory_ / kSources / entry.sha256, kSourceBytesMax));
+  if (sha256(source).hex() != entry.sha256) {
+    return Status::corruption("{}: its source is not as it was kept", entry.definition.name);
+  }
+  auto function = SPORE_TRY(maker_.make(entry.definition, source));
+  const MutexLock lock(mutex_);
+  const auto found = functions_.find(entry.definition.name);
+  const bool same = found != functions_.end() && found->second.function == nullptr &&
+                    found->second.sha256 == entry.sha256;
+  if (same) found->second.function = function;
+  return function;
 }
 
 Status Registry::keep_source(const Function& function) const {
@@ -155,9 +167,9 @@ Status Registry::keep_source(const Function& function) const {
 Status Registry::save(const Functions& functions) const {
   JsonWriter json;
   json.begin_object().field("format", kFormat).begin_array("functions");
-  for (const auto& [name, function] : functions) {
-    json.begin_object().field("sha256", function->source_hash().hex()).begin_object("definition");
-    function->definition().write_json(json);
+  for (const auto& [name, entry] : functions) {
+    json.begin_object().field("sha256", entry.sha256).begin_object("definition");
+    entry.definition.write_json(json);
     json.end_object().end_object();
   }
   json.end_array().end_object();
@@ -167,11 +179,7 @@ Status Registry::save(const Functions& functions) const {
 Result<std::shared_ptr<const Function>> Registry::add(Definition definition, std::span<const uint8_t> source,
                                                       Replace replace) {
   const MutexLock changing(changing_);
-  Functions functions;
-  {
-    const MutexLock lock(mutex_);
-    functions = functions_;
-  }
+  Functions functions = copy();
   const bool there = functions.contains(definition.name);
   if (there && replace == Replace::kNo) {
     return Status::already_exists("there is a function '{}' already", definition.name);
@@ -180,7 +188,8 @@ Result<std::shared_ptr<const Function>> Registry::add(Definition definition, std
     return Status::limit_exceeded("{} functions, which is all that there may be", kFunctionsMax);
   }
   auto function = SPORE_TRY(maker_.make(std::move(definition), source));
-  functions.insert_or_assign(function->name(), function);
+  functions.insert_or_assign(function->name(),
+                             Entry{function->definition(), function->source_hash().hex(), function});
   if (!directory_.empty()) {
     SPORE_TRY(keep_source(*function));
     SPORE_TRY(save(functions));
@@ -190,18 +199,26 @@ Result<std::shared_ptr<const Function>> Registry::add(Definition definition, std
   return function;
 }
 
-Result<std::shared_ptr<const Function>> Registry::find(std::string_view name) const {
-  const MutexLock lock(mutex_);
-  const auto found = functions_.find(name);
-  if (found != functions_.end()) {
-    if (found->second->definition().enabled) return found->second;
-    return Status::unavailable("the function '{}' is disabled", found->first);
+Result<std::shared_ptr<const Function>> Registry::find(std::string_view name) {
+  Entry entry;
+  {
+    const MutexLock lock(mutex_);
+    const auto found = functions_.find(name);
+    if (found != functions_.end()) {
+      if (!found->second.definition.enabled) {
+        return Status::unavailable("the function '{}' is disabled", found->first);
+      }
+      if (found->second.function != nullptr) return found->second.function;
+      entry = found->second;
+    }
   }
+  if (!entry.sha256.empty()) return make(entry);
   constexpr size_t kTypo = 3;
   constexpr size_t kNameMax = 200;
+  const Functions functions = copy();
   std::string_view nearest;
   size_t least = kTypo + 1;
-  for (const auto& [other, function] : functions_) {
+  for (const auto& [other, unused] : functions) {
     const size_t away = name.size() > kNameMax ? least : distance(name, other);
     if (away < least) {
       least = away;
@@ -212,47 +229,44 @@ Result<std::shared_ptr<const Function>> Registry::find(std::string_view name) co
   return Status::not_found("there is no function '{}' (there is '{}')", printable(name), nearest);
 }
 
-std::vector<std::shared_ptr<const Function>> Registry::list(std::string_view pattern) const {
-  std::vector<std::shared_ptr<const Function>> found;
-  const MutexLock lock(mutex_);
-  for (const auto& [name, function] : functions_) {
-    if (matches(pattern, name)) found.push_back(function);
+std::vector<std::shared_ptr<const Function>> Registry::list(std::string_view pattern, std::vector<Broken>* broken) {
+  std::vector<std::shared_ptr<const Function>> made;
+  for (const auto& [name, entry] : copy()) {
+    if (!matches(pattern, name)) continue;
+    Result<std::shared_ptr<const Function>> function = make(entry);
+    if (function.ok()) {
+      made.push_back(std::move(function).value());
+    } else if (broken != nullptr) {
+      broken->push_back({name, std::string(function.status().message())});
+    }
   }
-  return found;
+  return made;
 }
 
 Status Registry::enable(std::string_view name, bool enabled) {
-  std::shared_ptr<const Function> function;
-  {
-    const MutexLock lock(mutex_);
-    const auto found = functions_.find(name);
-    if (found == functions_.end()) return Status::not_found("there is no function '{}'", printable(name));
-    function = found->second;
-  }
-  if (function->definition().enabled == enabled) return {};
+  const Functions functions = copy();
+  const auto found = functions.find(name);
+  if (found == functions.end()) return Status::not_found("there is no function '{}'", printable(name));
+  if (found->second.definition.enabled == enabled) return {};
+  const std::shared_ptr<const Function> function = SPORE_TRY(make(found->second));
   Definition definition = function->definition();
   definition.enabled = enabled;
-  const Result<std::shared_ptr<const Function>> changed = add(std::move(definition), function->source(), Replace::kYes);
-  return changed.status().copy();
+  return add(std::move(definition), function->source(), Replace::kYes).status().copy();
 }
 
 Status Registry::remove(std::string_view name) {
   const MutexLock changing(changing_);
-  Functions functions;
-  {
-    const MutexLock lock(mutex_);
-    functions = functions_;
-  }
+  Functions functions = copy();
   const auto found = functions.find(name);
   if (found == functions.end()) return Status::not_found("there is no function '{}'", printable(name));
-  const std::shared_ptr<const Function> gone = found->second;
+  const std::string gone = found->second.sha256;
   functions.erase(found);
   if (!directory_.empty()) {
     SPORE_TRY(save(functions));
     const bool used = std::ranges::any_of(
-        functions, [&](const auto& entry) { return entry.second->source_hash() == gone->source_hash(); });
+        functions, [&](const auto& entry) { return entry.second.sha256 == gone; });
     std::error_code none;  // a source too many does no harm
-    if (!used) fs::remove(directory_ / kSources / gone->source_hash().hex(), none);
+    if (!used) fs::remove(directory_ / kSources / gone, none);
   }
   const MutexLock lock(mutex_);
   functions_ = std::move(functions);

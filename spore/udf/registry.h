@@ -33,30 +33,37 @@ class Registry final : ForkAware {
   // In memory alone.
   explicit Registry(Maker& maker) : maker_(maker) {}
   // Kept in a directory (docs/formats/functions.md), which is made if it is not there; what is in it is there
-  // again.  A function that cannot be made any more is left out: broken() tells.  kCorruption: not as it was
-  // written; kIo.
+  // again, each function made when it is first asked for.  kCorruption: not as it was written; kIo.
   static Result<std::unique_ptr<Registry>> open(Maker& maker, std::filesystem::path directory);
 
   // Visible when all of it was checked and kept.  kAlreadyExists; kLimitExceeded: kFunctionsMax; what
   // Maker::make says.
   Result<std::shared_ptr<const Function>> add(Definition definition, std::span<const uint8_t> source,
                                               Replace replace = Replace::kNo);
-  // kNotFound names the nearest; kUnavailable: it is disabled.
-  Result<std::shared_ptr<const Function>> find(std::string_view name) const;
-  // Of names that match a pattern of '*' and '?', in order; disabled ones, too.
-  std::vector<std::shared_ptr<const Function>> list(std::string_view pattern = "*") const;
-  Status enable(std::string_view name, bool enabled);
-  Status remove(std::string_view name);
-
+  // kNotFound names the nearest; kUnavailable: it is disabled; kCorruption: its source is not as it was kept;
+  // what Maker::make says, if it cannot be made any more.
+  Result<std::shared_ptr<const Function>> find(std::string_view name);
+  // Of names that match a pattern of '*' and '?', in order; disabled ones, too.  Those that cannot be made any
+  // more are told by `broken`, if it is not null.
   struct Broken {
     std::string name;
     std::string why;
   };
-  const std::vector<Broken>& broken() const { return broken_; }
+  std::vector<std::shared_ptr<const Function>> list(std::string_view pattern = "*",
+                                                    std::vector<Broken>* broken = nullptr);
+  Status enable(std::string_view name, bool enabled);
+  Status remove(std::string_view name);
 
  private:
   Registry(Maker& maker, std::filesystem::path directory) : maker_(maker), directory_(std::move(directory)) {}
-  using Functions = std::map<std::string, std::shared_ptr<const Function>, std::less<>>;
+  struct Entry {
+    Definition definition;
+    std::string sha256;                        // of its source
+    std::shared_ptr<const Function> function;  // null: it was not asked for yet
+  };
+  using Functions = std::map<std::string, Entry, std::less<>>;
+  Functions copy() const SPORE_EXCLUDES(mutex_);
+  Result<std::shared_ptr<const Function>> make(const Entry& entry) SPORE_EXCLUDES(mutex_);
   Status load();
   Status save(const Functions& functions) const;
   Status keep_source(const Function& function) const;
@@ -66,7 +73,6 @@ class Registry final : ForkAware {
 
   Maker& maker_;
   const std::filesystem::path directory_;  // empty: in memory alone
-  std::vector<Broken> broken_;
   Mutex changing_;  // before mutex_: one change at a time, with its files
   mutable Mutex mutex_;
   Functions functions_ SPORE_GUARDED_BY(mutex_);

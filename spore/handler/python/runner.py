@@ -114,10 +114,10 @@ def load(file, source, path):
     return module
 
 
-def function_in(module, name):
+def function_in(module, name, takes=""):
     function = module.__dict__.get(name)
     if not callable(function):
-        raise AttributeError(f"it defines no function {name}")
+        raise AttributeError(f"it defines no function {name}{takes}")
     return function
 
 
@@ -272,7 +272,7 @@ def main():
         if "function" in setup:
             handle = functions_of(file, setup)
         else:
-            handle = function_in(load(file, setup["source"], setup["path"]), "handle")
+            handle = function_in(load(file, setup["source"], setup["path"]), "handle", "(request)")
     except BaseException as error:
         fail(error, file, None)
     line = getattr(getattr(handle, "__code__", None), "co_firstlineno", None)
