@@ -15,7 +15,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "spore/project/cases.h"
 #include "spore/udf/maker.h"
+#include "spore/udf/registry.h"
 #include "tests/sanitizers.h"
 #include "tests/udf_runtime.h"
 
@@ -227,6 +229,40 @@ TEST_F(ConformanceTest, Table) {
   }
   fmt::print("(1) its compiler exports functions of numbers alone, and there is no generator of bindings; its one-file SDK\n"
              "    passes text and bytes.  Resources, streams and async functions cross nowhere.\n");
+}
+
+// The example guests: the same three functions in five languages, held to the same tests.
+class ExampleGuests : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Languages, ExampleGuests, testing::Values("c", "rust", "go", "assemblyscript", "python"),
+                         [](const auto& language) { return std::string(language.param); });
+
+TEST_P(ExampleGuests, AnswerAsTheirTestsSay) {
+  const std::string language = GetParam();
+  const std::filesystem::path folder = std::filesystem::path(SPORE_SOURCE_DIR "/guests") / language;
+  project::Project project{.folder = folder, .name = "udf", .language = language, .module = folder / "udf.py"};
+  const TemporaryFolder temporary;
+  if (language == "python") {
+    if (kSanitized || !std::filesystem::exists("/usr/bin/wasm-opt")) GTEST_SKIP() << "takes too long, or no wasm-opt";
+  } else {
+    const std::vector<uint8_t> built = Functions::built("udf", language);
+    if (built.empty()) GTEST_SKIP() << "tools/guests.sh has not built the guests";
+    project.module = temporary.path() / "udf.wasm";
+    // As 'spore build' leaves it.
+    const bool told = !wasm::wit_of_module(built).value().empty();
+    const auto module = told ? built : wasm::with_wit(built, file_content(folder / "function.wit")).value();
+    ASSERT_TRUE(write_file(project.module, module).ok());
+  }
+  Functions functions;
+  udf::Registry registry(*functions.maker);
+  const auto tester = project::Tester::create(project, registry);
+  ASSERT_TRUE(tester.ok()) << tester.status().message();
+  const auto cases = project::parse_cases(file_content(folder / "tests.jsonl")).value();
+  EXPECT_GE(cases.size(), 30U);
+  for (const project::Case& each : cases) {
+    const auto outcome = tester->run(each);
+    ASSERT_TRUE(outcome.ok()) << outcome.status().message();
+    EXPECT_TRUE(outcome->passed) << "line " << each.line << ": " << outcome->got;
+  }
 }
 
 }  // namespace

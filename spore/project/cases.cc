@@ -174,7 +174,7 @@ Result<Tester> Tester::create(const Project& project, udf::Registry& registry) {
   const std::vector<wasm::WitFunction> functions = SPORE_TRY(wasm::parse_wit(text, ""));
   for (const wasm::WitFunction& function : functions) {
     udf::Definition definition{.name = snake_case(function.name), .language = "python"};
-    definition.signature = function.signature.text();
+    definition.signature = text;  // all of it: one may name types that are declared there
     SPORE_TRY(registry.add(std::move(definition), bytes));
   }
   return Tester(registry);
