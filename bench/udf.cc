@@ -1,13 +1,12 @@
 // What does a call of a typed function cost?
 //
 //   numbers_statement   (s32, s32) -> s32, one instance for all calls, core values     typed   Function<...>
-//   numbers_clean       the same, each call in a clean instance                        clean   CleanFunction<...>
-//   values_*            the same by WitArgs and a WitValue
-//   string64_*          string -> string of 64 bytes
-//   document5_*         a rule that asks for five fields of a document, in Rust
-//   batch_N             N rows of the same numbers, in one crossing (row_of_batch_N_ns is a row of it)
-//   rows_1000           1,000 rows where the guest takes no batches: a clean instance for each
-//   memo_hit            a string of 64 bytes whose result is kept
+//   numbers_clean       the same, each call in a clean instance                        clean
+//   CleanFunction<...> values_*            the same by WitArgs and a WitValue string64_*          string ->
+//   string of 64 bytes document5_*         a rule that asks for five fields of a document, in Rust batch_N N
+//   rows of the same numbers, in one crossing (row_of_batch_N_ns is a row of it) rows_1000           1,000
+//   rows where the guest takes no batches: a clean instance for each memo_hit            a string of 64 bytes
+//   whose result is kept
 
 #include <array>
 #include <optional>
@@ -36,7 +35,8 @@ const std::string kText = "the quick brown fox jumps over the lazy dog, and then
 class Functions {
  public:
   Functions()
-      : runtime_(runtime::Runtime::create({.tier = engine::Tier::kOptimised}).value()), maker_(*runtime_, {}) {}
+      : runtime_(runtime::Runtime::create({.tier = engine::Tier::kOptimised}).value()),
+        maker_(*runtime_, {}) {}
 
   runtime::Runtime& runtime() { return *runtime_; }
   std::shared_ptr<const udf::Function> make(std::string_view name, std::string_view signature,
@@ -145,11 +145,14 @@ int run(int argc, char** argv) {
   const auto alone = functions.make("add", kAdd, test::wasm(R"((module
       (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))))"));
 
-  const auto module = functions.runtime().load_module("beside", guest, [] {
-    runtime::ModuleOptions options;
-    udf::define_document(options.host);
-    return options;
-  }()).value();
+  const auto module = functions.runtime()
+                          .load_module("beside", guest,
+                                       [] {
+                                         runtime::ModuleOptions options;
+                                         udf::define_document(options.host);
+                                         return options;
+                                       }())
+                          .value();
   auto instance = functions.runtime().instantiate(*module).value();
   auto typed = instance.function<int32_t(int32_t, int32_t)>("add").value();
   auto clean = functions.runtime().clean_function<int32_t(int32_t, int32_t)>(*module, "add").value();
@@ -188,7 +191,8 @@ int run(int argc, char** argv) {
   report.ratio("clean_vs_clean_function", "numbers_clean", "clean", "lower");
   report.ratio("memo_vs_call", "memo_hit", "string64_clean", "lower");
   for (size_t rows = 1; rows <= kBatchMax; rows *= kTen) {
-    report.top(fmt::format("row_of_batch_{}_ns", rows), report.p50(fmt::format("batch_{}", rows)) / static_cast<double>(rows));
+    report.top(fmt::format("row_of_batch_{}_ns", rows),
+               report.p50(fmt::format("batch_{}", rows)) / static_cast<double>(rows));
   }
   report.top("row_without_batches_ns", report.p50("rows_1000") / 1000);
   report.top("numeric_call_ns", report.p50("numbers_statement"));

@@ -23,9 +23,10 @@ constexpr int kRows = 100'000;
 
 // What the shell says to some SQL in a database of its own.
 std::string sqlite(const test::TemporaryFolder& folder, std::string_view sql) {
-  const test::ProcessResult result = test::run_process(
-      {"sqlite3", (folder.path() / "shop.db").native(), "-cmd", ".load " SPORE_SQLITE_EXTENSION, std::string(sql)},
-      {.environment = {{"SPORE_HOME", std::string(kHome)}}});
+  const test::ProcessResult result =
+      test::run_process({"sqlite3", (folder.path() / "shop.db").native(), "-cmd",
+                         ".load " SPORE_SQLITE_EXTENSION, std::string(sql)},
+                        {.environment = {{"SPORE_HOME", std::string(kHome)}}});
   if (result.exit_code != 0 || !result.err.empty()) fail(result.out + result.err);
   std::string out = result.out;
   while (out.ends_with('\n')) out.pop_back();
@@ -41,8 +42,9 @@ std::string rows_of(std::string_view function) {
 
 // All rows, as the shell's own timer tells, when they were done once before.
 double spore_ns(const test::TemporaryFolder& folder) {
-  const std::string file =
-      folder.write("rows.sql", fmt::format("SELECT spore_load_functions();\n{0};\n.timer on\n{0};\n", rows_of("similarity")));
+  const std::string file = folder.write(
+      "rows.sql",
+      fmt::format("SELECT spore_load_functions();\n{0};\n.timer on\n{0};\n", rows_of("similarity")));
   const std::string out = sqlite(folder, ".read " + file);
   constexpr std::string_view kReal = "real ";
   const size_t at = out.rfind(kReal);
@@ -85,19 +87,22 @@ void act_seven(std::vector<Row>& table) {
       kPython);
   if (sqlite(folder, create_python) != "alike") fail("creating the function in Python");
   const auto create_ns = static_cast<double>(ns_since(begin));
-  const std::string found = sqlite(folder,
-                                   "SELECT spore_load_functions(); SELECT similarity('iPhone 15', 'iPhone 14'); "
-                                   "SELECT alike('iPhone 15', 'iPhone 14')");
+  const std::string found =
+      sqlite(folder,
+             "SELECT spore_load_functions(); SELECT similarity('iPhone 15', 'iPhone 14'); "
+             "SELECT alike('iPhone 15', 'iPhone 14')");
   if (found != "2\n0.875\n0.875") fail("similarity: " + found);
   say("  sqlite> SELECT similarity('iPhone 15', 'iPhone 14');   -- Rust, 42 KB of wasm");
   say("  0.875");
-  say(fmt::format("  sqlite> SELECT alike('iPhone 15', 'iPhone 14');        -- Python, registered in {}", duration(create_ns)));
+  say(fmt::format("  sqlite> SELECT alike('iPhone 15', 'iPhone 14');        -- Python, registered in {}",
+                  duration(create_ns)));
   say("  0.875");
 
   const double row_ns = spore_ns(folder) / kRows;
   const double beside_ns = python_ns(folder) / kRows;
-  say(fmt::format("  a row takes {} in Rust, each call in a clean instance, and {} by Python's own create_function", duration(row_ns),
-                  duration(beside_ns)));
+  say(fmt::format(
+      "  a row takes {} in Rust, each call in a clean instance, and {} by Python's own create_function",
+      duration(row_ns), duration(beside_ns)));
   table.push_back({"a row of similarity in sqlite3", duration(row_ns), duration(beside_ns),
                    fmt::format("{:.1f}x", beside_ns / row_ns), "./dev bench sqlite"});
 }

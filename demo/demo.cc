@@ -153,7 +153,8 @@ void print_table(const std::vector<Row>& table) {
   line({"what", "Spore", "the usual way*", "ratio", "the command that proves it"});
   for (const Row& row : table) line(row);
   say("* Wasmtime's C API by hand: wasmtime_func_call; a new store and instance for each call; a process for "
-      "each request; opening the files again; compiling all of a module first; waking in a new process; a function in Python by create_function.");
+      "each request; opening the files again; compiling all of a module first; waking in a new process; a "
+      "function in Python by create_function.");
 }
 
 int run() {

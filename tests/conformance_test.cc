@@ -1,5 +1,6 @@
-// The conformance table: languages of guests and types.  A function of each gives back what it gets, so that a
-// value crosses both ways, by the canonical ABI or as JSON.  What a cell cannot do stands there with its reason.
+// The conformance table: languages of guests and types.  A function of each gives back what it gets, so that
+// a value crosses both ways, by the canonical ABI or as JSON.  What a cell cannot do stands there with its
+// reason.
 
 #include <algorithm>
 #include <array>
@@ -88,7 +89,8 @@ class Values {
       case WitKind::kEnum: return WitValue::unsigned_integer(below(type.labels.size()));
       case WitKind::kList: {
         WitValue list;
-        for (uint64_t n = below(depth < 2 ? 9 : 3); n > 0; n--) list.items.push_back(make(*type.parts[0], json, depth + 1));
+        for (uint64_t n = below(depth < 2 ? 9 : 3); n > 0; n--)
+          list.items.push_back(make(*type.parts[0], json, depth + 1));
         return list;
       }
       case WitKind::kOption:
@@ -105,7 +107,10 @@ class Values {
 
  private:
   uint64_t below(uint64_t end) { return random_() % end; }
-  double number() { return std::ldexp(static_cast<double>(static_cast<int64_t>(random_())), static_cast<int>(below(80)) - 100); }
+  double number() {
+    return std::ldexp(static_cast<double>(static_cast<int64_t>(random_())),
+                      static_cast<int>(below(80)) - 100);
+  }
   char32_t character() {
     constexpr std::array<uint32_t, 4> kEnds{0x80, 0x800, 0xd800, 0x110000};
     const auto point = static_cast<uint32_t>(below(kEnds[below(kEnds.size())]));
@@ -153,7 +158,8 @@ class ConformanceTest : public testing::Test {
       values.push_back(std::move(value).value());
     }
     const int count = function.definition().language == "wasm" ? 200 : 20;
-    for (int i = 0; i < count; i++) values.push_back(random.make(type, function.definition().language != "wasm"));
+    for (int i = 0; i < count; i++)
+      values.push_back(random.make(type, function.definition().language != "wasm"));
     for (const WitValue& value : values) {
       WitValue result;
       const host::WitArg arg(value);
@@ -169,7 +175,9 @@ class ConformanceTest : public testing::Test {
     const wasm::WitType& item = *function.signature().params[0].type;
     std::vector<WitValue> items;
     for (const char* name : {"x", "y", "z"}) {
-      items.push_back(host::from_json(item, fmt::format(R"({{"id":7,"name":"{}","price":1.5,"tags":["t"]}})", name)).value());
+      items.push_back(
+          host::from_json(item, fmt::format(R"({{"id":7,"name":"{}","price":1.5,"tags":["t"]}})", name))
+              .value());
     }
     const std::vector<host::WitArg> args{items[0], items[1], items[2], host::WitArg::string("ü")};
     WitValue result;
@@ -205,7 +213,8 @@ class ConformanceTest : public testing::Test {
 
 TEST_F(ConformanceTest, Table) {
   for (const char* language : {"c", "rust", "go", "assemblyscript"}) {
-    if (Functions::built("conformance", language).empty()) GTEST_SKIP() << "tools/guests.sh has not built the guests";
+    if (Functions::built("conformance", language).empty())
+      GTEST_SKIP() << "tools/guests.sh has not built the guests";
   }
   std::vector<std::string_view> languages{"c", "rust", "go", "assemblyscript"};
   if (!kSanitized && std::filesystem::exists("/usr/bin/wasm-opt")) languages.emplace_back("python");
@@ -220,29 +229,35 @@ TEST_F(ConformanceTest, Table) {
       fmt::print("{:<16}", out ? "no (1)" : language == "python" && said == "yes" ? "JSON" : said);
       if (out) {
         // It is the language's SDK that stops here, and not the host: there is no such function.
-        EXPECT_NE(said.find("exports no"), std::string::npos) << language << " " << row.function << ": " << said;
+        EXPECT_NE(said.find("exports no"), std::string::npos)
+            << language << " " << row.function << ": " << said;
       } else {
         EXPECT_EQ(said, "yes") << language << " " << row.function;
       }
     }
     fmt::print("\n");
   }
-  fmt::print("(1) its compiler exports functions of numbers alone, and there is no generator of bindings; its one-file SDK\n"
-             "    passes text and bytes.  Resources, streams and async functions cross nowhere.\n");
+  fmt::print(
+      "(1) its compiler exports functions of numbers alone, and there is no generator of bindings; its "
+      "one-file SDK\n"
+      "    passes text and bytes.  Resources, streams and async functions cross nowhere.\n");
 }
 
 // The example guests: the same three functions in five languages, held to the same tests.
 class ExampleGuests : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Languages, ExampleGuests, testing::Values("c", "rust", "go", "assemblyscript", "python"),
+INSTANTIATE_TEST_SUITE_P(Languages, ExampleGuests,
+                         testing::Values("c", "rust", "go", "assemblyscript", "python"),
                          [](const auto& language) { return std::string(language.param); });
 
 TEST_P(ExampleGuests, AnswerAsTheirTestsSay) {
   const std::string language = GetParam();
   const std::filesystem::path folder = std::filesystem::path(SPORE_SOURCE_DIR "/guests") / language;
-  project::Project project{.folder = folder, .name = "udf", .language = language, .module = folder / "udf.py"};
+  project::Project project{
+      .folder = folder, .name = "udf", .language = language, .module = folder / "udf.py"};
   const TemporaryFolder temporary;
   if (language == "python") {
-    if (kSanitized || !std::filesystem::exists("/usr/bin/wasm-opt")) GTEST_SKIP() << "takes too long, or no wasm-opt";
+    if (kSanitized || !std::filesystem::exists("/usr/bin/wasm-opt"))
+      GTEST_SKIP() << "takes too long, or no wasm-opt";
   } else {
     const std::vector<uint8_t> built = Functions::built("udf", language);
     if (built.empty()) GTEST_SKIP() << "tools/guests.sh has not built the guests";

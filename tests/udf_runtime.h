@@ -1,7 +1,7 @@
 #pragma once
 
-// A Runtime that makes functions, with the runtimes that tools/guests.sh has built and the code cache that all
-// tests of them share.
+// A Runtime that makes functions, with the runtimes that tools/guests.sh has built and the code cache that
+// all tests of them share.
 
 #include <filesystem>
 #include <memory>
@@ -17,7 +17,8 @@ namespace spore::test {
 struct Functions {
   explicit Functions(runtime::RuntimeOptions options = {}, const udf::MemoOptions& memo = {}) {
     std::error_code none;  // then a test of programs says what it misses
-    std::filesystem::create_directory_symlink(SPORE_SOURCE_DIR "/build/guests", home.path() / "runtimes", none);
+    std::filesystem::create_directory_symlink(SPORE_SOURCE_DIR "/build/guests", home.path() / "runtimes",
+                                              none);
     options.compile_in = runtime::CompileIn::kHelper;
     options.compile.helper = SPORE_COMPILE_HELPER;
     options.code_cache = code::code_cache_options(SPORE_SOURCE_DIR "/build/handlers");
@@ -27,7 +28,8 @@ struct Functions {
   // Modules of the guests by language; empty: tools/guests.sh has not built it.
   static std::vector<uint8_t> built(std::string_view folder, std::string_view language) {
     constexpr size_t kBytesMax = size_t{64} << 20;
-    auto bytes = read_file(fmt::format(SPORE_SOURCE_DIR "/build/guests/{}/{}.wasm", folder, language), kBytesMax);
+    auto bytes =
+        read_file(fmt::format(SPORE_SOURCE_DIR "/build/guests/{}/{}.wasm", folder, language), kBytesMax);
     return bytes.ok() ? std::move(bytes).value() : std::vector<uint8_t>();
   }
   static std::vector<uint8_t> source(std::string_view file) {

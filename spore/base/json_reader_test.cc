@@ -34,11 +34,13 @@ TEST(JsonReaderTest, IsToldWhatIsToCome) {
 }
 
 TEST(JsonReaderTest, WhatIsNoJsonIsNotSkipped) {
-  for (const char* bad : {"", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{a:1}", "\"x", "[1 2]", "{\"a\":1,}", "tru", "]", "[}"}) {
+  for (const char* bad : {"", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{a:1}", "\"x", "[1 2]", "{\"a\":1,}",
+                          "tru", "]", "[}"}) {
     JsonReader json(bad);
     EXPECT_FALSE(json.skip() && json.finish().ok()) << bad;
   }
-  for (const char* good : {"[]", "{}", "[[],{}]", "{\"a\":[{\"b\":\"\\\"\"}]}", " 1 ", "\"\"", "[NaN,-Infinity]"}) {
+  for (const char* good :
+       {"[]", "{}", "[[],{}]", "{\"a\":[{\"b\":\"\\\"\"}]}", " 1 ", "\"\"", "[NaN,-Infinity]"}) {
     JsonReader json(good);
     EXPECT_TRUE(json.skip() && json.finish().ok()) << good;
   }
@@ -51,7 +53,8 @@ TEST(JsonReaderTest, WhatIsNoJsonIsNotSkipped) {
 TEST(JsonReaderTest, TheFirstFailureCounts) {
   JsonReader json("[1, x]");
   bool first = true;
-  ASSERT_TRUE(json.begin_array() && json.next_element(first) && json.number() == 1 && json.next_element(first));
+  ASSERT_TRUE(json.begin_array() && json.next_element(first) && json.number() == 1 &&
+              json.next_element(first));
   EXPECT_EQ(json.number(), std::nullopt);
   EXPECT_FALSE(json.next_element(first));
   EXPECT_EQ(json.finish().message(), "expected a number at byte 4");

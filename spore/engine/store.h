@@ -228,8 +228,8 @@ class Store {
   // The deadline of calls from now on.
   Status set_deadline_ms(uint64_t deadline_ms);
   Canceller canceller() const { return Canceller(cancel_); }
-  // Asked while a call runs, once a tick at most, on the thread of the call: true ends it with kCancelled.  For
-  // hosts whose own wish to stop can only be looked up.  It must not call this store.  Until take_back().
+  // Asked while a call runs, once a tick at most, on the thread of the call: true ends it with kCancelled.
+  // For hosts whose own wish to stop can only be looked up.  It must not call this store.  Until take_back().
   struct Watch {
     bool (*wants_end)(void* data) noexcept = nullptr;
     void* data = nullptr;

@@ -92,7 +92,8 @@ Result<Handler> read_handler(const fs::path& file, const HandlerOptions& options
   if (!is_utf8(source)) return Status::invalid_argument("{} is no UTF-8", file.native());
   Result<Handler> handler = runner_of(*language, options);
   if (!handler.ok()) return std::move(handler).status().with_context(file.native());
-  handler->setup = handler_setup(file.filename().native(), source, options.packages_mounted || !options.site_packages.empty());
+  handler->setup = handler_setup(file.filename().native(), source,
+                                 options.packages_mounted || !options.site_packages.empty());
   return handler;
 }
 

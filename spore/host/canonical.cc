@@ -119,7 +119,8 @@ Result<WitLayout> layout_of(const WitType& type) {  // NOLINT(misc-no-recursion)
 }
 
 bool has_memory(const WitType& type) {  // NOLINT(misc-no-recursion)
-  if (type.kind == WitKind::kString || type.kind == WitKind::kBytes || type.kind == WitKind::kList) return true;
+  if (type.kind == WitKind::kString || type.kind == WitKind::kBytes || type.kind == WitKind::kList)
+    return true;
   return std::ranges::any_of(type.parts, [](const wasm::WitTypeRef& part) {  // NOLINT(misc-no-recursion)
     return part != nullptr && has_memory(*part);
   });
@@ -187,8 +188,7 @@ Result<std::shared_ptr<const WitAbi>> WitAbi::create(wasm::WitSignature signatur
   abi->result_ = SPORE_TRY(layout_of(*abi->signature_.result));
   abi->result_in_memory_ = abi->result_->flat.size() > 1;
   abi->numbers_ = abi->numbers_ && is_number(abi->signature_.result->kind);
-  abi->core_.results =
-      abi->result_in_memory_ ? std::vector<ValType>{ValType::kI32} : abi->result_->flat;
+  abi->core_.results = abi->result_in_memory_ ? std::vector<ValType>{ValType::kI32} : abi->result_->flat;
   return std::shared_ptr<const WitAbi>(std::move(abi));
 }
 
@@ -201,7 +201,8 @@ class WitFunction::Lowering {
         memory_(function.abi_->memory_in_ ? function.store_->memory_of_this_thread(function.instance_)
                                           : GuestMemory()) {}
 
-  // To zeroed core values: a narrow one in the place of a wide one is the wide one's low bits, as it is to be.
+  // To zeroed core values: a narrow one in the place of a wide one is the wide one's low bits, as it is to
+  // be.
   Status flat(const WitLayout& layout, const WitArg& arg, RawValue*& out) {  // NOLINT(misc-no-recursion)
     const WitType& type = *layout.type;
     if (is_number(type.kind)) {
@@ -314,7 +315,8 @@ class WitFunction::Lowering {
   static Result<const WitLayout*> chosen(const WitLayout& layout, const WitArg& arg) {
     const bool option = layout.type->kind == WitKind::kOption;
     if (arg.bits > 1) return no_value(*layout.type);
-    const WitLayout* part = option ? (arg.bits == 0 ? nullptr : layout.parts.data()) : &layout.parts[arg.bits];
+    const WitLayout* part =
+        option ? (arg.bits == 0 ? nullptr : layout.parts.data()) : &layout.parts[arg.bits];
     if (part != nullptr && part->type == nullptr) part = nullptr;
     const size_t items = arg.value == nullptr ? 0 : arg.value->items.size();
     if (items != (part == nullptr ? 0 : 1)) return no_value(*layout.type);
@@ -374,7 +376,8 @@ class WitFunction::Lifting {
       : store_(*function.store_), memory_(store_.memory_of_this_thread(function.instance_)) {}
 
   // At most one core value.
-  static Status flat(const WitLayout& layout, const RawValue& value, WitValue& out) {  // NOLINT(misc-no-recursion)
+  static Status flat(const WitLayout& layout, const RawValue& value,
+                     WitValue& out) {  // NOLINT(misc-no-recursion)
     const WitType& type = *layout.type;
     if (is_number(type.kind)) {
       out.bits = SPORE_TRY(lift_number(type, value));
@@ -413,7 +416,8 @@ class WitFunction::Lifting {
         out.bits = load_bytes(bytes, 1);
         if (out.bits > 1) return engine::bad_result("an option or a result that is neither of its cases");
         const bool option = type.kind == WitKind::kOption;
-        const WitLayout* part = option ? (out.bits == 0 ? nullptr : layout.parts.data()) : &layout.parts[out.bits];
+        const WitLayout* part =
+            option ? (out.bits == 0 ? nullptr : layout.parts.data()) : &layout.parts[out.bits];
         if (part == nullptr || part->type == nullptr) {
           out.items.clear();
           return {};
@@ -498,13 +502,14 @@ Result<WitFunction> WitFunction::create(engine::Store& store, const engine::Inst
   WitFunction function(store, instance, raw, std::move(abi));
   const WitAbi& its = *function.abi_;
   if ((its.memory_in_ || its.result_in_memory_) && !store.has_memory(instance)) {
-    return Status::invalid_argument("'{}' passes what lies in memory, but the guest exports no memory 'memory'",
-                                    printable(name));
+    return Status::invalid_argument(
+        "'{}' passes what lies in memory, but the guest exports no memory 'memory'", printable(name));
   }
   if (its.memory_in_) {
     Result<RawFunction> found = cabi::helper(store, instance, cabi::kRealloc, cabi::realloc_type());
     if (!found.ok()) {
-      return std::move(found).status().with_context("arguments that lie in memory are passed by the canonical ABI");
+      return std::move(found).status().with_context(
+          "arguments that lie in memory are passed by the canonical ABI");
     }
     function.realloc_ = found.value();
   }
@@ -534,8 +539,8 @@ Status WitFunction::call(std::span<const WitArg> args, WitValue& result) const {
                                          static_cast<uint32_t>(values[0].i32) + abi.param_offsets_[i])
                         : lowering.flat(abi.params_[i], args[i], next);
     if (!status.ok()) [[unlikely]] {
-      return std::move(status).with_context(fmt::format("argument {} ('{}')", i + 1,
-                                                        printable(abi.signature_.params[i].name)));
+      return std::move(status).with_context(
+          fmt::format("argument {} ('{}')", i + 1, printable(abi.signature_.params[i].name)));
     }
   }
   return call_lowered(values.data(), result);
@@ -554,8 +559,10 @@ Status WitFunction::call_rows(std::span<const WitArg> parts, WitValue& result) c
   const WitAbi& abi = *abi_;
   const WitLayout* list = abi.params_.size() == 1 ? abi.params_.data() : nullptr;
   const bool fits = list != nullptr && list->type->kind == WitKind::kList &&
-                    list->parts[0].type->kind == WitKind::kTuple && parts.size() % list->parts[0].parts.size() == 0;
-  if (!fits) return Status::invalid_argument("{} takes no rows of {} parts", abi.signature_.text(), parts.size());
+                    list->parts[0].type->kind == WitKind::kTuple &&
+                    parts.size() % list->parts[0].parts.size() == 0;
+  if (!fits)
+    return Status::invalid_argument("{} takes no rows of {} parts", abi.signature_.text(), parts.size());
   const engine::Store::Group group(*store_);
   std::array<RawValue, 2> values;
   SPORE_TRY(Lowering(*this).rows(*list, parts, values.data()));

@@ -23,10 +23,10 @@ struct WitLayout {
   const wasm::WitType* type = nullptr;
   uint32_t size = 0;
   uint32_t align = 1;
-  uint32_t payload = 0;                // where what is in an option or a result begins
-  std::vector<uint32_t> offsets;       // of a tuple's or a record's parts
-  std::vector<engine::ValType> flat;   // as core values, if there are not too many
-  std::vector<WitLayout> parts;        // as in the type; a null one has no type
+  uint32_t payload = 0;               // where what is in an option or a result begins
+  std::vector<uint32_t> offsets;      // of a tuple's or a record's parts
+  std::vector<engine::ValType> flat;  // as core values, if there are not too many
+  std::vector<WitLayout> parts;       // as in the type; a null one has no type
 };
 
 // A signature, with all that is known of it before there is an instance.  Immutable, shared.
@@ -69,17 +69,17 @@ class WitFunction {
   const WitAbi& abi() const { return *abi_; }
   engine::Store& store() const { return *store_; }
 
-  // `result` is written over; what it holds of memory is used again.  kInvalidArgument: not as many arguments,
-  // or one that is not of its type; kLimitExceeded: copy_bytes_max, for which each item of a list counts
-  // sizeof(WitValue) as well; how the call failed, or kTrap if what it gave is none of its type.
+  // `result` is written over; what it holds of memory is used again.  kInvalidArgument: not as many
+  // arguments, or one that is not of its type; kLimitExceeded: copy_bytes_max, for which each item of a list
+  // counts sizeof(WitValue) as well; how the call failed, or kTrap if what it gave is none of its type.
   Status call(std::span<const WitArg> args, WitValue& result) const;
 
-  // The same for a function whose one parameter is a list of tuples, each of them as long as the others: their
-  // parts, one after the other.
+  // The same for a function whose one parameter is a list of tuples, each of them as long as the others:
+  // their parts, one after the other.
   Status call_rows(std::span<const WitArg> parts, WitValue& result) const;
 
-  // For functions of numbers alone, by those who count nanoseconds: core values in, the result in values[0], as
-  // the guest left it, which lift_number() makes one of its type.  False: store().take_failure() says why.
+  // For functions of numbers alone, by those who count nanoseconds: core values in, the result in values[0],
+  // as the guest left it, which lift_number() makes one of its type.  False: store().take_failure() says why.
   bool try_call_numbers(engine::RawValue* values, size_t count) const {
     return function_.try_call_unchecked(values, count);
   }

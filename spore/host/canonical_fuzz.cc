@@ -59,7 +59,9 @@ struct Guest {
     auto engine = spore::engine::Engine::create(options, std::make_shared<spore::engine::Ticker>()).value();
     const auto wasm = spore::engine::text_to_wasm(kGuest).value();
     auto code = engine->compile(wasm).value();
-    auto binding = spore::engine::Binding::create(std::move(code), std::make_shared<spore::engine::HostFunctions>()).value();
+    auto binding =
+        spore::engine::Binding::create(std::move(code), std::make_shared<spore::engine::HostFunctions>())
+            .value();
     spore::engine::Limits limits;
     limits.copy_bytes_max = 1 << 20;
     instance = std::make_unique<Instance>(Instance::create(binding, limits).value());
@@ -91,7 +93,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > kHead) std::memcpy(memory.data(), data + kHead, std::min(size - kHead, kMemory));
   SPORE_ASSERT(instance.write_bytes({0}, memory).ok(), "its memory is one page");
 
-  const auto give = WitFunction::create(instance.store(), instance.handle(), "give", guest.gives[which]).value();
+  const auto give =
+      WitFunction::create(instance.store(), instance.handle(), "give", guest.gives[which]).value();
   WitValue value;
   const auto at = spore::host::WitArg::number(address);
   if (!give.call({&at, 1}, value).ok()) return 0;

@@ -7,11 +7,11 @@
 
 namespace spore::host {
 
+using cabi::given_span;
 using engine::FuncType;
 using engine::GuestMemory;
 using engine::GuestPtr;
 using engine::RawFunction;
-using cabi::given_span;
 using engine::RawValue;
 
 namespace {

@@ -1,6 +1,6 @@
-// Any text is a signature or is refused; any bytes behind a module's head are its sections or are refused.  Of
-// what is taken the core type can be told, and every type's text is parsed to the same type again, if it can be
-// written on its own.
+// Any text is a signature or is refused; any bytes behind a module's head are its sections or are refused. Of
+// what is taken the core type can be told, and every type's text is parsed to the same type again, if it can
+// be written on its own.
 
 #include <cstdint>
 #include <string>

@@ -65,15 +65,15 @@ bool is_character(uint64_t point) {
 
 Status check_number(const WitType& type, uint64_t bits) {
   switch (type.kind) {
-    case WitKind::kBool:
-      return bits <= 1 ? Status() : Status::invalid_argument("{} is no bool", bits);
+    case WitKind::kBool: return bits <= 1 ? Status() : Status::invalid_argument("{} is no bool", bits);
     case WitKind::kF32:
     case WitKind::kF64: return {};
     case WitKind::kChar:
       return is_character(bits) ? Status() : Status::invalid_argument("{:#x} is no character", bits);
     case WitKind::kEnum:
-      return bits < type.labels.size() ? Status()
-                                       : Status::invalid_argument("the enum '{}' has no case {}", type.name, bits);
+      return bits < type.labels.size()
+                 ? Status()
+                 : Status::invalid_argument("the enum '{}' has no case {}", type.name, bits);
     default: break;
   }
   const Range range = range_of(type.kind);
@@ -210,7 +210,8 @@ void append_number(const WitType& type, uint64_t bits, std::string& json) {
 
 }  // namespace
 
-void append_json(const WitType& type, const WitValue& value, std::string& json) {  // NOLINT(misc-no-recursion)
+void append_json(const WitType& type, const WitValue& value,
+                 std::string& json) {  // NOLINT(misc-no-recursion)
   if (is_number(type.kind)) return append_number(type, value.bits, json);
   switch (type.kind) {
     case WitKind::kString: json += json_quote(value.text); return;
@@ -288,7 +289,8 @@ class JsonValues {
       case WitKind::kString: return json_.string(out.text);
       case WitKind::kBytes: {
         std::string text;
-        return json_.string(text) && (decode_base64(text, out.text) || json_.fail("expected bytes in base64"));
+        return json_.string(text) &&
+               (decode_base64(text, out.text) || json_.fail("expected bytes in base64"));
       }
       case WitKind::kEnum: return read_enum(type, out);
       case WitKind::kList: return read_list(type, out);
@@ -310,7 +312,8 @@ class JsonValues {
       int64_t value = 0;
       const auto [stop, error] = std::from_chars(text->data(), end, value);
       out = WitValue::integer(value);
-      if (stop == end && error == std::errc() && value >= range.low && value <= static_cast<int64_t>(range.high)) {
+      if (stop == end && error == std::errc() && value >= range.low &&
+          value <= static_cast<int64_t>(range.high)) {
         return true;
       }
     } else {
@@ -373,7 +376,8 @@ class JsonValues {
     if (!json_.begin_array()) return false;
     bool first = true;
     for (const wasm::WitTypeRef& part : type.parts) {
-      if (!json_.next_element(first)) return json_.fail(fmt::format("expected {} elements", type.parts.size()));
+      if (!json_.next_element(first))
+        return json_.fail(fmt::format("expected {} elements", type.parts.size()));
       if (!read(*part, out.items.emplace_back())) return false;
     }
     if (json_.next_element(first)) return json_.fail(fmt::format("expected {} elements", type.parts.size()));
@@ -388,7 +392,8 @@ class JsonValues {
       const auto found = std::ranges::find(type.labels, key);
       const auto index = static_cast<size_t>(found - type.labels.begin());
       if (found == type.labels.end() || seen[index]) {
-        return json_.fail(fmt::format("the field '{}', which {} does not have once", printable(key), type.name));
+        return json_.fail(
+            fmt::format("the field '{}', which {} does not have once", printable(key), type.name));
       }
       seen[index] = true;
       if (!read(*type.parts[index], out.items[index])) return false;

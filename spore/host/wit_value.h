@@ -50,7 +50,8 @@ struct WitArg {
   const WitValue* value = nullptr;  // of all else
 
   WitArg() = default;
-  WitArg(const WitValue& of) : bits(of.bits), text(of.text), value(&of) {}  // NOLINT(google-explicit-constructor)
+  WitArg(const WitValue& of)
+      : bits(of.bits), text(of.text), value(&of) {}  // NOLINT(google-explicit-constructor)
   static WitArg number(uint64_t bits) {
     WitArg arg;
     arg.bits = bits;

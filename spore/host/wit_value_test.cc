@@ -55,7 +55,9 @@ TEST(WitValueTest, JsonIsReadByItsType) {
 }
 
 TEST(WitValueTest, RecordsAreObjects) {
-  const auto record = wasm::parse_wit_function("record p { a: u8, b: option<string> } f: func() -> p", "f").value().signature.result;
+  const auto record = wasm::parse_wit_function("record p { a: u8, b: option<string> } f: func() -> p", "f")
+                          .value()
+                          .signature.result;
   const auto read = [&](std::string_view json) {
     const auto value = from_json(*record, json);
     return value.ok() ? to_json(*record, value.value()) : std::string(value.status().message());
@@ -77,11 +79,14 @@ TEST(WitValueTest, ValuesAreCheckedAgainstTypes) {
   EXPECT_EQ(wrong("char", WitValue::character(0xd800)), "0xd800 is no character");
   EXPECT_EQ(wrong("string", WitValue::string("\xff")), "a string that is not UTF-8");
   EXPECT_EQ(wrong("list<u8>", WitValue::string("\xff")), "");
-  EXPECT_EQ(wrong("list<s8>", WitValue::list({WitValue::integer(1), WitValue::integer(200)})), "[1]: 200 is outside of s8");
-  EXPECT_EQ(wrong("tuple<u8, u8>", WitValue::list({WitValue::integer(1)})), "a value with 1 parts, which no tuple<u8, u8> has");
+  EXPECT_EQ(wrong("list<s8>", WitValue::list({WitValue::integer(1), WitValue::integer(200)})),
+            "[1]: 200 is outside of s8");
+  EXPECT_EQ(wrong("tuple<u8, u8>", WitValue::list({WitValue::integer(1)})),
+            "a value with 1 parts, which no tuple<u8, u8> has");
   EXPECT_EQ(wrong("option<u8>", {.bits = 1}), "a value with 0 parts, which no option<u8> has");
   EXPECT_EQ(wrong("result<u8, string>", WitValue::error(WitValue::string("x"))), "");
-  EXPECT_EQ(wrong("result<u8>", WitValue::error(WitValue::string("x"))), "a value with 1 parts, which no result<u8> has");
+  EXPECT_EQ(wrong("result<u8>", WitValue::error(WitValue::string("x"))),
+            "a value with 1 parts, which no result<u8> has");
 }
 
 }  // namespace

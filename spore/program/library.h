@@ -28,8 +28,8 @@ struct LibraryOptions {
   std::string init{kDefaultInit};  // an export of no parameters and no results; empty: none
   // Done to it behind that.
   std::function<Status(host::Instance& instance)> prepare{};
-  uint64_t deadline_ms = 60'000;   // of that; `_initialize` has as long
-  std::string domain;              // the trust domain that it belongs to
+  uint64_t deadline_ms = 60'000;  // of that; `_initialize` has as long
+  std::string domain;             // the trust domain that it belongs to
   // Until it is frozen: what it draws at random is the same in all calls, but for what it draws in
   // cell::kResumedExport.
   host::Wasi::Entropy entropy = host::Wasi::Entropy::kFresh;

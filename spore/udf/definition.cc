@@ -127,9 +127,7 @@ constexpr std::array kFields{
 };
 
 bool is_name(std::string_view name) {
-  const auto letter = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-  };
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
   if (name.empty() || name.size() > Definition::kNameBytesMax || !letter(name[0])) return false;
   return std::ranges::all_of(name, [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
 }
@@ -152,13 +150,17 @@ Status Definition::check() const {
         "'{}' is no name of a function (letters, digits and '_', no digit first, at most {} bytes)",
         printable(name), kNameBytesMax);
   }
-  for (const std::string* text : {&version, &description, &author, &category, &language, &export_name, &domain}) {
+  for (const std::string* text :
+       {&version, &description, &author, &category, &language, &export_name, &domain}) {
     if (text->size() > kTextBytesMax) {
-      return Status::invalid_argument("{}: a text of {} bytes, at most {} are kept", name, text->size(), kTextBytesMax);
+      return Status::invalid_argument("{}: a text of {} bytes, at most {} are kept", name, text->size(),
+                                      kTextBytesMax);
     }
     if (!is_utf8(*text)) return Status::invalid_argument("{}: a text that is not UTF-8", name);
   }
-  if (memo && !pure) return Status::invalid_argument("{}: results are kept of pure functions alone ('memo' without 'pure')", name);
+  if (memo && !pure)
+    return Status::invalid_argument("{}: results are kept of pure functions alone ('memo' without 'pure')",
+                                    name);
   if (memo && kind != FunctionKind::kScalar) {
     return Status::invalid_argument("{}: results are kept of scalar functions alone", name);
   }
@@ -177,7 +179,8 @@ Status Definition::apply_json(std::string_view text) {
   for (bool first = true; json.next_key(first, key);) {
     const auto found = std::ranges::find(kFields, key, &Field::name);
     if (found == kFields.end()) {
-      return Status::invalid_argument("there is no setting '{}' of a function (there are: {})", printable(key), field_names());
+      return Status::invalid_argument("there is no setting '{}' of a function (there are: {})",
+                                      printable(key), field_names());
     }
     if (!found->read(changed, json)) return json.take_failure().with_context(key);
   }

@@ -45,8 +45,8 @@ struct Definition {
   // call is a line with the array of its arguments, in JSON, and its answer JSON; or a text ("python",
   // "javascript", "ruby").
   std::string language = "wasm";
-  std::string signature;          // WIT; empty: as the module tells
-  std::string export_name;        // of the module; empty: the name, with '-' or '_'
+  std::string signature;    // WIT; empty: as the module tells
+  std::string export_name;  // of the module; empty: the name, with '-' or '_'
   FunctionKind kind = FunctionKind::kScalar;
 
   bool pure = false;       // the same arguments give the same result
@@ -69,8 +69,8 @@ struct Definition {
   Status check() const;
   // As an object's fields, under the names above.
   void write_json(JsonWriter& json) const;
-  // Sets what the object has.  kInvalidArgument: no JSON, a field that there is not (the nearest is named), or
-  // not a value for it.
+  // Sets what the object has.  kInvalidArgument: no JSON, a field that there is not (the nearest is named),
+  // or not a value for it.
   Status apply_json(std::string_view json);
 };
 

@@ -40,7 +40,8 @@ Result<FieldPath> FieldPath::parse(std::string_view text) {
     } else {
       if (at > 0 && text[at] == '.') at++;
       const size_t end = std::min(text.find_first_of(".[", at), text.size());
-      if (end == at) return Status::invalid_argument("the path '{}': no name at byte {}", printable(text), at);
+      if (end == at)
+        return Status::invalid_argument("the path '{}': no name at byte {}", printable(text), at);
       path.steps.push_back({.key = std::string(text.substr(at, end - at))});
       at = end;
     }
@@ -130,8 +131,7 @@ FieldValue value_of(JsonReader& json, std::string& scratch) {
       return value ? FieldValue::boolean(*value) : FieldValue();
     }
     case JsonReader::Kind::kNumber: return number_of(json);
-    case JsonReader::Kind::kString:
-      return json.string(scratch) ? FieldValue::string(scratch) : FieldValue();
+    case JsonReader::Kind::kString: return json.string(scratch) ? FieldValue::string(scratch) : FieldValue();
     case JsonReader::Kind::kArray:
     case JsonReader::Kind::kObject: {
       const std::optional<std::string_view> text = json.raw();
@@ -273,7 +273,8 @@ void define_text(host::HostFunctions& functions, std::string_view name, const Ge
 
 Status give_names(Caller& caller, uint32_t to) {
   const Document* document = document_of(caller);
-  const std::vector<std::string> names = document == nullptr ? std::vector<std::string>() : document->field_names();
+  const std::vector<std::string> names =
+      document == nullptr ? std::vector<std::string>() : document->field_names();
   constexpr uint32_t kPair = 2 * sizeof(uint32_t);
   const auto count = static_cast<uint32_t>(names.size());
   SPORE_TRY(caller.charge_copy(uint64_t{count} * kPair));

@@ -1,5 +1,5 @@
-// Any path into any text: a field, or none.  Any text as values of types: refused, or told and read again to the
-// same.  Any text as the settings of a function.
+// Any path into any text: a field, or none.  Any text as values of types: refused, or told and read again to
+// the same.  Any text as the settings of a function.
 
 #include <array>
 #include <cstdint>
@@ -44,7 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     SPORE_ASSERT(spore::host::check_value(type, value.value()).ok(), "a value that is none of its type");
     const std::string json = spore::host::to_json(type, value.value());
     const auto again = spore::host::from_json(type, json);
-    SPORE_ASSERT(again.ok() && spore::host::to_json(type, again.value()) == json, "JSON that is not read back");
+    SPORE_ASSERT(again.ok() && spore::host::to_json(type, again.value()) == json,
+                 "JSON that is not read back");
   }
   spore::udf::Definition definition;
   static_cast<void>(definition.apply_json(text));

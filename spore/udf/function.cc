@@ -53,7 +53,9 @@ std::string Arity::text() const {
 
 double FunctionStatistics::mean_ns() const {
   const uint64_t timed = timed_calls.load(std::memory_order_relaxed);
-  return timed == 0 ? 0 : static_cast<double>(timed_ns.load(std::memory_order_relaxed)) / static_cast<double>(timed);
+  return timed == 0
+             ? 0
+             : static_cast<double>(timed_ns.load(std::memory_order_relaxed)) / static_cast<double>(timed);
 }
 
 void FunctionStatistics::write_json(JsonWriter& json) const {
@@ -155,7 +157,8 @@ Status Session::complete(std::span<const WitArg> args, std::span<const WitArg>& 
   whole = args;
   if (args.size() == count && !variadic) return {};
   static const WitValue kNone;
-  whole_.assign(args.begin(), args.begin() + static_cast<ptrdiff_t>(std::min(args.size(), count - (variadic ? 1 : 0))));
+  whole_.assign(args.begin(),
+                args.begin() + static_cast<ptrdiff_t>(std::min(args.size(), count - (variadic ? 1 : 0))));
   while (whole_.size() < count - (variadic ? 1 : 0)) whole_.emplace_back(kNone);
   if (variadic) {
     further_.items.clear();

@@ -152,8 +152,9 @@ class Session {
   void call_batch(const Rows& rows, std::vector<Result<host::WitValue>>& results,
                   const Document* document = nullptr);
 
-  // For functions that take and give numbers alone, of fixed arity and without memo, where there is no document:
-  // core values as WitFunction::lower_number() makes them, the result in values[0].  For who counts nanoseconds.
+  // For functions that take and give numbers alone, of fixed arity and without memo, where there is no
+  // document: core values as WitFunction::lower_number() makes them, the result in values[0].  For who counts
+  // nanoseconds.
   bool numbers() const { return numbers_; }
   // False: take_failure() says why.
   bool call_numbers(engine::RawValue* values, size_t count) {
@@ -169,8 +170,10 @@ class Session {
   Session(std::shared_ptr<const Function> function, bool numbers);
 
   virtual bool run_numbers(engine::RawValue* values, size_t count) = 0;
-  virtual Status run(std::span<const host::WitArg> args, host::WitValue& result, const Document* document) = 0;
-  // One crossing for all.  kUnsupported: there is none; another failure: as a whole, which says nothing of each.
+  virtual Status run(std::span<const host::WitArg> args, host::WitValue& result,
+                     const Document* document) = 0;
+  // One crossing for all.  kUnsupported: there is none; another failure: as a whole, which says nothing of
+  // each.
   virtual Status run_batch(const Rows& rows, std::vector<Result<host::WitValue>>& results,
                            const Document* document) = 0;
   Status failure_;

@@ -52,7 +52,8 @@ TEST_F(UdfTest, CallsAndTellsWhatItIs) {
   EXPECT_EQ(call(*add, {s32(40), s32(2)}), "42");
   EXPECT_EQ(call(*add, {s32(INT32_MIN), s32(-1)}), "2147483647");
   EXPECT_EQ(call(*add, {s32(1)}), "add takes 2 arguments, not 1: func(a: s32, b: s32) -> s32");
-  EXPECT_EQ(call(*add, {s32(1), WitArg::number(1ULL << 40U)}), "argument 2 ('b'): 1099511627776 is outside of s32");
+  EXPECT_EQ(call(*add, {s32(1), WitArg::number(1ULL << 40U)}),
+            "argument 2 ('b'): 1099511627776 is outside of s32");
   JsonWriter json;
   json.begin_object();
   add->write_json(json);
@@ -87,7 +88,9 @@ TEST_F(UdfTest, NumbersTakeTheShortWay) {
           host::WitFunction::lower_number(wasm::WitKind::kS32, static_cast<uint64_t>(int64_t{i})),
           host::WitFunction::lower_number(wasm::WitKind::kS32, static_cast<uint64_t>(int64_t{-2 * i}))};
       ASSERT_TRUE(session->call_numbers(values.data(), values.size()));
-      EXPECT_EQ(static_cast<int64_t>(host::WitFunction::lift_number(*add->signature().result, values[0]).value()), -i);
+      EXPECT_EQ(
+          static_cast<int64_t>(host::WitFunction::lift_number(*add->signature().result, values[0]).value()),
+          -i);
     }
   }
   EXPECT_EQ(add->statistics().calls.load(), 2000U);
@@ -110,13 +113,18 @@ TEST_F(UdfTest, AFailureWithinAStatementEndsItsInstance) {
 }
 
 TEST_F(UdfTest, WhatAGuestGivesIsChecked) {
-  EXPECT_EQ(call(*function("not_utf8", "func(a: string) -> string"), {WitArg::string("a")}).find("UTF-8") != std::string::npos, true);
+  EXPECT_EQ(call(*function("not_utf8", "func(a: string) -> string"), {WitArg::string("a")}).find("UTF-8") !=
+                std::string::npos,
+            true);
   const std::string outside = call(*function("outside", "func(a: string) -> string"), {WitArg::string("a")});
   EXPECT_NE(outside.find("not inside the memory"), std::string::npos) << outside;
-  EXPECT_NE(call(*function("large", "func(a: u32) -> string"), {s32(65 << 20)}).find("copy_bytes_max"), std::string::npos);
+  EXPECT_NE(call(*function("large", "func(a: u32) -> string"), {s32(65 << 20)}).find("copy_bytes_max"),
+            std::string::npos);
   // Each item takes 64 bytes here, and one there.
-  EXPECT_NE(call(*function("large", "func(a: u32) -> list<bool>"), {s32(2 << 20)}).find("copy_bytes_max"), std::string::npos);
-  EXPECT_NE(call(*function("unaligned", "func(a: u32) -> list<u32>"), {s32(0)}).find("aligned"), std::string::npos);
+  EXPECT_NE(call(*function("large", "func(a: u32) -> list<bool>"), {s32(2 << 20)}).find("copy_bytes_max"),
+            std::string::npos);
+  EXPECT_NE(call(*function("unaligned", "func(a: u32) -> list<u32>"), {s32(0)}).find("aligned"),
+            std::string::npos);
   const auto cases = function("case", "enum color { red, green } case: func(a: u32) -> color");
   EXPECT_EQ(call(*cases, {s32(1)}), R"("green")");
   EXPECT_NE(call(*cases, {s32(2)}).find("no case 2"), std::string::npos);
@@ -131,7 +139,8 @@ TEST_F(UdfTest, TextOfEveryKindCrosses) {
   const auto same = function("same", "func(a: string) -> string");
   std::string long_text(10 << 20, 'x');
   long_text += "\U0001F600";
-  for (const std::string& text : {std::string(), std::string("a\0b", 3), std::string("Grüße \U0001F600"), long_text}) {
+  for (const std::string& text :
+       {std::string(), std::string("a\0b", 3), std::string("Grüße \U0001F600"), long_text}) {
     WitValue result;
     const WitArg arg = WitArg::string(text);
     const Status status = same->call({&arg, 1}, result, {});
@@ -182,7 +191,8 @@ TEST_F(UdfTest, OptionsMayBeLeftOutAndAListTakesTheRest) {
 TEST_F(UdfTest, DocumentsAreAskedForFields) {
   const auto amount = function("amount", "func() -> f64");
   EXPECT_TRUE(amount->reads_document());
-  const JsonDocument document(R"({"price": {"amount": 12.5, "x": [1, {"y": "z"}]}, "name": "böll\n"})", "id 1", 0.75);
+  const JsonDocument document(R"({"price": {"amount": 12.5, "x": [1, {"y": "z"}]}, "name": "böll\n"})",
+                              "id 1", 0.75);
   EXPECT_EQ(call(*amount, {}, &document), "12.5");
   EXPECT_EQ(call(*amount, {}), "-1.0");
   EXPECT_EQ(call(*function("name_of", "func() -> string"), {}, &document), R"("böll\n")");
@@ -247,14 +257,16 @@ TEST_F(UdfTest, LimitsAreTheFunctionsOwn) {
   const auto fill = function("fill", "func(a: u32) -> u32", R"({"memory_bytes_max":1048576})");
   EXPECT_EQ(call(*fill, {s32(1)}), "2");
   const auto copies = function("same", "func(a: string) -> string", R"({"copy_bytes_max":1000})");
-  EXPECT_NE(call(*copies, {WitArg::string(std::string(1001, 'x'))}).find("copy_bytes_max=1000"), std::string::npos);
+  EXPECT_NE(call(*copies, {WitArg::string(std::string(1001, 'x'))}).find("copy_bytes_max=1000"),
+            std::string::npos);
 }
 
 TEST_F(UdfTest, AWatchEndsACall) {
   const auto loop = function("loop", "func(a: u32) -> u32");
   static std::atomic<int> asked{0};
-  const Watch watch{.wants_end = [](void* data) noexcept { return asked.fetch_add(1) >= *static_cast<int*>(data); },
-                    .data = nullptr};
+  const Watch watch{
+      .wants_end = [](void* data) noexcept { return asked.fetch_add(1) >= *static_cast<int*>(data); },
+      .data = nullptr};
   int patience = 20;
   Watch mine = watch;
   mine.data = &patience;
@@ -297,8 +309,8 @@ TEST_F(UdfTest, ManyThreadsCallAtOnce) {
 
 class RegistryTest : public UdfTest {
  protected:
-  Result<std::shared_ptr<const Function>> add(Registry& registry, std::string_view name, std::string_view signature,
-                                              Replace replace = Replace::kNo) {
+  Result<std::shared_ptr<const Function>> add(Registry& registry, std::string_view name,
+                                              std::string_view signature, Replace replace = Replace::kNo) {
     return registry.add({.name = std::string(name), .signature = std::string(signature)}, guest_, replace);
   }
   test::TemporaryFolder folder_;
@@ -345,8 +357,10 @@ TEST_F(RegistryTest, DamagedFilesAreToldAndNothingElseIsLost) {
   {
     const auto registry = Registry::open(*functions_.maker, folder_.path()).value();
     ASSERT_TRUE(add(*registry, "add", "func(a: s32, b: s32) -> s32").ok());
-    ASSERT_TRUE(registry->add({.name = "one", .signature = "func() -> u32"},
-                              test::wasm(R"((module (func (export "one") (result i32) (i32.const 1))))")).ok());
+    ASSERT_TRUE(registry
+                    ->add({.name = "one", .signature = "func() -> u32"},
+                          test::wasm(R"((module (func (export "one") (result i32) (i32.const 1))))"))
+                    .ok());
   }
   const auto file = folder_.path() / "sources" / sha256(guest_).hex();
   ASSERT_TRUE(write_file(file, std::vector<uint8_t>{1, 2, 3}).ok());

@@ -57,8 +57,10 @@ Result<std::string> find_export(const Definition& definition, const std::vector<
 wasm::WitSignature batch_signature(const wasm::WitSignature& one) {
   auto row = std::make_shared<wasm::WitType>(wasm::WitType{.kind = WitKind::kTuple});
   for (const wasm::WitParam& param : one.params) row->parts.push_back(param.type);
-  auto rows = std::make_shared<wasm::WitType>(wasm::WitType{.kind = WitKind::kList, .name = {}, .parts = {std::move(row)}});
-  auto results = std::make_shared<wasm::WitType>(wasm::WitType{.kind = WitKind::kList, .name = {}, .parts = {one.result}});
+  auto rows = std::make_shared<wasm::WitType>(
+      wasm::WitType{.kind = WitKind::kList, .name = {}, .parts = {std::move(row)}});
+  auto results = std::make_shared<wasm::WitType>(
+      wasm::WitType{.kind = WitKind::kList, .name = {}, .parts = {one.result}});
   if (one.result->kind == WitKind::kU8) *results = {.kind = WitKind::kBytes};
   return {.params = {{"rows", std::move(rows)}}, .result = std::move(results)};
 }
@@ -100,7 +102,8 @@ class LibrarySession final : public Session {
  public:
   LibrarySession(std::shared_ptr<const Function> function, const LibraryFunction& library, const Watch& watch,
                  Isolation isolation)
-      : Session(std::move(function), library.call_->abi()->numbers() && library.signature().result != nullptr),
+      : Session(std::move(function),
+                library.call_->abi()->numbers() && library.signature().result != nullptr),
         library_(library),
         per_call_(isolation == Isolation::kCall),
         leased_(library.module_->entry(), watch) {}
@@ -133,7 +136,8 @@ class LibrarySession final : public Session {
   Status run(std::span<const WitArg> args, WitValue& result, const Document* document) override {
     return run_export(*library_.call_, args, result, document);
   }
-  Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results, const Document* document) override {
+  Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results,
+                   const Document* document) override {
     if (library_.batch_ == nullptr) return Status::unsupported("it has no export for batches");
     WitValue given;
     leased_.set_document(document);
@@ -219,7 +223,8 @@ constexpr uint32_t kBytes = 8;  // which nobody gives back: the canonical ABI ha
 
 bool allocates(const runtime::Module& module) {
   return module.prepared() != nullptr && module.prepared()->reset() == wasm::ResetMode::kInPlace &&
-         std::ranges::any_of(module.facts().exports, [](const auto& exported) { return exported.name == kRealloc; });
+         std::ranges::any_of(module.facts().exports,
+                             [](const auto& exported) { return exported.name == kRealloc; });
 }
 
 Status allocate_once(host::Instance& instance) {
@@ -230,15 +235,15 @@ Status allocate_once(host::Instance& instance) {
 
 }  // namespace
 
-Result<std::shared_ptr<const LoadedModule>> LoadedModule::create(runtime::Runtime& runtime,
-                                                                 std::shared_ptr<const runtime::Module> module,
-                                                                 const std::string& domain) {
+Result<std::shared_ptr<const LoadedModule>> LoadedModule::create(
+    runtime::Runtime& runtime, std::shared_ptr<const runtime::Module> module, const std::string& domain) {
   std::shared_ptr<LoadedModule> loaded(new LoadedModule(runtime, std::move(module)));
   if (allocates(loaded->module())) {
     program::LibraryOptions options{.init = "", .prepare = &allocate_once, .domain = domain};
     options.deadline_ms = loaded->module().limits().deadline_ms;
     auto library = runtime.freeze_library(loaded->module(), options);
-    // If its allocator fails, or its state cannot be held, it begins as it is, and its calls say what is wrong.
+    // If its allocator fails, or its state cannot be held, it begins as it is, and its calls say what is
+    // wrong.
     if (library.ok()) {
       loaded->library_ = std::move(library).value();
       loaded->entry_ = loaded->library_->pool_entry();

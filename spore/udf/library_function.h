@@ -13,12 +13,13 @@
 
 namespace spore::udf {
 
-// A module that was loaded for functions in one trust domain, and its instances; unloaded with the last of them.
+// A module that was loaded for functions in one trust domain, and its instances; unloaded with the last of
+// them.
 class LoadedModule {
  public:
   // Where the guest takes arguments that lie in memory, its instances begin with an allocator that was used
-  // once: of many the first allocation grows the memory, which a clean instance would do, and a reset undo, in
-  // each call.  That takes 7 us, of 3 in all.  What Runtime::pool_entry says.
+  // once: of many the first allocation grows the memory, which a clean instance would do, and a reset undo,
+  // in each call.  That takes 7 us, of 3 in all.  What Runtime::pool_entry says.
   static Result<std::shared_ptr<const LoadedModule>> create(runtime::Runtime& runtime,
                                                             std::shared_ptr<const runtime::Module> module,
                                                             const std::string& domain);
@@ -68,9 +69,10 @@ class LibraryExport {
 
 class LibraryFunction final : public Function {
  public:
-  // `name`: of the export; of an aggregate, what its step and its finish begin with.  Looks everything up in an
-  // instance: kNotFound, kInvalidArgument with both types, how no instance could be made.
-  static Result<std::shared_ptr<const Function>> create(Parts parts, std::shared_ptr<const LoadedModule> module,
+  // `name`: of the export; of an aggregate, what its step and its finish begin with.  Looks everything up in
+  // an instance: kNotFound, kInvalidArgument with both types, how no instance could be made.
+  static Result<std::shared_ptr<const Function>> create(Parts parts,
+                                                        std::shared_ptr<const LoadedModule> module,
                                                         const std::vector<std::string>& exports);
 
  private:

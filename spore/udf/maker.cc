@@ -37,7 +37,8 @@ bool imports_spore(std::string_view source) {
       const size_t line = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
       const bool alone = before.substr(line).find_first_not_of(" \t") == std::string_view::npos;
       const char after = at + words.size() < source.size() ? source[at + words.size()] : '\n';
-      if (alone && (after == '\n' || after == '\r' || after == ' ' || after == ',' || after == '.' || after == ';')) {
+      if (alone &&
+          (after == '\n' || after == '\r' || after == ' ' || after == ',' || after == '.' || after == ';')) {
         return true;
       }
     }
@@ -80,10 +81,12 @@ std::string names_of(const std::vector<WitFunction>& functions) {
 Status not_told(const Definition& definition, const std::vector<WitFunction>& functions) {
   if (functions.empty()) {
     return Status::invalid_argument(
-        "the module does not say what '{}' takes and gives: give its signature, such as 'func(text: string) -> f64'",
+        "the module does not say what '{}' takes and gives: give its signature, such as 'func(text: string) "
+        "-> f64'",
         definition.name);
   }
-  return Status::not_found("the module tells of no function '{}' (it has: {})", definition.name, names_of(functions));
+  return Status::not_found("the module tells of no function '{}' (it has: {})", definition.name,
+                           names_of(functions));
 }
 
 Result<WitSignature> signature_told(const Definition& definition, std::span<const uint8_t> module) {
@@ -104,13 +107,16 @@ Result<WitSignature> signature_told(const Definition& definition, std::span<cons
 Result<WitSignature> signature_of(const Definition& definition, std::span<const uint8_t> module) {
   if (definition.signature.empty()) {
     if (definition.language == "wasm") return signature_told(definition, module);
-    return Status::invalid_argument("{}: a function in {} needs a signature, such as 'func(text: string) -> f64'",
-                                    definition.name, definition.language);
+    return Status::invalid_argument(
+        "{}: a function in {} needs a signature, such as 'func(text: string) -> f64'", definition.name,
+        definition.language);
   }
-  const std::vector<WitFunction> functions = SPORE_TRY(wasm::parse_wit(definition.signature, definition.name));
+  const std::vector<WitFunction> functions =
+      SPORE_TRY(wasm::parse_wit(definition.signature, definition.name));
   const WitFunction* function = functions.size() == 1 ? functions.data() : told(functions, definition, "");
   if (function == nullptr) {
-    return Status::not_found("the signature declares no function '{}' (it has: {})", definition.name, names_of(functions));
+    return Status::not_found("the signature declares no function '{}' (it has: {})", definition.name,
+                             names_of(functions));
   }
   if (function->refused.empty()) return function->signature;
   return Status::unsupported("{}", function->refused);
@@ -175,15 +181,20 @@ engine::Limits Maker::Impl::limits_of(const Definition& definition) const {
   return limits;
 }
 
-Result<std::shared_ptr<const LoadedModule>> Maker::Impl::load(const Definition& definition, const Digest& hash,
+Result<std::shared_ptr<const LoadedModule>> Maker::Impl::load(const Definition& definition,
+                                                              const Digest& hash,
                                                               std::span<const uint8_t> module) {
   runtime::ModuleOptions options{.version = definition.version, .description = definition.description};
   const engine::Limits limits = limits_of(definition);
   options.limits = limits;
   options.tier_max = definition.tier_max;
   define_document(options.host);
-  const Key key{hash.hex(), limits.deadline_ms, limits.memory_bytes_max, limits.copy_bytes_max,
-                definition.tier_max ? static_cast<int>(*definition.tier_max) : -1, definition.domain};
+  const Key key{hash.hex(),
+                limits.deadline_ms,
+                limits.memory_bytes_max,
+                limits.copy_bytes_max,
+                definition.tier_max ? static_cast<int>(*definition.tier_max) : -1,
+                definition.domain};
   {
     const MutexLock lock(mutex_);
     std::erase_if(modules_, [](const auto& entry) { return entry.second.expired(); });
@@ -213,18 +224,18 @@ Result<std::shared_ptr<const program::Program>> Maker::Impl::runner(const handle
   const MutexLock lock(starting_);
   if (const auto found = runners_.find(language.name); found != runners_.end()) return found->second;
   const std::filesystem::path file = options_.home / "runtimes" / language.runtime;
-  Result<std::vector<uint8_t>> bytes = options_.home.empty()
-                                           ? Result<std::vector<uint8_t>>(Status::not_found("no data directory"))
-                                           : read_file(file, kRuntimeBytesMax);
+  Result<std::vector<uint8_t>> bytes =
+      options_.home.empty() ? Result<std::vector<uint8_t>>(Status::not_found("no data directory"))
+                            : read_file(file, kRuntimeBytesMax);
   if (!bytes.ok()) {
     return Status(bytes.code(), fmt::format("the runtime of {} is not there: {} ('./dev runtimes' brings it)",
                                             language.name, bytes.status().message()));
   }
   handler::Handler waiting = SPORE_TRY(handler::runner_of(language, {}));
   auto world = SPORE_TRY(host::WasiConfig::create(std::move(waiting.world)));
-  const runtime::FrozenProgram frozen =
-      SPORE_TRY(runtime_.freeze_program(fmt::format("functions in {} {}", language.name, names_.fetch_add(1)),
-                                        bytes.value(), {.wasi = std::move(world)}, {.framing = handler::kFraming}));
+  const runtime::FrozenProgram frozen = SPORE_TRY(
+      runtime_.freeze_program(fmt::format("functions in {} {}", language.name, names_.fetch_add(1)),
+                              bytes.value(), {.wasi = std::move(world)}, {.framing = handler::kFraming}));
   runners_.emplace(language.name, frozen.program);
   return frozen.program;
 }
@@ -248,11 +259,12 @@ Result<std::shared_ptr<const Function>> Maker::Impl::make_text(Function::Parts p
   const Definition& definition = parts.definition;
   const handler::Language& language = *SPORE_TRY(handler::find_language(definition.language));
   if (definition.memory_bytes_max || definition.tier_max) {
-    return Status::unsupported("{}: memory_bytes_max and tier_max are for modules; a text's are the Runtime's",
-                               definition.name);
+    return Status::unsupported(
+        "{}: memory_bytes_max and tier_max are for modules; a text's are the Runtime's", definition.name);
   }
   if (!definition.domain.empty()) {
-    return Status::unsupported("{}: functions that are texts are of the trust domain '' alone", definition.name);
+    return Status::unsupported("{}: functions that are texts are of the trust domain '' alone",
+                               definition.name);
   }
   const std::string_view source(reinterpret_cast<const char*>(parts.source->data()), parts.source->size());
   if (!is_utf8(source)) return Status::invalid_argument("{}: the source is not UTF-8", definition.name);
@@ -263,12 +275,13 @@ Result<std::shared_ptr<const Function>> Maker::Impl::make_text(Function::Parts p
   }
   std::string setup;
   if (calls) {
-    handler::FunctionSource function{.file = file,
-                                     .source = source,
-                                     .name = definition.export_name.empty() ? definition.name : definition.export_name,
-                                     .kind = function_kind_name(definition.kind),
-                                     .parameters = parts.signature.params.size(),
-                                     .bytes = {}};
+    handler::FunctionSource function{
+        .file = file,
+        .source = source,
+        .name = definition.export_name.empty() ? definition.name : definition.export_name,
+        .kind = function_kind_name(definition.kind),
+        .parameters = parts.signature.params.size(),
+        .bytes = {}};
     for (size_t i = 0; i < parts.signature.params.size(); i++) {
       if (parts.signature.params[i].type->kind == wasm::WitKind::kBytes) function.bytes.push_back(i);
     }
@@ -284,7 +297,9 @@ Result<std::shared_ptr<const Function>> Maker::Impl::make_text(Function::Parts p
     while (detail.ends_with('\n')) detail.pop_back();
     const size_t line = detail.rfind('\n');
     if (detail.empty()) return std::move(extended).status();
-    return Status::invalid_argument("{}", printable(std::string_view(detail).substr(line == std::string::npos ? 0 : line + 1), 500))
+    return Status::invalid_argument(
+               "{}",
+               printable(std::string_view(detail).substr(line == std::string::npos ? 0 : line + 1), 500))
         .with_detail(detail + "\n");
   }
   return ProgramFunction::create(std::move(parts), runtime_,
@@ -312,10 +327,9 @@ Result<std::shared_ptr<const Function>> Maker::make(Definition definition, std::
                         .source = std::make_shared<const std::vector<uint8_t>>(source.begin(), source.end()),
                         .source_hash = sha256(source)};
   if (definition.memo) parts.memo = memo_;
-  Result<std::shared_ptr<const Function>> function =
-      library   ? impl_->make_library(std::move(parts))
-      : program ? impl_->make_program(std::move(parts))
-                : impl_->make_text(std::move(parts));
+  Result<std::shared_ptr<const Function>> function = library   ? impl_->make_library(std::move(parts))
+                                                     : program ? impl_->make_program(std::move(parts))
+                                                               : impl_->make_text(std::move(parts));
   if (!function.ok()) return std::move(function).status().with_context(definition.name);
   return function;
 }

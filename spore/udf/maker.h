@@ -31,9 +31,9 @@ class Maker {
   Maker(const Maker&) = delete;
   Maker& operator=(const Maker&) = delete;
 
-  // All that can be known before the first call is checked: the module, its imports, the signature (both types
-  // are in the message), that an instance can be made; of a text that it loads.  What check(), parse_wit,
-  // load_module, freeze_program say.  kNotFound: the runtime of the language, and how to get it.
+  // All that can be known before the first call is checked: the module, its imports, the signature (both
+  // types are in the message), that an instance can be made; of a text that it loads.  What check(),
+  // parse_wit, load_module, freeze_program say.  kNotFound: the runtime of the language, and how to get it.
   Result<std::shared_ptr<const Function>> make(Definition definition, std::span<const uint8_t> source);
 
   runtime::Runtime& runtime() { return runtime_; }

@@ -18,9 +18,11 @@ void append_bits(uint64_t bits, std::string& key) {
 }
 
 // By the type: what it has no use for may hold anything.
-void append_value(const wasm::WitType& type, const host::WitArg& arg, std::string& key) {  // NOLINT(misc-no-recursion)
+void append_value(const wasm::WitType& type, const host::WitArg& arg,
+                  std::string& key) {  // NOLINT(misc-no-recursion)
   if (host::is_number(type.kind)) return append_bits(arg.bits, key);
-  if (type.kind == wasm::WitKind::kString || type.kind == wasm::WitKind::kBytes) return Memo::append_part(arg.text, key);
+  if (type.kind == wasm::WitKind::kString || type.kind == wasm::WitKind::kBytes)
+    return Memo::append_part(arg.text, key);
   const host::WitValue empty;
   const host::WitValue& value = arg.value == nullptr ? empty : *arg.value;
   append_bits(arg.bits, key);
@@ -28,7 +30,7 @@ void append_value(const wasm::WitType& type, const host::WitArg& arg, std::strin
   for (size_t i = 0; i < value.items.size(); i++) {
     const size_t part = type.kind == wasm::WitKind::kResult ? (arg.bits == 0 ? 0 : 1)
                         : type.kind == wasm::WitKind::kList || type.kind == wasm::WitKind::kOption ? 0
-                                                                                                     : i;
+                                                                                                   : i;
     // A value that is none of its type is refused by the call; here it only must not be taken for another.
     if (part < type.parts.size() && type.parts[part] != nullptr) {
       append_value(*type.parts[part], value.items[i], key);

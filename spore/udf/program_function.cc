@@ -26,7 +26,8 @@ Status append_args(const wasm::WitSignature& signature, std::span<const WitArg> 
   for (size_t i = 0; i < args.size(); i++) {
     const wasm::WitType& type = *signature.params[i].type;
     if (type.kind == wasm::WitKind::kString && !is_utf8(args[i].text)) {
-      return Status::invalid_argument("argument {} ('{}'): a string that is not UTF-8", i + 1, signature.params[i].name);
+      return Status::invalid_argument("argument {} ('{}'): a string that is not UTF-8", i + 1,
+                                      signature.params[i].name);
     }
     if (i > 0) json += ',';
     append_arg(type, args[i], json);
@@ -96,7 +97,8 @@ class ProgramSession final : public Session {
   }
 
   // [[true, result] or [false, "why"], ...]
-  Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results, const Document* document) override {
+  Status run_batch(const Rows& rows, std::vector<Result<WitValue>>& results,
+                   const Document* document) override {
     if (!program_.frozen_.calls || document != nullptr) return Status::unsupported("it takes no batches");
     json_ = R"({"rows":[)";
     for (size_t i = 0; i < rows.count; i++) {
@@ -171,8 +173,8 @@ class ProgramGroup final : public Group {
 
   Result<std::string> ask(std::string_view json) {
     function_->statistics().calls.fetch_add(1, std::memory_order_relaxed);
-    Result<std::string> answer =
-        answer_of(program_.program().request_in(*program_.runtime_.cells(), {cell_, domain_}, json, options_));
+    Result<std::string> answer = answer_of(
+        program_.program().request_in(*program_.runtime_.cells(), {cell_, domain_}, json, options_));
     if (!answer.ok()) function_->statistics().errors.fetch_add(1, std::memory_order_relaxed);
     return answer;
   }

@@ -1,4 +1,5 @@
-// Functions that are source text.  tools/guests.sh has built the runtimes; the first freeze of one rewrites it.
+// Functions that are source text.  tools/guests.sh has built the runtimes; the first freeze of one rewrites
+// it.
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -65,16 +66,21 @@ class ProgramFunctionTest : public testing::Test {
     if (!std::filesystem::exists(SPORE_SOURCE_DIR "/build/guests/python.wasm")) {
       GTEST_SKIP() << "tools/guests.sh has not built python.wasm";
     }
-    if (!std::filesystem::exists("/usr/bin/wasm-opt")) GTEST_SKIP() << "there is no wasm-opt: install binaryen";
+    if (!std::filesystem::exists("/usr/bin/wasm-opt"))
+      GTEST_SKIP() << "there is no wasm-opt: install binaryen";
   }
   Result<std::shared_ptr<const Function>> make(std::string_view name, std::string_view signature,
-                                               std::string_view settings = "{}", std::string_view source = kPython,
+                                               std::string_view settings = "{}",
+                                               std::string_view source = kPython,
                                                std::string_view language = "python") {
-    Definition definition{.name = std::string(name), .language = std::string(language), .signature = std::string(signature)};
+    Definition definition{
+        .name = std::string(name), .language = std::string(language), .signature = std::string(signature)};
     EXPECT_TRUE(definition.apply_json(settings).ok());
-    return functions_.maker->make(definition, {reinterpret_cast<const uint8_t*>(source.data()), source.size()});
+    return functions_.maker->make(definition,
+                                  {reinterpret_cast<const uint8_t*>(source.data()), source.size()});
   }
-  static std::string call(const Function& function, const std::vector<WitArg>& args, const Document* document = nullptr) {
+  static std::string call(const Function& function, const std::vector<WitArg>& args,
+                          const Document* document = nullptr) {
     WitValue result;
     const Status status = function.call(args, result, {.document = document});
     return status.ok() ? host::to_json(*function.signature().result, result) : std::string(status.message());
@@ -101,18 +107,23 @@ TEST_F(ProgramFunctionTest, PythonCallsAreClean) {
 TEST_F(ProgramFunctionTest, TypesGoAsJson) {
   const auto words = make("words", "func(text: string, least: option<u32>) -> list<string>").value();
   EXPECT_EQ(call(*words, {WitArg::string("one of them")}), R"(["one","of","them"])");
-  EXPECT_EQ(call(*words, {WitArg::string("one of them"), WitValue::some(WitValue::unsigned_integer(4))}), R"(["them"])");
-  EXPECT_EQ(call(*make("swapped", "func(data: bytes) -> bytes").value(), {WitArg::string(std::string("\xff\0\x01", 3))}),
+  EXPECT_EQ(call(*words, {WitArg::string("one of them"), WitValue::some(WitValue::unsigned_integer(4))}),
+            R"(["them"])");
+  EXPECT_EQ(call(*make("swapped", "func(data: bytes) -> bytes").value(),
+                 {WitArg::string(std::string("\xff\0\x01", 3))}),
             R"("AQD/")");
-  EXPECT_EQ(call(*make("share", "func(text: string, of: f64) -> u8").value(), {WitArg::string("abc"), WitValue::f64(2)}),
+  EXPECT_EQ(call(*make("share", "func(text: string, of: f64) -> u8").value(),
+                 {WitArg::string("abc"), WitValue::f64(2)}),
             "it gave 1.5, which is no u8 (expected a number in the range of u8 at byte 3)");
-  EXPECT_NE(call(*make("wrong", "func(x: u8) -> u8").value(), {WitArg::number(1)}).find("no JSON"), std::string::npos);
+  EXPECT_NE(call(*make("wrong", "func(x: u8) -> u8").value(), {WitArg::number(1)}).find("no JSON"),
+            std::string::npos);
 }
 
 TEST_F(ProgramFunctionTest, BatchesGoInOneRequest) {
   const auto share = make("share", "func(text: string, of: f64) -> f64").value();
   const WitValue two = WitValue::f64(2);
-  const std::vector<WitArg> args{WitArg::string("a"), two, WitArg::string(""), two, WitArg::string("abcd"), two};
+  const std::vector<WitArg> args{WitArg::string("a"),    two, WitArg::string(""), two,
+                                 WitArg::string("abcd"), two};
   std::vector<Result<WitValue>> results;
   share->call_batch({args, 3}, results, {});
   ASSERT_EQ(results.size(), 3U);
@@ -148,15 +159,20 @@ TEST_F(ProgramFunctionTest, DocumentsAndGroups) {
 }
 
 TEST_F(ProgramFunctionTest, WhatIsWrongIsToldWhenItIsMade) {
-  const auto refused = [&](std::string_view name, std::string_view signature, std::string_view source = kPython) {
+  const auto refused = [&](std::string_view name, std::string_view signature,
+                           std::string_view source = kPython) {
     const auto made = make(name, signature, "{}", source);
     EXPECT_FALSE(made.ok()) << name;
     return std::string(made.ok() ? "" : made.status().message());
   };
   EXPECT_NE(refused("nothing", "func() -> u8").find("it defines no function nothing"), std::string::npos);
-  EXPECT_NE(refused("share", "func(text: string) -> f64").find("share takes 2 arguments, its signature has 1"), std::string::npos);
-  EXPECT_EQ(refused("f", "func() -> u8", "def f():\n    return (\n"), "f: f.py:2: SyntaxError: '(' was never closed");
-  EXPECT_EQ(refused("f", "func() -> u8", "import numpy\n"), "f: f.py:1: ModuleNotFoundError: No module named 'numpy'");
+  EXPECT_NE(
+      refused("share", "func(text: string) -> f64").find("share takes 2 arguments, its signature has 1"),
+      std::string::npos);
+  EXPECT_EQ(refused("f", "func() -> u8", "def f():\n    return (\n"),
+            "f: f.py:2: SyntaxError: '(' was never closed");
+  EXPECT_EQ(refused("f", "func() -> u8", "import numpy\n"),
+            "f: f.py:1: ModuleNotFoundError: No module named 'numpy'");
   EXPECT_NE(refused("f", "").find("needs a signature"), std::string::npos);
 }
 
@@ -165,7 +181,8 @@ TEST_F(ProgramFunctionTest, EndlessLoopsEnd) {
   EXPECT_NE(call(*forever, {WitArg::number(1)}).find("deadline_ms=100"), std::string::npos);
   const auto again = make("forever", "func(x: u8) -> u8").value();
   int patience = 20;
-  const Watch watch{.wants_end = [](void* data) noexcept { return --*static_cast<int*>(data) < 0; }, .data = &patience};
+  const Watch watch{.wants_end = [](void* data) noexcept { return --*static_cast<int*>(data) < 0; },
+                    .data = &patience};
   WitValue result;
   const WitArg arg = WitArg::number(1);
   EXPECT_EQ(again->begin(watch)->call({&arg, 1}, result).code(), Code::kCancelled);
@@ -187,7 +204,8 @@ constexpr std::string_view kEcho = R"((module
 
 TEST_F(ProgramFunctionTest, AnyProgramThatReadsLinesIsAFunction) {
   const auto wasm = test::wasm(kEcho);
-  Definition definition{.name = "both", .language = "program", .signature = "func(a: string, b: u8) -> tuple<string, u8>"};
+  Definition definition{
+      .name = "both", .language = "program", .signature = "func(a: string, b: u8) -> tuple<string, u8>"};
   const auto both = functions_.maker->make(definition, wasm);
   ASSERT_TRUE(both.ok()) << both.status().message();
   const size_t modules = functions_.runtime->list_modules().size();
@@ -210,7 +228,8 @@ TEST_F(ProgramFunctionTest, OtherLanguagesHandleJson) {
                            "javascript");
   ASSERT_TRUE(script.ok()) << script.status().message();
   EXPECT_EQ(call(*script.value(), {WitArg::string("aaa"), WitArg::string("bb")}), R"("aaa")");
-  EXPECT_EQ(call(*script.value(), {WitArg::string("a"), WitArg::string("a")}), "longer.js:3: Error: both are a");
+  EXPECT_EQ(call(*script.value(), {WitArg::string("a"), WitArg::string("a")}),
+            "longer.js:3: Error: both are a");
 }
 
 }  // namespace

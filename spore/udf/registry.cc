@@ -21,7 +21,8 @@ constexpr uint64_t kFormat = 1;
 constexpr size_t kIndexBytesMax = size_t{64} << 20;
 constexpr size_t kSourceBytesMax = size_t{128} << 20;
 
-// '*' for any characters, '?' for one.  Linear in time for one star; the last star's place is all that is kept.
+// '*' for any characters, '?' for one.  Linear in time for one star; the last star's place is all that is
+// kept.
 bool matches(std::string_view pattern, std::string_view name) {
   size_t p = 0;
   size_t n = 0;
@@ -54,9 +55,7 @@ struct Kept {
   std::string sha256;
 };
 
-Status not_as_written(std::string_view what) {
-  return Status::corruption("{}: {}", kIndex, what);
-}
+Status not_as_written(std::string_view what) { return Status::corruption("{}: {}", kIndex, what); }
 
 // {"format": 1, "functions": [{"sha256": ..., "definition": {...}}, ...]}
 Result<std::vector<Kept>> read_index(std::string_view text) {
@@ -69,7 +68,8 @@ Result<std::vector<Kept>> read_index(std::string_view text) {
   }
   const std::optional<double> format = json.number();
   if (!format || *format != static_cast<double>(kFormat)) {
-    return Status::unsupported("{}: of format {}, this version reads {}", kIndex, format.value_or(0), kFormat);
+    return Status::unsupported("{}: of format {}, this version reads {}", kIndex, format.value_or(0),
+                               kFormat);
   }
   if (!json.next_key(first, key) || key != "functions" || !json.begin_array()) {
     return not_as_written("it has no list of functions");
@@ -130,7 +130,8 @@ Status Registry::load() {
       return not_as_written(fmt::format("'{}' is no SHA-256", printable(each.sha256)));
     }
     std::string name = each.definition.name;
-    functions_.insert_or_assign(std::move(name), Entry{std::move(each.definition), std::move(each.sha256), nullptr});
+    functions_.insert_or_assign(std::move(name),
+                                Entry{std::move(each.definition), std::move(each.sha256), nullptr});
   }
   return {};
 }
@@ -151,8 +152,8 @@ Result<std::shared_ptr<const Function>> Registry::make(const Entry& entry) {
   auto function = SPORE_TRY(maker_.make(entry.definition, source));
   const MutexLock lock(mutex_);
   const auto found = functions_.find(entry.definition.name);
-  const bool same = found != functions_.end() && found->second.function == nullptr &&
-                    found->second.sha256 == entry.sha256;
+  const bool same =
+      found != functions_.end() && found->second.function == nullptr && found->second.sha256 == entry.sha256;
   if (same) found->second.function = function;
   return function;
 }
@@ -229,7 +230,8 @@ Result<std::shared_ptr<const Function>> Registry::find(std::string_view name) {
   return Status::not_found("there is no function '{}' (there is '{}')", printable(name), nearest);
 }
 
-std::vector<std::shared_ptr<const Function>> Registry::list(std::string_view pattern, std::vector<Broken>* broken) {
+std::vector<std::shared_ptr<const Function>> Registry::list(std::string_view pattern,
+                                                            std::vector<Broken>* broken) {
   std::vector<std::shared_ptr<const Function>> made;
   for (const auto& [name, entry] : copy()) {
     if (!matches(pattern, name)) continue;
@@ -263,8 +265,8 @@ Status Registry::remove(std::string_view name) {
   functions.erase(found);
   if (!directory_.empty()) {
     SPORE_TRY(save(functions));
-    const bool used = std::ranges::any_of(
-        functions, [&](const auto& entry) { return entry.second.sha256 == gone; });
+    const bool used =
+        std::ranges::any_of(functions, [&](const auto& entry) { return entry.second.sha256 == gone; });
     std::error_code none;  // a source too many does no harm
     if (!used) fs::remove(directory_ / kSources / gone, none);
   }

@@ -24,8 +24,8 @@ namespace spore::udf {
 
 enum class Replace : uint8_t { kNo, kYes };
 
-// Thread-safe.  Calls in flight go on with the function that they began with.  In fork's list for what it has; a
-// child must not change one that another thread was changing when it was forked.
+// Thread-safe.  Calls in flight go on with the function that they began with.  In fork's list for what it
+// has; a child must not change one that another thread was changing when it was forked.
 class Registry final : ForkAware {
  public:
   static constexpr size_t kFunctionsMax = 10'000;
@@ -43,8 +43,8 @@ class Registry final : ForkAware {
   // kNotFound names the nearest; kUnavailable: it is disabled; kCorruption: its source is not as it was kept;
   // what Maker::make says, if it cannot be made any more.
   Result<std::shared_ptr<const Function>> find(std::string_view name);
-  // Of names that match a pattern of '*' and '?', in order; disabled ones, too.  Those that cannot be made any
-  // more are told by `broken`, if it is not null.
+  // Of names that match a pattern of '*' and '?', in order; disabled ones, too.  Those that cannot be made
+  // any more are told by `broken`, if it is not null.
   struct Broken {
     std::string name;
     std::string why;
@@ -73,7 +73,7 @@ class Registry final : ForkAware {
 
   Maker& maker_;
   const std::filesystem::path directory_;  // empty: in memory alone
-  Mutex changing_;  // before mutex_: one change at a time, with its files
+  Mutex changing_;                         // before mutex_: one change at a time, with its files
   mutable Mutex mutex_;
   Functions functions_ SPORE_GUARDED_BY(mutex_);
   ForkRegistration registration_{*this};

@@ -251,8 +251,8 @@ Result<std::vector<WitFunction>> parse_wit(std::string_view text, std::string_vi
 
 Result<WitFunction> parse_wit_function(std::string_view text, std::string_view name) {
   std::vector<WitFunction> functions = SPORE_TRY(parse_wit(text, name));
-  const auto found = functions.size() == 1 ? functions.begin()
-                                           : std::ranges::find(functions, name, &WitFunction::name);
+  const auto found =
+      functions.size() == 1 ? functions.begin() : std::ranges::find(functions, name, &WitFunction::name);
   if (found == functions.end()) {
     if (functions.empty()) return Status::not_found("the signature declares no function");
     return Status::not_found("the text declares no function '{}' (it has: {})", printable(name),

@@ -83,7 +83,8 @@ Result<std::vector<WitFunction>> parse_wit(std::string_view text, std::string_vi
 Result<WitFunction> parse_wit_function(std::string_view text, std::string_view name);
 
 // What a module tells of its exports, in the sections that bindings generators leave (`component-type...`),
-// or in one named `spore:wit` that holds a text as above.  Empty: nothing.  kInvalidModule: it cannot be read.
+// or in one named `spore:wit` that holds a text as above.  Empty: nothing.  kInvalidModule: it cannot be
+// read.
 Result<std::vector<WitFunction>> wit_of_module(std::span<const uint8_t> module);
 
 // The module with a section `spore:wit` that holds the text, instead of one that it had.  What parse_wit()

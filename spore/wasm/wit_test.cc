@@ -12,28 +12,36 @@ namespace {
 
 std::string told(std::string_view text, std::string_view name = "f") {
   const auto function = parse_wit_function(text, name);
-  return function.ok() ? function->name + ": " + function->signature.text() : std::string(function.status().message());
+  return function.ok() ? function->name + ": " + function->signature.text()
+                       : std::string(function.status().message());
 }
 
 TEST(WitTest, TextsOfThreeKindsAreRead) {
-  EXPECT_EQ(told("func(text: string, boost: f64) -> f64", "rank"), "rank: func(text: string, boost: f64) -> f64");
+  EXPECT_EQ(told("func(text: string, boost: f64) -> f64", "rank"),
+            "rank: func(text: string, boost: f64) -> f64");
   EXPECT_EQ(told("func()"), "f: func()");
   EXPECT_EQ(told("func(a: bytes) -> list<u8>"), "f: func(a: list<u8>) -> list<u8>");
-  EXPECT_EQ(told("record p { lat: f64, lon: f64 }\nenum c { red, green }\nf: func(a: p, b: c) -> list<option<p>>"),
-            "f: func(a: p {lat: f64, lon: f64}, b: c {red, green}) -> list<option<p {lat: f64, lon: f64}>>");
-  EXPECT_EQ(told("a: func(); b: func(x: u8) -> result<_, string>;", "b"), "b: func(x: u8) -> result<_, string>");
-  EXPECT_EQ(told("package x:y;\nworld w { import spore:document/fields; export f: func(t: tuple<s8, char>); }"),
-            "f: func(t: tuple<s8, char>)");
+  EXPECT_EQ(
+      told("record p { lat: f64, lon: f64 }\nenum c { red, green }\nf: func(a: p, b: c) -> list<option<p>>"),
+      "f: func(a: p {lat: f64, lon: f64}, b: c {red, green}) -> list<option<p {lat: f64, lon: f64}>>");
+  EXPECT_EQ(told("a: func(); b: func(x: u8) -> result<_, string>;", "b"),
+            "b: func(x: u8) -> result<_, string>");
+  EXPECT_EQ(
+      told("package x:y;\nworld w { import spore:document/fields; export f: func(t: tuple<s8, char>); }"),
+      "f: func(t: tuple<s8, char>)");
 }
 
 TEST(WitTest, WhatIsWrongIsToldWithItsPlace) {
   EXPECT_EQ(told("func(a: strin)"), "the signature: name `strin` does not exist (line 1, column 9)");
-  EXPECT_EQ(told("f: func(a: u8,\n  b: string) -> -> u8"), "the signature: expected a type, found `->` (line 2, column 17)");
+  EXPECT_EQ(told("f: func(a: u8,\n  b: string) -> -> u8"),
+            "the signature: expected a type, found `->` (line 2, column 17)");
   EXPECT_EQ(told("a: func(); b: func();", "c"), "the text declares no function 'c' (it has: a, b)");
   EXPECT_EQ(told("resource r { m: func(); }"), "the function '[method]r.m': it belongs to a resource");
   EXPECT_EQ(told("f: async func();"), "the function 'f': it is async");
-  EXPECT_EQ(told("flags x { a } f: func(v: x);"), "the function 'f': type 'x' is a flags, which cannot cross");
-  EXPECT_EQ(told("variant x { a, b(u8) } f: func(v: x);"), "the function 'f': type 'x' is a variant, which cannot cross");
+  EXPECT_EQ(told("flags x { a } f: func(v: x);"),
+            "the function 'f': type 'x' is a flags, which cannot cross");
+  EXPECT_EQ(told("variant x { a, b(u8) } f: func(v: x);"),
+            "the function 'f': type 'x' is a variant, which cannot cross");
 }
 
 TEST(WitTest, LimitsHoldAheadOfTheParser) {
