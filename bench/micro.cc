@@ -1,6 +1,7 @@
 // The micro-benchmarks that lie beside their code (*_bench.cc), run by Google Benchmark and told as all
 // benchmarks are.  A figure is nanoseconds of one iteration; p50 and p99 are over repetitions.
 
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
@@ -31,8 +32,10 @@ class Collector : public benchmark::BenchmarkReporter {
 int main(int argc, char** argv) {
   spore::bench::Report report("micro", argc, argv);
   std::string program = "micro";
-  std::string repetitions = "--benchmark_repetitions=30";
-  std::string time = "--benchmark_min_time=0.02";
+  // Of a test that looks at what is printed, not at the figures (cmake/check_bench.cmake).
+  const bool quick = std::getenv("SPORE_BENCH_QUICK") != nullptr;  // NOLINT(concurrency-mt-unsafe)
+  std::string repetitions = quick ? "--benchmark_repetitions=3" : "--benchmark_repetitions=30";
+  std::string time = quick ? "--benchmark_min_time=0.002" : "--benchmark_min_time=0.02";
   std::string interleave = "--benchmark_enable_random_interleaving=true";
   std::vector<char*> arguments{program.data(), repetitions.data(), time.data(), interleave.data()};
   int count = static_cast<int>(arguments.size());
