@@ -39,7 +39,7 @@ Result<int> build_project(Args& args) {
     JsonWriter json;
     json.begin_object().field("language", project.language).field("module", built.module.native());
     json.field("module_bytes", built.bytes).begin_array("functions");
-    for (const wasm::WitFunction& function : built.functions) {
+    for (const wasm::WitExport& function : built.functions) {
       json.begin_object().field("name", function.name).field("signature", function.signature.text());
       json.end_object();
     }
@@ -48,7 +48,7 @@ Result<int> build_project(Args& args) {
     return kDone;
   }
   print(fmt::format("{}: {} bytes\n", built.module.filename().native(), built.bytes));
-  for (const wasm::WitFunction& function : built.functions) {
+  for (const wasm::WitExport& function : built.functions) {
     print(fmt::format("  {}: {}\n", function.name, function.signature.text()));
   }
   return kDone;

@@ -12,7 +12,7 @@
 
 namespace {
 
-void check(const spore::Result<std::vector<spore::wasm::WitFunction>>& functions) {
+void check(const spore::Result<std::vector<spore::wasm::WitExport>>& functions) {
   if (!functions.ok()) return;
   for (const auto& function : functions.value()) {
     if (!function.refused.empty()) continue;

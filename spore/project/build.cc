@@ -201,7 +201,7 @@ std::string export_type(const engine::FuncType& type) {
   return text;
 }
 
-Status check_function(const wasm::ModuleFacts& facts, const wasm::WitFunction& function) {
+Status check_function(const wasm::ModuleFacts& facts, const wasm::WitExport& function) {
   if (!function.refused.empty()) {
     return Status::unsupported("the function '{}': {}", printable(function.name), function.refused);
   }
@@ -221,7 +221,7 @@ Status check_function(const wasm::ModuleFacts& facts, const wasm::WitFunction& f
 
 // With its signatures in it.
 Result<std::vector<uint8_t>> complete(const Project& project, std::vector<uint8_t> module) {
-  const std::vector<wasm::WitFunction> told = SPORE_TRY(wasm::wit_of_module(module));
+  const std::vector<wasm::WitExport> told = SPORE_TRY(wasm::wit_of_module(module));
   if (!told.empty()) return module;
   const fs::path file = project.folder / kSignatures;
   Result<std::string> text = read_text(file);
@@ -264,10 +264,10 @@ Result<Project> find_project(const fs::path& folder) {
       folder.native());
 }
 
-Result<std::vector<wasm::WitFunction>> check_module(std::span<const uint8_t> module) {
+Result<std::vector<wasm::WitExport>> check_module(std::span<const uint8_t> module) {
   const wasm::ModuleFacts facts = SPORE_TRY(wasm::inspect(module, kFileBytesMax));
-  std::vector<wasm::WitFunction> functions = SPORE_TRY(wasm::wit_of_module(module));
-  for (const wasm::WitFunction& function : functions) SPORE_TRY(check_function(facts, function));
+  std::vector<wasm::WitExport> functions = SPORE_TRY(wasm::wit_of_module(module));
+  for (const wasm::WitExport& function : functions) SPORE_TRY(check_function(facts, function));
   return functions;
 }
 
@@ -287,7 +287,7 @@ Result<Built> build(const Project& project, const std::function<void(std::string
   std::vector<uint8_t> compiled = SPORE_TRY(std::move(raw));
   if (progress) progress("checking");
   const std::vector<uint8_t> module = SPORE_TRY(complete(project, std::move(compiled)));
-  std::vector<wasm::WitFunction> functions = SPORE_TRY(check_module(module));
+  std::vector<wasm::WitExport> functions = SPORE_TRY(check_module(module));
   SPORE_TRY(write_file(project.module, module));
   return Built{.module = project.module, .bytes = module.size(), .functions = std::move(functions)};
 }

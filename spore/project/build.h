@@ -32,7 +32,7 @@ Result<Project> find_project(const std::filesystem::path& folder);
 struct Built {
   std::filesystem::path module;
   size_t bytes = 0;
-  std::vector<wasm::WitFunction> functions;
+  std::vector<wasm::WitExport> functions;
 };
 
 // Runs the language's compiler, and checks what it made: each function that function.wit or the module
@@ -43,6 +43,6 @@ struct Built {
 Result<Built> build(const Project& project, const std::function<void(std::string_view)>& progress = {});
 
 // The checks alone, of a module that is complete.
-Result<std::vector<wasm::WitFunction>> check_module(std::span<const uint8_t> module);
+Result<std::vector<wasm::WitExport>> check_module(std::span<const uint8_t> module);
 
 }  // namespace spore::project

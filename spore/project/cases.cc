@@ -98,14 +98,14 @@ Status call_group(const udf::Function& function, const Case& of, WitValue& resul
 }
 
 // What is declared, as functions to be registered: `total-step` and `total-finish` are one.
-std::vector<udf::Definition> definitions_of(std::span<const wasm::WitFunction> functions) {
+std::vector<udf::Definition> definitions_of(std::span<const wasm::WitExport> functions) {
   constexpr std::string_view kStep = "-step";
   constexpr std::string_view kFinish = "-finish";
   const auto declared = [&](const std::string& name) {
-    return std::ranges::find(functions, name, &wasm::WitFunction::name) != functions.end();
+    return std::ranges::find(functions, name, &wasm::WitExport::name) != functions.end();
   };
   std::vector<udf::Definition> definitions;
-  for (const wasm::WitFunction& function : functions) {
+  for (const wasm::WitExport& function : functions) {
     const std::string_view name = function.name;
     udf::Definition definition{.name = snake_case(name)};
     if (name.ends_with(kStep)) {
@@ -162,7 +162,7 @@ Result<Tester> Tester::create(const Project& project, udf::Registry& registry) {
   }
   const std::vector<uint8_t> bytes = SPORE_TRY(std::move(source));
   if (project.language != "python") {
-    const std::vector<wasm::WitFunction> functions = SPORE_TRY(check_module(bytes));
+    const std::vector<wasm::WitExport> functions = SPORE_TRY(check_module(bytes));
     for (udf::Definition& definition : definitions_of(functions)) {
       SPORE_TRY(registry.add(std::move(definition), bytes));
     }
@@ -171,8 +171,8 @@ Result<Tester> Tester::create(const Project& project, udf::Registry& registry) {
   const std::vector<uint8_t> file =
       SPORE_TRY(read_file(project.folder / kSignatures, wasm::kWitTextBytesMax));
   const std::string text(file.begin(), file.end());
-  const std::vector<wasm::WitFunction> functions = SPORE_TRY(wasm::parse_wit(text, ""));
-  for (const wasm::WitFunction& function : functions) {
+  const std::vector<wasm::WitExport> functions = SPORE_TRY(wasm::parse_wit(text, ""));
+  for (const wasm::WitExport& function : functions) {
     udf::Definition definition{.name = snake_case(function.name), .language = "python"};
     definition.signature = text;  // all of it: one may name types that are declared there
     SPORE_TRY(registry.add(std::move(definition), bytes));

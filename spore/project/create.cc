@@ -95,7 +95,7 @@ Status make_folder(const fs::path& folder) {
 }
 
 Status check_function_name(std::string_view name, const Template& of) {
-  const Result<std::vector<wasm::WitFunction>> parsed = wasm::parse_wit(fmt::format("{}: func();", name), "");
+  const Result<std::vector<wasm::WitExport>> parsed = wasm::parse_wit(fmt::format("{}: func();", name), "");
   if (!parsed.ok()) {
     return Status::invalid_argument(
         "'{}' is no name of a function in WIT (words of a-z and digits, each beginning with a letter, with "

@@ -15,7 +15,7 @@
 
 namespace spore::udf {
 
-using wasm::WitFunction;
+using wasm::WitExport;
 using wasm::WitSignature;
 
 namespace {
@@ -55,7 +55,7 @@ std::vector<std::string> function_exports(const wasm::ModuleFacts& facts) {
 }
 
 // The one that tells of an export whose name may be spelled with '_' or '-'.
-const WitFunction* told(const std::vector<WitFunction>& functions, const Definition& definition,
+const WitExport* told(const std::vector<WitExport>& functions, const Definition& definition,
                         std::string_view ending) {
   const auto plain = [](std::string_view name) {
     std::string text(name);
@@ -64,21 +64,21 @@ const WitFunction* told(const std::vector<WitFunction>& functions, const Definit
   };
   std::string wanted = definition.export_name.empty() ? definition.name : definition.export_name;
   if (!ending.empty()) wanted += fmt::format("-{}", ending);
-  for (const WitFunction& function : functions) {
+  for (const WitExport& function : functions) {
     if (plain(function.name) == plain(wanted)) return &function;
   }
   return nullptr;
 }
 
-std::string names_of(const std::vector<WitFunction>& functions) {
+std::string names_of(const std::vector<WitExport>& functions) {
   std::string names;
-  for (const WitFunction& function : functions) {
+  for (const WitExport& function : functions) {
     names += fmt::format("{}{}", names.empty() ? "" : ", ", printable(function.name));
   }
   return printable(names, 500);
 }
 
-Status not_told(const Definition& definition, const std::vector<WitFunction>& functions) {
+Status not_told(const Definition& definition, const std::vector<WitExport>& functions) {
   if (functions.empty()) {
     return Status::invalid_argument(
         "the module does not say what '{}' takes and gives: give its signature, such as 'func(text: string) "
@@ -90,9 +90,9 @@ Status not_told(const Definition& definition, const std::vector<WitFunction>& fu
 }
 
 Result<WitSignature> signature_told(const Definition& definition, std::span<const uint8_t> module) {
-  const std::vector<WitFunction> functions = SPORE_TRY(wasm::wit_of_module(module));
+  const std::vector<WitExport> functions = SPORE_TRY(wasm::wit_of_module(module));
   const auto find = [&](std::string_view ending) -> Result<WitSignature> {
-    const WitFunction* function = told(functions, definition, ending);
+    const WitExport* function = told(functions, definition, ending);
     if (function == nullptr) return not_told(definition, functions);
     if (function->refused.empty()) return function->signature;
     return Status::unsupported("the function '{}': {}", printable(function->name), function->refused);
@@ -111,9 +111,9 @@ Result<WitSignature> signature_of(const Definition& definition, std::span<const 
         "{}: a function in {} needs a signature, such as 'func(text: string) -> f64'", definition.name,
         definition.language);
   }
-  const std::vector<WitFunction> functions =
+  const std::vector<WitExport> functions =
       SPORE_TRY(wasm::parse_wit(definition.signature, definition.name));
-  const WitFunction* function = functions.size() == 1 ? functions.data() : told(functions, definition, "");
+  const WitExport* function = functions.size() == 1 ? functions.data() : told(functions, definition, "");
   if (function == nullptr) {
     return Status::not_found("the signature declares no function '{}' (it has: {})", definition.name,
                              names_of(functions));
@@ -314,7 +314,7 @@ Maker::Maker(runtime::Runtime& runtime, MakerOptions options)
 
 Maker::~Maker() = default;
 
-Result<std::shared_ptr<const Function>> Maker::make(Definition definition, std::span<const uint8_t> source) {
+Result<std::shared_ptr<const Function>> Maker::make(const Definition& definition, std::span<const uint8_t> source) {
   SPORE_TRY(definition.check());
   const bool library = definition.language == "wasm";
   const bool program = definition.language == "program";

@@ -34,7 +34,7 @@ class Maker {
   // All that can be known before the first call is checked: the module, its imports, the signature (both
   // types are in the message), that an instance can be made; of a text that it loads.  What check(),
   // parse_wit, load_module, freeze_program say.  kNotFound: the runtime of the language, and how to get it.
-  Result<std::shared_ptr<const Function>> make(Definition definition, std::span<const uint8_t> source);
+  Result<std::shared_ptr<const Function>> make(const Definition& definition, std::span<const uint8_t> source);
 
   runtime::Runtime& runtime() { return runtime_; }
   const std::shared_ptr<Memo>& memo() const { return memo_; }

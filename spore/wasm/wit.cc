@@ -31,9 +31,9 @@ enum WitStatus : uint8_t { kOk, kInvalid, kPanic };
 constexpr std::string_view kTextSection = "spore:wit";
 
 // What our own Rust half has encoded: it is well-formed.
-class Decoder {
+class SignatureDecoder {
  public:
-  Decoder(const uint8_t* code, size_t bytes) : at_(code), end_(code + bytes) {}
+  SignatureDecoder(const uint8_t* code, size_t bytes) : at_(code), end_(code + bytes) {}
 
   WitSignature signature() {
     WitSignature signature;
@@ -110,14 +110,14 @@ class Decoder {
 
 // Called from Rust frames: nothing may be thrown.
 struct Collector {
-  std::vector<WitFunction> functions;
+  std::vector<WitExport> functions;
   std::string error;
 
   static Collector& of(void* env) noexcept { return *static_cast<Collector*>(env); }
   static void function(void* env, const char* name, size_t name_bytes, const uint8_t* code,
                        size_t code_bytes) noexcept {
     of(env).functions.push_back(
-        {.name = std::string(name, name_bytes), .signature = Decoder(code, code_bytes).signature()});
+        {.name = std::string(name, name_bytes), .signature = SignatureDecoder(code, code_bytes).signature()});
   }
   static void refused(void* env, const char* name, size_t name_bytes, const char* why,
                       size_t why_bytes) noexcept {
@@ -131,7 +131,7 @@ struct Collector {
   SporeWitSink sink() { return {this, function, refused, error_is}; }
 };
 
-std::string names_of(const std::vector<WitFunction>& functions) {
+std::string names_of(const std::vector<WitExport>& functions) {
   constexpr size_t kNamesMax = 20;
   std::string names;
   for (size_t i = 0; i < functions.size() && i < kNamesMax; i++) {
@@ -240,7 +240,7 @@ std::string WitSignature::text() const {
   return text;
 }
 
-Result<std::vector<WitFunction>> parse_wit(std::string_view text, std::string_view name) {
+Result<std::vector<WitExport>> parse_wit(std::string_view text, std::string_view name) {
   Collector collector;
   const SporeWitSink sink = collector.sink();
   const uint8_t status = spore_wit_of_text(text.data(), text.size(), name.data(), name.size(), &sink);
@@ -249,10 +249,10 @@ Result<std::vector<WitFunction>> parse_wit(std::string_view text, std::string_vi
   return std::move(collector.functions);
 }
 
-Result<WitFunction> parse_wit_function(std::string_view text, std::string_view name) {
-  std::vector<WitFunction> functions = SPORE_TRY(parse_wit(text, name));
+Result<WitExport> parse_wit_function(std::string_view text, std::string_view name) {
+  std::vector<WitExport> functions = SPORE_TRY(parse_wit(text, name));
   const auto found =
-      functions.size() == 1 ? functions.begin() : std::ranges::find(functions, name, &WitFunction::name);
+      functions.size() == 1 ? functions.begin() : std::ranges::find(functions, name, &WitExport::name);
   if (found == functions.end()) {
     if (functions.empty()) return Status::not_found("the signature declares no function");
     return Status::not_found("the text declares no function '{}' (it has: {})", printable(name),
@@ -262,7 +262,7 @@ Result<WitFunction> parse_wit_function(std::string_view text, std::string_view n
   return Status::unsupported("the function '{}': {}", printable(found->name), found->refused);
 }
 
-Result<std::vector<WitFunction>> wit_of_module(std::span<const uint8_t> module) {
+Result<std::vector<WitExport>> wit_of_module(std::span<const uint8_t> module) {
   Collector collector;
   const SporeWitSink sink = collector.sink();
   const uint8_t status = spore_wit_of_module(module.data(), module.size(), &sink);

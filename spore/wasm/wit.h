@@ -66,7 +66,7 @@ struct WitSignature {
 };
 
 // What an export is said to be.
-struct WitFunction {
+struct WitExport {
   std::string name;
   WitSignature signature;
   std::string refused;  // why no such function can be called; then the signature is empty
@@ -77,15 +77,15 @@ inline constexpr size_t kWitTextBytesMax = size_t{64} << 10;
 // The functions that a text declares: `func(a: string) -> f64` alone, which is given `name`; the inside of an
 // interface, `type bytes = list<u8>` being there already; or a whole document that begins with `package`.
 // kInvalidArgument: what is wrong, and where.
-Result<std::vector<WitFunction>> parse_wit(std::string_view text, std::string_view name);
+Result<std::vector<WitExport>> parse_wit(std::string_view text, std::string_view name);
 // The one that is declared under that name, or the only one.  kNotFound names what there is instead;
 // kUnsupported: why it cannot be called.
-Result<WitFunction> parse_wit_function(std::string_view text, std::string_view name);
+Result<WitExport> parse_wit_function(std::string_view text, std::string_view name);
 
 // What a module tells of its exports, in the sections that bindings generators leave (`component-type...`),
 // or in one named `spore:wit` that holds a text as above.  Empty: nothing.  kInvalidModule: it cannot be
 // read.
-Result<std::vector<WitFunction>> wit_of_module(std::span<const uint8_t> module);
+Result<std::vector<WitExport>> wit_of_module(std::span<const uint8_t> module);
 
 // The module with a section `spore:wit` that holds the text, instead of one that it had.  What parse_wit()
 // says of the text; kInvalidModule: it is no module.
