@@ -1,124 +1,105 @@
 #include "plugins/sqlite/api.h"
 
-#include <charconv>
 #include <utility>
 
-#include "spore/base/utf8.h"
+const sqlite3_api_routines* sqlite3_api = nullptr;  // given to the entry
 
-SQLITE_EXTENSION_INIT1  // NOLINT: defines sqlite3_api
+namespace spore::sqlite {
+namespace {
 
-    namespace spore::sqlite {
-  namespace {
+// "rank: what went wrong"; some that say it say the name themselves.
+std::string message_of(std::string_view name, const Status& status) {
+  const std::string_view message = status.message();
+  const bool named = message.starts_with(name) && message.substr(name.size()).starts_with(": ");
+  if (named || name.empty()) return std::string(message);
+  return fmt::format("{}: {}", name, message);
+}
 
-  // " (rank.py, line 3)", of the last line of a Python traceback that names one.
-  std::string python_place(std::string_view detail) {
-    constexpr std::string_view kFile = "  File \"";
-    constexpr std::string_view kLine = "\", line ";
-    const size_t at = detail.rfind(kFile);
-    if (at == std::string_view::npos) return {};
-    const std::string_view rest = detail.substr(at + kFile.size());
-    const size_t end = rest.find(kLine);
-    if (end == std::string_view::npos) return {};
-    uint32_t line = 0;
-    const std::string_view digits = rest.substr(end + kLine.size());
-    if (std::from_chars(digits.data(), digits.data() + digits.size(), line).ec != std::errc()) return {};
-    return fmt::format(" ({}, line {})", printable(rest.substr(0, end)), line);
+}  // namespace
+
+std::string_view type_name(int type) {
+  switch (type) {
+    case SQLITE_INTEGER: return "INTEGER";
+    case SQLITE_FLOAT: return "REAL";
+    case SQLITE_TEXT: return "TEXT";
+    case SQLITE_BLOB: return "BLOB";
+    default: return "NULL";
   }
+}
 
-  // "rank: what went wrong"; some that say it say the name themselves.
-  std::string message_of(std::string_view name, const Status& status) {
-    const std::string_view message = status.message();
-    const bool named = message.starts_with(name) && message.substr(name.size()).starts_with(": ");
-    const std::string place = python_place(status.detail());
-    if (named || name.empty()) return fmt::format("{}{}", message, place);
-    return fmt::format("{}: {}{}", name, message, place);
+void set_error(sqlite3_context* context, std::string_view name, const Status& status) {
+  const std::string message = message_of(name, status);
+  sqlite3_result_error(context, message.data(), static_cast<int>(message.size()));
+  if (status.code() == Code::kCancelled) sqlite3_result_error_code(context, SQLITE_INTERRUPT);
+}
+
+int table_error(char** message, std::string_view name, const Status& status) {
+  const std::string text = message_of(name, status);
+  sqlite3_free(*message);
+  *message = sqlite3_mprintf("%.*s", static_cast<int>(text.size()), text.data());
+  return status.code() == Code::kCancelled ? SQLITE_INTERRUPT : SQLITE_ERROR;
+}
+
+Status last_error(sqlite3* db) {
+  const int code = sqlite3_errcode(db);
+  const std::string message(sqlite3_errmsg(db));
+  switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_READONLY: return Status::unavailable("{}", message);
+    case SQLITE_INTERRUPT: return Status::cancelled("{}", message);
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return Status::corruption("{}", message);
+    case SQLITE_NOMEM:
+    case SQLITE_TOOBIG: return Status::limit_exceeded("{}", message);
+    default: return Status::invalid_argument("{}", message);
   }
+}
 
-  }  // namespace
-
-  std::string_view type_name(int type) {
-    switch (type) {
-      case SQLITE_INTEGER: return "INTEGER";
-      case SQLITE_FLOAT: return "REAL";
-      case SQLITE_TEXT: return "TEXT";
-      case SQLITE_BLOB: return "BLOB";
-      default: return "NULL";
-    }
+Result<Statement> Statement::prepare(sqlite3* db, std::string_view sql) {
+  sqlite3_stmt* statement = nullptr;
+  if (sqlite3_prepare_v2(db, sql.data(), static_cast<int>(sql.size()), &statement, nullptr) != SQLITE_OK) {
+    return last_error(db);
   }
+  return Statement(db, statement);
+}
 
-  void set_error(sqlite3_context * context, std::string_view name, const Status& status) {
-    const std::string message = message_of(name, status);
-    sqlite3_result_error(context, message.data(), static_cast<int>(message.size()));
-    if (status.code() == Code::kCancelled) sqlite3_result_error_code(context, SQLITE_INTERRUPT);
-  }
+void Statement::bind(int index, std::string_view text) {
+  sqlite3_bind_text64(statement_, index, text.data() == nullptr ? "" : text.data(), text.size(),
+                      SQLITE_STATIC, SQLITE_UTF8);
+}
 
-  int table_error(char** message, std::string_view name, const Status& status) {
-    const std::string text = message_of(name, status);
-    sqlite3_free(*message);
-    *message = sqlite3_mprintf("%.*s", static_cast<int>(text.size()), text.data());
-    return status.code() == Code::kCancelled ? SQLITE_INTERRUPT : SQLITE_ERROR;
-  }
+void Statement::bind_blob(int index, std::string_view bytes) {
+  sqlite3_bind_blob64(statement_, index, bytes.data() == nullptr ? "" : bytes.data(), bytes.size(),
+                      SQLITE_STATIC);
+}
 
-  Status last_error(sqlite3 * db) {
-    const int code = sqlite3_errcode(db);
-    const std::string message(sqlite3_errmsg(db));
-    switch (code & 0xff) {
-      case SQLITE_BUSY:
-      case SQLITE_LOCKED:
-      case SQLITE_READONLY: return Status::unavailable("{}", message);
-      case SQLITE_INTERRUPT: return Status::cancelled("{}", message);
-      case SQLITE_CORRUPT:
-      case SQLITE_NOTADB: return Status::corruption("{}", message);
-      case SQLITE_NOMEM:
-      case SQLITE_TOOBIG: return Status::limit_exceeded("{}", message);
-      default: return Status::invalid_argument("{}", message);
-    }
+Result<bool> Statement::step() {
+  switch (sqlite3_step(statement_)) {
+    case SQLITE_ROW: return true;
+    case SQLITE_DONE: return false;
+    default: return last_error(db_);
   }
+}
 
-  Result<Statement> Statement::prepare(sqlite3 * db, std::string_view sql) {
-    sqlite3_stmt* statement = nullptr;
-    if (sqlite3_prepare_v2(db, sql.data(), static_cast<int>(sql.size()), &statement, nullptr) != SQLITE_OK) {
-      return last_error(db);
-    }
-    return Statement(db, statement);
+Status Statement::run() {
+  while (SPORE_TRY(step())) {
   }
+  return {};
+}
 
-  void Statement::bind(int index, std::string_view text) {
-    sqlite3_bind_text64(statement_, index, text.data() == nullptr ? "" : text.data(), text.size(),
-                        SQLITE_STATIC, SQLITE_UTF8);
-  }
+std::string_view Statement::text(int column) const {
+  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+  return text == nullptr
+             ? std::string_view()
+             : std::string_view(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+}
 
-  void Statement::bind_blob(int index, std::string_view bytes) {
-    sqlite3_bind_blob64(statement_, index, bytes.data() == nullptr ? "" : bytes.data(), bytes.size(),
-                        SQLITE_STATIC);
-  }
-
-  Result<bool> Statement::step() {
-    switch (sqlite3_step(statement_)) {
-      case SQLITE_ROW: return true;
-      case SQLITE_DONE: return false;
-      default: return last_error(db_);
-    }
-  }
-
-  Status Statement::run() {
-    while (SPORE_TRY(step())) {
-    }
-    return {};
-  }
-
-  std::string_view Statement::text(int column) const {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-    return text == nullptr
-               ? std::string_view()
-               : std::string_view(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
-  }
-
-  std::string_view Statement::blob(int column) const {
-    const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, column));
-    return bytes == nullptr
-               ? std::string_view()
-               : std::string_view(bytes, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
-  }
+std::string_view Statement::blob(int column) const {
+  const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, column));
+  return bytes == nullptr
+             ? std::string_view()
+             : std::string_view(bytes, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+}
 
 }  // namespace spore::sqlite

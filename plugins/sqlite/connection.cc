@@ -45,7 +45,7 @@ int flags_of(const Definition& definition) {
 constexpr int kAnyCount = -1;
 int count_of(const Function& function) {
   const udf::Arity& arity = function.arity();
-  if (function.reads_document() || arity.least != arity.most) return kAnyCount;
+  if (takes_document(function) || arity.least != arity.most) return kAnyCount;
   return static_cast<int>(arity.least);
 }
 
@@ -81,10 +81,6 @@ Status check_limits(const Definition& definition, const engine::Limits& limits) 
 
 Status check_use(const Function& function) {
   const Definition& definition = function.definition();
-  if (function.reads_document() && (definition.variadic || definition.kind != FunctionKind::kScalar)) {
-    return Status::unsupported("{}: a function that reads a document is scalar, and not variadic",
-                               definition.name);
-  }
   constexpr size_t kParamsMax = 62;  // of table functions: a constraint each, in 64 bits
   if (definition.kind == FunctionKind::kTable &&
       (definition.variadic || function.signature().params.size() > kParamsMax)) {
@@ -105,6 +101,11 @@ Result<FunctionRef> make(Definition definition, std::string_view source) {
 constexpr std::string_view kDisabled = "it is disabled (spore_enable_function)";
 
 }  // namespace
+
+bool takes_document(const Function& function) {
+  const Definition& definition = function.definition();
+  return function.reads_document() && definition.kind == FunctionKind::kScalar && !definition.variadic;
+}
 
 Result<FunctionRef> Named::get() const {
   if (callable()) return function;
@@ -172,27 +173,28 @@ Status Connection::check_free(std::string_view name, bool table) const {
   return Status::already_exists("'{}' is a virtual table of SQLite's, or of this program's", name);
 }
 
-namespace {
-
-Status check_count_free(sqlite3* db, std::string_view name, int count) {
-  Statement statement =
-      SPORE_TRY(Statement::prepare(db,
-                                   "SELECT 1 FROM pragma_function_list WHERE name = ?1 COLLATE NOCASE AND "
-                                   "(narg = ?2 OR (narg < 0 AND ?2 >= 0))"));
+// `named`: what is told of that name already, which is ours; or null.
+Status Connection::check_count_free(const Named* named, std::string_view name, int count) const {
+  const auto ours = [&](int each) { return named != nullptr && named->counts.contains(each); };
+  Statement statement = SPORE_TRY(
+      Statement::prepare(db_, "SELECT narg FROM pragma_function_list WHERE name = ?1 COLLATE NOCASE"));
   statement.bind(1, name);
-  statement.bind(2, int64_t{count});
-  if (!SPORE_TRY(statement.step())) return {};
-  return Status::already_exists("SQLite, or this program, has a function '{}' that takes as many arguments",
-                                name);
+  while (SPORE_TRY(statement.step())) {
+    const int each = sqlite3_column_int(statement.get(), 0);
+    if (ours(each) || (each != count && (each >= 0 || count < 0))) continue;
+    return Status::already_exists("SQLite, or this program, has a function '{}' that takes as many arguments",
+                                  name);
+  }
+  return {};
 }
-
-}  // namespace
 
 // Whether tell() can do its part; nothing is changed.
 Status Connection::may_tell(const Named* named, const Definition& definition) const {
   const bool table = definition.kind == FunctionKind::kTable;
   const bool has = named != nullptr && (table ? !named->columns.empty() : named->told);
   if (!has) SPORE_TRY(check_free(definition.name, table));
+  const bool asked = definition.pure || definition.innocuous || definition.kind != FunctionKind::kScalar;
+  if (!asked) SPORE_TRY(check_constraints(db_, definition.name));
   if (table || !has) return {};
   if (named->flags == flags_of(definition) &&
       named->aggregate == (definition.kind == FunctionKind::kAggregate)) {
@@ -207,7 +209,7 @@ Status Connection::may_tell(const Named* named, const Definition& definition) co
 
 Status Connection::tell_count(const std::shared_ptr<Named>& named, int count) {
   if (named->counts.contains(count)) return {};
-  SPORE_TRY(check_count_free(db_, named->name, count));
+  SPORE_TRY(check_count_free(named.get(), named->name, count));
   auto* handle = new Handle{shared_from_this(), named, named->place};
   const int code = named->aggregate ? tell_aggregate(db_, handle, count) : tell_scalar(db_, handle, count);
   if (code != SQLITE_OK) {
@@ -257,7 +259,7 @@ Status Connection::create(Definition definition, std::string_view source, Replac
   FunctionRef function = SPORE_TRY(make(definition, source));
   if (definition.kind != FunctionKind::kTable &&
       (before == nullptr || !before->counts.contains(count_of(*function)))) {
-    SPORE_TRY(check_count_free(db_, definition.name, count_of(*function)));
+    SPORE_TRY(check_count_free(before, definition.name, count_of(*function)));
   }
   Savepoint savepoint = SPORE_TRY(Savepoint::begin(db_));
   const std::string digest = function->source_hash().hex();

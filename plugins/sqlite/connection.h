@@ -77,6 +77,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Named* known(std::string_view name) const;
   std::shared_ptr<Named> name(std::string_view name);
   Status check_free(std::string_view name, bool table) const;
+  Status check_count_free(const Named* named, std::string_view name, int count) const;
   Status may_tell(const Named* named, const udf::Definition& definition) const;
   Status tell(const std::shared_ptr<Named>& named, const udf::Definition& definition,
               const udf::Function* function);
@@ -87,6 +88,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   sqlite3* const db_;
   std::map<std::string, std::shared_ptr<Named>> names_;  // in lower case
 };
+
+// Whether the arguments behind its own are a document: of a module that reads one, the functions whose own
+// arguments can be told from it.
+bool takes_document(const udf::Function& function);
 
 // What SQLite keeps for a function of ours, and gives each call.
 struct Handle {

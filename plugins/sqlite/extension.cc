@@ -189,10 +189,12 @@ void on_command(sqlite3_context* context, int count, sqlite3_value** values) {
 
 Status tell_commands(sqlite3* db, const std::shared_ptr<Connection>& connection) {
   for (const Command& command : kCommands) {
-    // Never for what is in a database file: they read files, and run what they are told to.
-    const int code = sqlite3_create_function_v2(
-        db, command.name, command.count, SQLITE_UTF8 | SQLITE_DIRECTONLY, new Told{connection, &command},
-        &on_command, nullptr, nullptr, [](void* told) { delete static_cast<Told*>(told); });
+    // Never for what is in a database file: they read files, and run what they are told to.  Deterministic,
+    // as otherwise SQLite would let a CHECK call them (check_constraints).
+    constexpr int kFlags = SQLITE_UTF8 | SQLITE_DIRECTONLY | SQLITE_DETERMINISTIC;
+    const int code = sqlite3_create_function_v2(db, command.name, command.count, kFlags,
+                                                new Told{connection, &command}, &on_command, nullptr, nullptr,
+                                                [](void* told) { delete static_cast<Told*>(told); });
     if (code != SQLITE_OK) return last_error(db);
   }
   if (tell_functions_table(db, connection) != SQLITE_OK || tell_map_table(db, connection) != SQLITE_OK) {

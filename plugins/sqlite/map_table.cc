@@ -2,8 +2,10 @@
 //
 //   SELECT "row", result, error FROM spore_map('rank', 'SELECT text, boost FROM t')
 //
-// A row that fails has its error, and the others their results.
+// Columns behind the function's own arguments are the fields of the row's document, for functions that read
+// one; such rows are called for one by one.  A row that fails has its error, and the others their results.
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +16,7 @@
 #include "plugins/sqlite/arguments.h"
 #include "plugins/sqlite/connection.h"
 #include "plugins/sqlite/results.h"
+#include "plugins/sqlite/row_document.h"
 #include "spore/udf/arguments.h"
 
 namespace spore::sqlite {
@@ -41,23 +44,28 @@ class Block {
   explicit Block(FunctionRef function, const udf::Watch& watch)
       : function_(std::move(function)), session_(function_->begin(watch)) {}
 
-  const udf::Function& function() const { return *function_; }
   size_t size() const { return rows_.size(); }
 
   // Reads the next rows, and calls for them.
   Status fill(Statement& query) {
-    const size_t width = function_width(query);
+    const auto columns = static_cast<size_t>(sqlite3_column_count(query.get()));
+    const size_t params = function_->signature().params.size();
+    const size_t width = takes_document(*function_) ? std::min(columns, params) : columns;
     rows_.clear();
     args_.clear();
+    results_.clear();
     values_.resize(kBlockRows * width);
     size_t called = 0;
     size_t bytes = 0;
-    while (rows_.size() < kBlockRows && bytes < kBlockBytesMax && SPORE_TRY(query.step())) {
+    while (rows_.size() < kBlockRows && bytes < kBlockBytesMax && !ended_) {
+      ended_ = !SPORE_TRY(query.step());  // a statement that is stepped behind its end begins anew
+      if (ended_) break;
       rows_.push_back(take(query, std::span(values_).subspan(called * width, width), bytes));
-      if (rows_.back().call) rows_.back().place = called++;
+      if (!rows_.back().call) continue;
+      rows_.back().place = called++;
+      if (columns > width) call_with_document(query, width, columns);
     }
-    results_.clear();
-    if (called > 0) session_->call_batch({.args = args_, .count = called}, results_);
+    if (called > 0 && columns <= width) session_->call_batch({.args = args_, .count = called}, results_);
     for (const Result<WitValue>& result : results_) {
       if (result.code() == Code::kCancelled) return result.status().copy();
     }
@@ -92,11 +100,25 @@ class Block {
     std::optional<Status> wrong;  // its arguments are
   };
 
-  static size_t function_width(const Statement& query) {
-    return static_cast<size_t>(sqlite3_column_count(query.get()));
-  }
   static void give_error(sqlite3_context* context, std::string_view message) {
     sqlite3_result_text64(context, message.data(), message.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+  }
+
+  // The row that was taken last.
+  void call_with_document(const Statement& query, size_t width, size_t columns) {
+    document_.clear();
+    for (size_t i = width; i < columns; i++) {
+      const int column = static_cast<int>(i);
+      const char* name = sqlite3_column_name(query.get(), column);
+      document_.add(name == nullptr ? "" : name, sqlite3_column_value(query.get(), column));
+    }
+    WitValue result;
+    Status status = session_->call(arguments_.get(), result, &document_);
+    if (status.ok()) {
+      results_.emplace_back(std::move(result));
+    } else {
+      results_.emplace_back(std::move(status));
+    }
   }
 
   // The query's own values go with its next step: what is text is copied.  (They may be read here: the lock
@@ -128,11 +150,13 @@ class Block {
   const FunctionRef function_;
   const std::unique_ptr<udf::Session> session_;
   Arguments arguments_;
+  RowDocument document_;
   std::vector<sqlite3_value*> given_;
   std::vector<WitValue> values_;
   std::vector<WitArg> args_;
   std::vector<Row> rows_;
   std::vector<Result<WitValue>> results_;
+  bool ended_ = false;  // the query
 };
 
 struct Cursor {
@@ -211,15 +235,17 @@ Status begin(Cursor& cursor, Connection& connection) {
   cursor.query.reset();
   cursor.before = 0;
   FunctionRef function = SPORE_TRY(connection.find(cursor.function));
-  if (function->definition().kind != udf::FunctionKind::kScalar || function->reads_document()) {
-    return Status::unsupported("{}: it is for scalar functions that read no document", function->name());
+  if (function->definition().kind != udf::FunctionKind::kScalar) {
+    return Status::unsupported("{}: it is for scalar functions", function->name());
   }
   Statement query = SPORE_TRY(Statement::prepare(connection.db(), cursor.text));
   cursor.query.emplace(std::move(query));
   if (cursor.query->get() == nullptr || sqlite3_stmt_readonly(cursor.query->get()) == 0) {
     return Status::invalid_argument("the query is none that only reads");
   }
-  SPORE_TRY(udf::check_count(*function, static_cast<size_t>(sqlite3_column_count(cursor.query->get()))));
+  const auto columns = static_cast<size_t>(sqlite3_column_count(cursor.query->get()));
+  const size_t params = function->signature().params.size();
+  SPORE_TRY(udf::check_count(*function, takes_document(*function) ? std::min(columns, params) : columns));
   cursor.block = std::make_unique<Block>(std::move(function), connection.watch());
   return next_block(cursor);
 }

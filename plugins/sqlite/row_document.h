@@ -20,6 +20,9 @@ class RowDocument final : public udf::Document {
  public:
   // kInvalidArgument: not as many names as values, or a name that is no TEXT.
   Status set(std::span<sqlite3_value*> pairs);
+  void clear() { fields_.clear(); }
+  // Both must live as long as it is asked.
+  void add(std::string_view name, sqlite3_value* value) { fields_.push_back({name, value}); }
 
   udf::FieldValue field(std::string_view path) const override;
   std::vector<std::string> field_names() const override;

@@ -29,8 +29,8 @@ class StatementCall {
  public:
   StatementCall(const udf::Function& function, const udf::Watch& watch)
       : session_(function.begin(watch)), function_(session_->function()) {
-    numbers_ = session_->numbers() && !function_.reads_document() &&
-               function_.signature().result != nullptr && function_.signature().params.size() <= kNumbersMax;
+    numbers_ = session_->numbers() && function_.signature().result != nullptr &&
+               function_.signature().params.size() <= kNumbersMax;
   }
 
   Status call(sqlite3_context* context, std::span<sqlite3_value*> values) {
@@ -71,7 +71,7 @@ class StatementCall {
   Status call_values(sqlite3_context* context, std::span<sqlite3_value*> values) {
     std::span<sqlite3_value*> own = values;
     const udf::Document* document = nullptr;
-    if (function_.reads_document()) {
+    if (takes_document(function_)) {
       const size_t count = function_.signature().params.size();
       if (values.size() > count) {
         own = values.first(count);

@@ -1,5 +1,6 @@
 #include "plugins/sqlite/store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "spore/base/hash.h"
@@ -36,7 +37,61 @@ Status run(sqlite3* db, std::string_view sql) {
   return statement.run();
 }
 
+bool is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+// Past blanks and comments.
+size_t skip_blanks(std::string_view sql, size_t at) {
+  while (at < sql.size()) {
+    size_t end = at;
+    if (std::string_view(" \t\r\n\f").find(sql[at]) != std::string_view::npos) {
+      end = at + 1;
+    } else if (sql.substr(at).starts_with("/*")) {
+      end = sql.find("*/", at + 2);
+      end = end == std::string_view::npos ? sql.size() : end + 2;
+    } else if (sql.substr(at).starts_with("--")) {
+      end = std::min(sql.find('\n', at), sql.size());
+    }
+    if (end == at) break;
+    at = end;
+  }
+  return at;
+}
+
+// The name as a word, perhaps in quotes, and a bracket behind it.  In a text it counts as well: that does no
+// harm.
+bool calls(std::string_view sql, std::string_view name) {
+  for (size_t at = 0; at + name.size() < sql.size(); at++) {
+    if (sqlite3_strnicmp(sql.data() + at, name.data(), static_cast<int>(name.size())) != 0) continue;
+    size_t end = at + name.size();
+    if ((at > 0 && is_word(sql[at - 1])) || is_word(sql[end])) continue;
+    if (std::string_view("\"`]'").find(sql[end]) != std::string_view::npos) end++;
+    end = skip_blanks(sql, end);
+    if (end < sql.size() && sql[end] == '(') return true;
+  }
+  return false;
+}
+
 }  // namespace
+
+Status check_constraints(sqlite3* db, std::string_view name) {
+  Statement databases =
+      SPORE_TRY(Statement::prepare(db, "SELECT name FROM pragma_database_list WHERE name <> 'temp'"));
+  while (SPORE_TRY(databases.step())) {
+    std::string quoted;
+    for (const char c : databases.text(0)) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+    Statement tables = SPORE_TRY(Statement::prepare(
+        db, fmt::format("SELECT name, sql FROM \"{}\".sqlite_schema WHERE sql LIKE '%check%'", quoted)));
+    while (SPORE_TRY(tables.step())) {
+      if (!calls(tables.text(1), name)) continue;
+      return Status::unavailable(
+          "the table '{}' calls it in a constraint, which only functions may be that are innocuous",
+          printable(tables.text(0)));
+    }
+  }
+  return {};
+}
 
 Result<Savepoint> Savepoint::begin(sqlite3* db) {
   SPORE_TRY(run(db, "SAVEPOINT spore_function"));

@@ -44,6 +44,11 @@ Status check_writable(sqlite3* db);
 // which may be a view or a virtual table, and run whatever it likes when it is read.
 Result<bool> has_table(sqlite3* db);
 
+// Before a function that is neither deterministic nor innocuous is told of.  kUnavailable: a constraint of a
+// table calls it by its name.  SQLite lets nothing in a schema call what is SQLITE_DIRECTONLY, but asks that
+// of functions in CHECK only if they are deterministic (3.40).
+Status check_constraints(sqlite3* db, std::string_view name);
+
 // Of a database without the table none.
 Result<std::vector<std::string>> stored_names(sqlite3* db);
 // kNotFound, and what is wrong with the row: kCorruption.
