@@ -96,6 +96,7 @@ Result<WitLayout> layout_of(const WitType& type) {  // NOLINT(misc-no-recursion)
     case WitKind::kResult:
       layout.flat = {ValType::kI32};
       for (const WitLayout& part : layout.parts) {
+        if (part.type != nullptr) layout.values = std::max(layout.values, 1 + part.values);
         layout.align = std::max(layout.align, part.align);
         size = std::max<uint64_t>(size, part.size);
         join(part.flat, 1, layout.flat);
@@ -109,6 +110,7 @@ Result<WitLayout> layout_of(const WitType& type) {  // NOLINT(misc-no-recursion)
         layout.offsets.push_back(static_cast<uint32_t>(aligned(size, part.align)));
         size = layout.offsets.back() + uint64_t{part.size};
         layout.flat.insert(layout.flat.end(), part.flat.begin(), part.flat.end());
+        layout.values += part.values;
       }
       size = aligned(size, layout.align);
       if (size == 0) return Status::unsupported("the type {} has nothing in it", type.text());
@@ -385,6 +387,7 @@ class WitFunction::Lifting {
     }
     if (type.kind == WitKind::kResult) {  // of nothing
       out.bits = static_cast<uint32_t>(value.i32);
+      out.items.clear();
       return out.bits <= 1 ? Status() : engine::bad_result("a result that is neither ok nor an error");
     }
     out.items.resize(layout.parts.size());
@@ -453,7 +456,7 @@ class WitFunction::Lifting {
     const std::span<std::byte> found =
         SPORE_TRY(given_span(memory_, {address}, uint64_t{length} * item.size));
     // What it takes here may be much more than what it takes there.
-    SPORE_TRY(charge(uint64_t{length} * (item.size + sizeof(WitValue))));
+    SPORE_TRY(charge(uint64_t{length} * (item.size + item.values * sizeof(WitValue))));
     out.items.resize(length);
     for (uint32_t i = 0; i < length; i++) {
       SPORE_TRY(load(item, found.data() + size_t{i} * item.size, out.items[i]));

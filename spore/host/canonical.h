@@ -24,6 +24,7 @@ struct WitLayout {
   uint32_t size = 0;
   uint32_t align = 1;
   uint32_t payload = 0;               // where what is in an option or a result begins
+  uint64_t values = 1;                // WitValues that one takes, without those in its lists
   std::vector<uint32_t> offsets;      // of a tuple's or a record's parts
   std::vector<engine::ValType> flat;  // as core values, if there are not too many
   std::vector<WitLayout> parts;       // as in the type; a null one has no type
@@ -70,7 +71,7 @@ class WitFunction {
   engine::Store& store() const { return *store_; }
 
   // `result` is written over; what it holds of memory is used again.  kInvalidArgument: not as many
-  // arguments, or one that is not of its type; kLimitExceeded: copy_bytes_max, for which each item of a list
+  // arguments, or one that is not of its type; kLimitExceeded: copy_bytes_max, for which each value in a list
   // counts sizeof(WitValue) as well; how the call failed, or kTrap if what it gave is none of its type.
   Status call(std::span<const WitArg> args, WitValue& result) const;
 

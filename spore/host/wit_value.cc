@@ -263,7 +263,9 @@ namespace {
 // By the type.  A failure is the reader's.
 class JsonValues {
  public:
-  explicit JsonValues(JsonReader& json) : json_(json) {}
+  JsonValues(JsonReader& json, size_t& left) : json_(json), left_(left) {}
+
+  bool too_many() const { return too_many_; }
 
   bool read(const WitType& type, WitValue& out) {  // NOLINT(misc-no-recursion)
     switch (type.kind) {
@@ -303,14 +305,23 @@ class JsonValues {
   }
 
  private:
+  bool count(size_t values) {
+    too_many_ = too_many_ || values > left_;
+    if (too_many_) return json_.fail("more values than there may be");
+    left_ -= values;
+    return true;
+  }
+  bool read_item(const WitType& type, WitValue& out) {  // NOLINT(misc-no-recursion)
+    return count(1) && read(type, out.items.emplace_back());
+  }
   bool read_integer(const WitType& type, WitValue& out) {
     const std::optional<std::string_view> text = json_.number_text();
     if (!text) return false;
-    const char* end = text->data() + text->size();
+    const char* const end = text->data() + text->size();
     const Range range = range_of(type.kind);
     if (is_signed(type.kind)) {
       int64_t value = 0;
-      const auto [stop, error] = std::from_chars(text->data(), end, value);
+      const auto [stop, error] = std::from_chars(text->data(), text->data() + text->size(), value);
       out = WitValue::integer(value);
       if (stop == end && error == std::errc() && value >= range.low &&
           value <= static_cast<int64_t>(range.high)) {
@@ -318,7 +329,7 @@ class JsonValues {
       }
     } else {
       uint64_t value = 0;
-      const auto [stop, error] = std::from_chars(text->data(), end, value);
+      const auto [stop, error] = std::from_chars(text->data(), text->data() + text->size(), value);
       out = WitValue::unsigned_integer(value);
       if (stop == end && error == std::errc() && value <= range.high) return true;
     }
@@ -347,17 +358,17 @@ class JsonValues {
   bool read_list(const WitType& type, WitValue& out) {  // NOLINT(misc-no-recursion)
     if (!json_.begin_array()) return false;
     for (bool first = true; json_.next_element(first);) {
-      if (!read(*type.parts[0], out.items.emplace_back())) return false;
+      if (!read_item(*type.parts[0], out)) return false;
     }
     return !json_.failed();
   }
   bool read_option(const WitType& type, WitValue& out) {  // NOLINT(misc-no-recursion)
     if (json_.peek() == JsonReader::Kind::kNull) return json_.null();
     out.bits = 1;
-    if (type.parts[0]->kind != WitKind::kOption) return read(*type.parts[0], out.items.emplace_back());
+    if (type.parts[0]->kind != WitKind::kOption) return read_item(*type.parts[0], out);
     bool first = true;
     if (!json_.begin_array() || !json_.next_element(first)) return json_.fail("expected an array of one");
-    if (!read(*type.parts[0], out.items.emplace_back())) return false;
+    if (!read_item(*type.parts[0], out)) return false;
     return !json_.next_element(first) && !json_.failed();
   }
   bool read_result(const WitType& type, WitValue& out) {  // NOLINT(misc-no-recursion)
@@ -368,7 +379,7 @@ class JsonValues {
     }
     out.bits = key == "ok" ? 0 : 1;
     const wasm::WitTypeRef& part = type.parts[out.bits];
-    if (part == nullptr ? !json_.null() : !read(*part, out.items.emplace_back())) return false;
+    if (part == nullptr ? !json_.null() : !read_item(*part, out)) return false;
     if (json_.next_key(first, key)) return json_.fail("expected the end of the object");
     return !json_.failed();
   }
@@ -378,13 +389,14 @@ class JsonValues {
     for (const wasm::WitTypeRef& part : type.parts) {
       if (!json_.next_element(first))
         return json_.fail(fmt::format("expected {} elements", type.parts.size()));
-      if (!read(*part, out.items.emplace_back())) return false;
+      if (!read_item(*part, out)) return false;
     }
     if (json_.next_element(first)) return json_.fail(fmt::format("expected {} elements", type.parts.size()));
     return !json_.failed();
   }
   bool read_record(const WitType& type, WitValue& out) {  // NOLINT(misc-no-recursion)
     if (!json_.begin_object()) return false;
+    if (!count(type.parts.size())) return false;
     out.items.resize(type.parts.size());
     std::vector<bool> seen(type.parts.size());
     std::string key;
@@ -408,16 +420,27 @@ class JsonValues {
   }
 
   JsonReader& json_;
+  size_t& left_;
+  bool too_many_ = false;
 };
 
 }  // namespace
 
-Result<WitValue> from_json(const WitType& type, std::string_view json) {
+Result<WitValue> from_json(const WitType& type, std::string_view json, size_t& values_left) {
   JsonReader reader(json);
+  JsonValues values(reader, values_left);
   WitValue value;
-  if (!JsonValues(reader).read(type, value)) return reader.take_failure();
+  if (!values.read(type, value)) {
+    if (!values.too_many()) return reader.take_failure();
+    return Status::limit_exceeded("{}", reader.take_failure().message());
+  }
   SPORE_TRY(reader.finish());
   return value;
+}
+
+Result<WitValue> from_json(const WitType& type, std::string_view json) {
+  size_t values_left = kJsonValuesMax;
+  return from_json(type, json, values_left);
 }
 
 }  // namespace spore::host

@@ -79,7 +79,11 @@ void append_json(const wasm::WitType& type, const WitValue& value, std::string& 
 std::string to_json(const wasm::WitType& type, const WitValue& value);
 
 // The other way; of a record's fields those that are options may be missing.  kInvalidArgument: where it is
-// no JSON, or which part is not as the type says.  Nothing may follow it.
+// no JSON, or which part is not as the type says.  Nothing may follow it.  kLimitExceeded: it has more values
+// in it than `values_left`, which is less by them then: a few characters may stand for a record of many
+// options.
+inline constexpr size_t kJsonValuesMax = size_t{1} << 24;
+Result<WitValue> from_json(const wasm::WitType& type, std::string_view json, size_t& values_left);
 Result<WitValue> from_json(const wasm::WitType& type, std::string_view json);
 
 }  // namespace spore::host

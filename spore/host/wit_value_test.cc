@@ -69,6 +69,21 @@ TEST(WitValueTest, RecordsAreObjects) {
   EXPECT_EQ(read(R"({"a":1,"c":2})"), "the field 'c', which p does not have once at byte 11");
 }
 
+// Goal: short JSON makes no large values without end.  Method: each "{}" stands for a record of two.
+TEST(WitValueTest, ValuesWithinAreCounted) {
+  const auto records =
+      wasm::parse_wit_function("record p { a: option<u8>, b: option<u8> } f: func() -> list<p>", "f")
+          .value()
+          .signature.result;
+  size_t left = 9;
+  EXPECT_TRUE(from_json(*records, "[{},{},{}]", left).ok());
+  EXPECT_EQ(left, 0U);
+  left = 8;
+  const auto refused = from_json(*records, "[{},{},{}]", left);
+  EXPECT_EQ(refused.code(), Code::kLimitExceeded);
+  EXPECT_EQ(refused.status().message(), "more values than there may be at byte 8");
+}
+
 TEST(WitValueTest, ValuesAreCheckedAgainstTypes) {
   const auto wrong = [](std::string_view of, const WitValue& value) {
     return std::string(check_value(*type(of), value).message());
