@@ -9,6 +9,7 @@
 #include "spore/base/json_reader.h"
 #include "spore/base/utf8.h"
 #include "spore/engine/trap.h"
+#include "spore/host/crossing.h"
 
 namespace spore::udf {
 
@@ -79,7 +80,7 @@ std::optional<double> FieldValue::as_f64() const {
 }
 
 std::optional<std::string_view> FieldValue::as_string() const {
-  if (kind != Kind::kString) return std::nullopt;
+  if (kind != Kind::kString || !is_utf8(text)) return std::nullopt;
   return text;
 }
 
@@ -116,9 +117,8 @@ FieldValue number_of(JsonReader& json) {
   const std::optional<std::string_view> text = json.number_text();
   if (!text) return {};
   int64_t integer = 0;
-  const char* end = text->data() + text->size();
-  const auto [stop, error] = std::from_chars(text->data(), end, integer);
-  if (stop == end && error == std::errc()) return FieldValue::integer_of(integer);
+  const auto [stop, error] = std::from_chars(text->data(), text->data() + text->size(), integer);
+  if (stop == text->data() + text->size() && error == std::errc()) return FieldValue::integer_of(integer);
   JsonReader again(*text);
   const std::optional<double> number = again.number();
   return number ? FieldValue::float_of(*number) : FieldValue();
@@ -152,9 +152,12 @@ FieldValue json_field(std::string_view text, const FieldPath& path, std::string&
 }
 
 FieldValue JsonDocument::field(std::string_view path) const {
-  // A name that is no path may still be one of a field, and so may one that looks like a path.
+  // A name that is no path may still be one of a field, and so may one that looks like a path.  Whether such
+  // a name is there at all takes less time to see, unless both are long and alike.
+  constexpr size_t kSearchedMax = 64;
   const bool plain = path.find_first_of(".[") == std::string_view::npos;
-  if (plain || json_.find(path) != std::string_view::npos || json_.find('\\') != std::string_view::npos) {
+  if (plain || path.size() > kSearchedMax || json_.find(path) != std::string_view::npos ||
+      json_.find('\\') != std::string_view::npos) {
     step_.steps.resize(1);
     step_.steps[0].key = path;
     const FieldValue as_it_is = json_field(json_, step_, scratch_);
@@ -228,6 +231,10 @@ Status give_text(Caller& caller, std::string_view text, uint32_t pair) {
 // The field whose name the first two core values tell.
 Result<FieldValue> asked_field(Caller& caller, const RawValue* values) {
   const auto length = static_cast<uint32_t>(values[1].i32);
+  // Who has the fields may take long to look for a long name, and no deadline strikes meanwhile.
+  if (length > kFieldNameBytesMax) {
+    return Status::limit_exceeded("the name of a field of {} bytes (at most {})", length, kFieldNameBytesMax);
+  }
   SPORE_TRY(caller.charge_copy(length));
   const std::span<std::byte> name =
       SPORE_TRY(guest_bytes(caller, static_cast<uint32_t>(values[0].i32), length));
@@ -267,14 +274,17 @@ void define_text(host::HostFunctions& functions, std::string_view name, const Ge
            const FieldValue field = SPORE_TRY(asked_field(caller, values));
            const std::optional<std::string_view> text = get(field);
            SPORE_TRY(put(caller, to, text.has_value() ? 1 : 0, 1));
-           return text ? give_text(caller, *text, to + sizeof(uint32_t)) : Status();
+           if (!text) return {};
+           // Copied: while the guest allocates it may ask again, and what the document gave is gone then.
+           const host::ScratchText own(*text);
+           return give_text(caller, own.view(), to + sizeof(uint32_t));
          });
 }
 
 Status give_names(Caller& caller, uint32_t to) {
   const Document* document = document_of(caller);
-  const std::vector<std::string> names =
-      document == nullptr ? std::vector<std::string>() : document->field_names();
+  std::vector<std::string> names = document == nullptr ? std::vector<std::string>() : document->field_names();
+  std::erase_if(names, [](const std::string& name) { return !is_utf8(name); });
   constexpr uint32_t kPair = 2 * sizeof(uint32_t);
   const auto count = static_cast<uint32_t>(names.size());
   SPORE_TRY(caller.charge_copy(uint64_t{count} * kPair));
@@ -304,7 +314,7 @@ void define_document(host::HostFunctions& functions) {
   define(functions, "document-id", {{ValType::kI32}, {}}, [](Caller& caller, RawValue* values) -> Status {
     const Document* document = document_of(caller);
     const std::string id(document == nullptr ? std::string_view() : document->id());
-    return give_text(caller, id, static_cast<uint32_t>(values[0].i32));
+    return give_text(caller, is_utf8(id) ? id : "", static_cast<uint32_t>(values[0].i32));
   });
   define(functions, "score", {{}, {ValType::kF64}}, [](Caller& caller, RawValue* values) -> Status {
     const Document* document = document_of(caller);

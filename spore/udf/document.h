@@ -43,7 +43,8 @@ struct FieldValue {
   static FieldValue bytes(std::string_view value) { return {.kind = Kind::kBytes, .text = value}; }
 
   // As the guest wants it; nothing: it is of another type.  Integers are floats and whole floats integers; 0
-  // and 1 are bools, for databases that have none; strings are bytes.
+  // and 1 are bools, for databases that have none; strings are bytes, but those that are not UTF-8 no
+  // strings.
   std::optional<bool> as_bool() const;
   std::optional<int64_t> as_s64() const;
   std::optional<double> as_f64() const;
@@ -90,6 +91,8 @@ class JsonDocument final : public Document {
 };
 
 inline constexpr std::string_view kDocumentInterface = "spore:document/fields";
+// A guest that asks for a field of a longer name fails.
+inline constexpr size_t kFieldNameBytesMax = 4096;
 
 // What Caller::user_data() of an instance points to whose module imports the interface.
 struct DocumentPlace {

@@ -171,7 +171,8 @@ Status Session::complete(std::span<const WitArg> args, std::span<const WitArg>& 
 
 Status Session::call_one(std::span<const WitArg> args, WitValue& result, const Document* document) {
   const Function& function = *function_;
-  if (function.memo_ == nullptr) return run(args, result, document);
+  // What was kept is of the arguments alone, and a document is one that nobody sees.
+  if (function.memo_ == nullptr || document != nullptr) return run(args, result, document);
   key_ = function.memo_key_;
   Memo::append_args(function.signature(), args, key_);
   if (function.memo_->find(key_, result)) {

@@ -207,6 +207,66 @@ TEST_F(UdfTest, DocumentsAreAskedForFields) {
   }
 }
 
+// Goal: what a document gave is not looked at when it is gone.  Method: the guest's allocator asks for
+// another field while room is made for the first.
+TEST_F(UdfTest, AGuestMayAskAgainWhileItIsAnswered) {
+  guest_ = test::wasm(R"((module
+    (import "spore:document/fields" "get-string" (func $get (param i32 i32 i32)))
+    (memory (export "memory") 16)
+    (global $heap (mut i32) (i32.const 8192))
+    (global $inside (mut i32) (i32.const 0))
+    (data (i32.const 16) "ab")
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (if (i32.eqz (global.get $inside)) (then
+        (global.set $inside (i32.const 1))
+        (call $get (i32.const 17) (i32.const 1) (i32.const 600))
+        (global.set $inside (i32.const 0))))
+      (local.set $at (global.get $heap))
+      (global.set $heap (i32.add (local.get $at) (local.get 3)))
+      (local.get $at))
+    (func (export "name") (result i32)
+      (call $get (i32.const 16) (i32.const 1) (i32.const 512))
+      (i32.const 516))
+    (func (export "long") (result f64)
+      (call $get (i32.const 16) (i32.const 4097) (i32.const 512))
+      (f64.const 0))))");
+  const std::string a(1000, 'a');
+  const JsonDocument document(fmt::format(R"({{"a": "{}", "b": "{}"}})", a, std::string(100'000, 'b')));
+  EXPECT_EQ(call(*function("name", "func() -> string"), {}, &document), '"' + a + '"');
+  EXPECT_EQ(
+      call(*function("long", "func() -> f64"), {}, &document),
+      "host function spore:document/fields.get-string: the name of a field of 4097 bytes (at most 4096)");
+}
+
+// Goal: a string is UTF-8, also where the document is not.
+TEST_F(UdfTest, AFieldThatIsNotUtf8IsNoString) {
+  const JsonDocument document("{\"a\": [\"\xff\"], \"b\": [\"x\"]}");
+  EXPECT_FALSE(document.field("a").as_string().has_value());
+  EXPECT_EQ(document.field("a").as_bytes(), "[\"\xff\"]");
+  EXPECT_EQ(document.field("b").as_string(), "[\"x\"]");
+}
+
+// Goal: a hostile result takes no more memory here than copy_bytes_max.  Method: records whose values take 64
+// times as much here as there.
+TEST_F(UdfTest, WhatAResultTakesHereCounts) {
+  std::string many = "u8";
+  for (int i = 1; i < 100; i++) many += ", u8";
+  const auto rows = function("large", fmt::format("func(a: u32) -> list<tuple<{}>>", many),
+                             R"({"copy_bytes_max":10000000})");
+  // 100 + 101 * sizeof(WitValue) bytes each.
+  EXPECT_EQ(call(*rows, {s32(1000)}).find("copy_bytes_max"), std::string::npos);
+  EXPECT_NE(call(*rows, {s32(2000)}).find("copy_bytes_max=10000000"), std::string::npos);
+}
+
+TEST_F(UdfTest, AResultIsWrittenOver) {
+  WitValue result = WitValue::list({WitValue::integer(1), WitValue::string("x")});
+  const auto nothing = function("case", "func(a: u32) -> result");
+  const WitArg arg = s32(1);
+  ASSERT_TRUE(nothing->call({&arg, 1}, result, {}).ok());
+  EXPECT_EQ(host::to_json(*nothing->signature().result, result), R"({"err":null})");
+}
+
 TEST_F(UdfTest, BatchesGoInOneCrossingAndRowsFailAlone) {
   const auto add = function("add", "func(a: s32, b: s32) -> s32");
   std::vector<WitArg> args;
@@ -289,6 +349,13 @@ TEST_F(UdfTest, ResultsOfPureCallsAreKept) {
   EXPECT_EQ(calls->statistics().memo_hits.load(), 1U);
   EXPECT_EQ(functions_.maker->memo()->statistics().entries, 2U);
   EXPECT_FALSE(make("same", "func(a: string) -> string", R"({"memo":true})").ok());
+  // Of one document nothing is told for another.
+  const auto amount = function("amount", "func() -> f64", R"({"pure":true,"memo":true})");
+  const JsonDocument one(R"({"price": {"amount": 1}})");
+  const JsonDocument two(R"({"price": {"amount": 2}})");
+  EXPECT_EQ(call(*amount, {}, &one), "1.0");
+  EXPECT_EQ(call(*amount, {}, &two), "2.0");
+  EXPECT_EQ(call(*amount, {}), "-1.0");
 }
 
 TEST_F(UdfTest, ManyThreadsCallAtOnce) {

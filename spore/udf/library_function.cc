@@ -147,7 +147,7 @@ class LibrarySession final : public Session {
     if (per_call_ || !status.ok()) end();
     leased_.set_document(nullptr);
     SPORE_TRY(std::move(status));
-    if (library_.signature().result->kind == WitKind::kU8) {
+    if (library_.signature().result->kind == WitKind::kU8 && given.text.size() == rows.count) {
       for (const char byte : given.text) given.items.push_back({.bits = static_cast<uint8_t>(byte)});
     }
     if (given.items.size() != rows.count) {

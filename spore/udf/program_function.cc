@@ -12,25 +12,29 @@ using host::WitValue;
 
 namespace {
 
-void append_arg(const wasm::WitType& type, const WitArg& arg, std::string& json) {
-  if (arg.value != nullptr) return host::append_json(type, *arg.value, json);
+Status append_arg(const wasm::WitType& type, const WitArg& arg, std::string& json) {
   if (type.kind == wasm::WitKind::kString) {
+    if (!is_utf8(arg.text)) return Status::invalid_argument("a string that is not UTF-8");
     json += json_quote(arg.text);
-  } else {
-    host::append_json(type, {.bits = arg.bits, .text = std::string(arg.text)}, json);
+    return {};
   }
+  if (arg.value != nullptr) {
+    SPORE_TRY(host::check_value(type, *arg.value));
+    host::append_json(type, *arg.value, json);
+    return {};
+  }
+  const host::WitValue value{.bits = arg.bits, .text = std::string(arg.text)};
+  SPORE_TRY(host::check_value(type, value));
+  host::append_json(type, value, json);
+  return {};
 }
 
 Status append_args(const wasm::WitSignature& signature, std::span<const WitArg> args, std::string& json) {
   json += '[';
   for (size_t i = 0; i < args.size(); i++) {
-    const wasm::WitType& type = *signature.params[i].type;
-    if (type.kind == wasm::WitKind::kString && !is_utf8(args[i].text)) {
-      return Status::invalid_argument("argument {} ('{}'): a string that is not UTF-8", i + 1,
-                                      signature.params[i].name);
-    }
     if (i > 0) json += ',';
-    append_arg(type, args[i], json);
+    SPORE_TRY(append_arg(*signature.params[i].type, args[i], json)
+                  .with_context(fmt::format("argument {} ('{}')", i + 1, signature.params[i].name)));
   }
   json += ']';
   return {};
@@ -59,10 +63,15 @@ Result<std::string> answer_of(Result<program::Answer> asked) {
   return Status::exited("{}", printable(line, kMessageBytesMax)).with_detail(answer.error);
 }
 
-Result<WitValue> result_of(const wasm::WitSignature& signature, std::string_view json) {
+// `values_left`: as from_json has it.
+Result<WitValue> result_of(const wasm::WitSignature& signature, std::string_view json, size_t& values_left) {
   if (signature.result == nullptr) return WitValue();
-  Result<WitValue> value = host::from_json(*signature.result, json);
+  Result<WitValue> value = host::from_json(*signature.result, json, values_left);
   if (value.ok()) return value;
+  if (value.code() == Code::kLimitExceeded) {
+    return Status::limit_exceeded("a result of {} with more values in it than copy_bytes_max lets be",
+                                  signature.result->text());
+  }
   return Status::invalid_argument("it gave {}, which is no {} ({})", printable(last_line(json)),
                                   signature.result->text(), value.status().message());
 }
@@ -92,7 +101,8 @@ class ProgramSession final : public Session {
       json_ += '}';
     }
     const std::string answer = SPORE_TRY(answer_of(program_.program().request(json_, options_)));
-    result = SPORE_TRY(result_of(program_.signature(), answer));
+    size_t values_left = program_.values_max();
+    result = SPORE_TRY(result_of(program_.signature(), answer, values_left));
     return {};
   }
 
@@ -107,9 +117,12 @@ class ProgramSession final : public Session {
     }
     json_ += "]}";
     const std::string answer = SPORE_TRY(answer_of(program_.program().request(json_, options_)));
+    size_t values_left = program_.values_max();
     JsonReader json(answer);
     if (!json.begin_array()) return json.take_failure();
     for (bool first = true; json.next_element(first);) {
+      if (results.size() == rows.count)
+        return Status::invalid_argument("more results than {} rows", rows.count);
       bool inner = true;
       if (!json.begin_array() || !json.next_element(inner)) return json.take_failure();
       const std::optional<bool> done = json.boolean();
@@ -117,7 +130,9 @@ class ProgramSession final : public Session {
       const std::optional<std::string_view> raw = json.raw();
       if (!raw || json.next_element(inner) || json.failed()) return json.take_failure();
       if (*done) {
-        results.push_back(result_of(program_.signature(), *raw));
+        Result<WitValue> value = result_of(program_.signature(), *raw, values_left);
+        if (value.code() == Code::kLimitExceeded) return std::move(value).status();  // of all rows together
+        results.push_back(std::move(value));
         continue;
       }
       std::string why;
@@ -159,7 +174,8 @@ class ProgramGroup final : public Group {
   }
   Status finish(WitValue& result) override {
     const std::string answer = SPORE_TRY(ask(R"({"finish":true})"));
-    result = SPORE_TRY(result_of(program_.signature(), answer));
+    size_t values_left = program_.values_max();
+    result = SPORE_TRY(result_of(program_.signature(), answer, values_left));
     return {};
   }
 

@@ -36,6 +36,11 @@ class ProgramFunction final : public Function {
 
   std::unique_ptr<Session> make_session(const Watch& watch, Isolation isolation) const override;
   Result<std::unique_ptr<Group>> make_group(const Watch& watch) const override;
+  // In a result: what a value takes counts as what a library's takes does.
+  size_t values_max() const {
+    return definition().copy_bytes_max.value_or(runtime_.options().limits.copy_bytes_max) /
+           sizeof(host::WitValue);
+  }
   program::RequestOptions request_options(const Watch& watch) const {
     return {.deadline_ms = definition().deadline_ms,
             .output_bytes_max = definition().copy_bytes_max,
