@@ -18,6 +18,10 @@ const NESTING_MAX: u32 = 64; // brackets in a text
 const TYPE_DEPTH_MAX: u32 = 32;
 const TYPE_NODES_MAX: u32 = 4096; // of one function: types that name others multiply
 const FUNCTIONS_MAX: usize = 10_000;
+// A type is told again wherever it is named, with all of its labels.
+const CODE_BYTES_MAX: usize = 256 << 10; // of one function
+const TOLD_BYTES_MAX: usize = 1 << 20; // of all, with their names
+const SECTIONS_BYTES_MAX: usize = 1 << 20; // of a module
 // A level of nesting takes two bytes at least, and much less than this by half of them.
 const STACK_BYTES: usize = 256 << 20;
 
@@ -69,7 +73,26 @@ pub unsafe extern "C" fn spore_wit_of_module(module: *const u8, module_len: usiz
 }
 
 type Told = Result<Vec<u8>, String>; // why it is refused
-type Functions = Vec<(String, Told)>;
+
+#[derive(Default)]
+struct Functions {
+    all: Vec<(String, Told)>,
+    bytes: usize,
+}
+
+impl Functions {
+    fn push(&mut self, name: String, told: Told) -> Result<(), String> {
+        if self.all.len() == FUNCTIONS_MAX {
+            return Err(format!("more than {FUNCTIONS_MAX} functions"));
+        }
+        self.bytes += name.len() + told.as_ref().map_or_else(String::len, Vec::len);
+        if self.bytes > TOLD_BYTES_MAX {
+            return Err(format!("types that take more than {TOLD_BYTES_MAX} bytes, each told where it is named"));
+        }
+        self.all.push((name, told));
+        Ok(())
+    }
+}
 
 fn tell(sink: &Sink, read: impl FnOnce() -> Result<Functions, String> + Send) -> u8 {
     let made = fenced(None, || {
@@ -88,7 +111,7 @@ fn tell(sink: &Sink, read: impl FnOnce() -> Result<Functions, String> + Send) ->
             STATUS_INVALID
         }
         Some(Ok(functions)) => {
-            for (name, told) in &functions {
+            for (name, told) in &functions.all {
                 match told {
                     Ok(code) => (sink.function)(sink.env, name.as_ptr(), name.len(), code.as_ptr(), code.len()),
                     Err(why) => (sink.refused)(sink.env, name.as_ptr(), name.len(), why.as_ptr(), why.len()),
@@ -111,7 +134,7 @@ fn of_text(text: &str, name: &str) -> Result<Functions, String> {
         let package = resolve.push_source("wit", text);
         let package = package.map_err(|error| said(&resolve.render_error(&error), 0))?;
         let package = &resolve.packages[package];
-        let mut functions = Functions::new();
+        let mut functions = Functions::default();
         for world in package.worlds.values() {
             exports_of(&resolve, *world, &mut functions)?;
         }
@@ -130,12 +153,12 @@ fn of_text(text: &str, name: &str) -> Result<Functions, String> {
     let whole = format!("package spore:given; interface functions {{ {bytes} {given}\n{text}\n{end} }}");
     let package = resolve.push_source("wit", &whole);
     let package = package.map_err(|error| said(&resolve.render_error(&error), 1))?;
-    let mut functions = Functions::new();
+    let mut functions = Functions::default();
     for interface in resolve.packages[package].interfaces.values() {
         functions_of(&resolve, *interface, "", &mut functions)?;
     }
     if single {
-        for (function, _) in &mut functions {
+        for (function, _) in &mut functions.all {
             *function = name.to_string();
         }
     }
@@ -182,7 +205,8 @@ fn said(text: &str, lines_before: usize) -> String {
 // --- modules ------------------------------------------------------------------------------------------
 
 fn of_module(module: &[u8]) -> Result<Functions, String> {
-    let mut functions = Functions::new();
+    let mut functions = Functions::default();
+    let mut bytes = 0;
     for payload in Parser::new(0).parse_all(module) {
         let section = match payload {
             Ok(Payload::CustomSection(section)) => section,
@@ -190,11 +214,20 @@ fn of_module(module: &[u8]) -> Result<Functions, String> {
             Err(error) => return Err(error.to_string()),
         };
         let (name, data) = (section.name(), section.data());
+        if name != TEXT_SECTION && !name.starts_with(TYPE_SECTION) {
+            continue;
+        }
+        bytes += data.len();
+        if bytes > SECTIONS_BYTES_MAX {
+            return Err(format!("sections of more than {SECTIONS_BYTES_MAX} bytes"));
+        }
         if name == TEXT_SECTION {
             let text = std::str::from_utf8(data).map_err(|_| format!("its section '{TEXT_SECTION}' is not UTF-8"))?;
             let told = of_text(text, "").map_err(|error| format!("its section '{TEXT_SECTION}': {error}"))?;
-            functions.extend(told);
-        } else if name.starts_with(TYPE_SECTION) {
+            for (name, told) in told.all {
+                functions.push(name, told)?;
+            }
+        } else {
             if data.len() > TEXT_BYTES_MAX {
                 return Err(format!("its section '{TYPE_SECTION}' has {} bytes, at most {TEXT_BYTES_MAX} are read", data.len()));
             }
@@ -205,8 +238,8 @@ fn of_module(module: &[u8]) -> Result<Functions, String> {
         }
     }
     // A library that it was linked with may say the same as it does.
-    functions.sort_by(|a, b| a.0.cmp(&b.0));
-    functions.dedup_by(|a, b| a.0 == b.0);
+    functions.all.sort_by(|a, b| a.0.cmp(&b.0));
+    functions.all.dedup_by(|a, b| a.0 == b.0);
     Ok(functions)
 }
 
@@ -249,11 +282,7 @@ fn functions_of(resolve: &Resolve, interface: InterfaceId, prefix: &str, functio
 }
 
 fn add(resolve: &Resolve, function: &Function, name: String, functions: &mut Functions) -> Result<(), String> {
-    if functions.len() == FUNCTIONS_MAX {
-        return Err(format!("more than {FUNCTIONS_MAX} functions"));
-    }
-    functions.push((name, encode(resolve, function)));
-    Ok(())
+    functions.push(name, encode(resolve, function))
 }
 
 fn encode(resolve: &Resolve, function: &Function) -> Told {
@@ -269,6 +298,7 @@ fn encode(resolve: &Resolve, function: &Function) -> Told {
         encoder.ty(&param.ty, 0)?;
     }
     encoder.optional(function.result.as_ref(), 0)?;
+    encoder.check_length()?;
     Ok(encoder.out)
 }
 
@@ -287,6 +317,12 @@ impl Encoder<'_> {
         self.count(text.len());
         self.out.extend_from_slice(text.as_bytes());
     }
+    fn check_length(&self) -> Result<(), String> {
+        if self.out.len() > CODE_BYTES_MAX {
+            return Err(format!("its types take more than {CODE_BYTES_MAX} bytes, each told where it is named"));
+        }
+        Ok(())
+    }
     fn optional(&mut self, ty: Option<&Type>, depth: u32) -> Result<(), String> {
         match ty {
             None => self.out.push(0),
@@ -303,6 +339,7 @@ impl Encoder<'_> {
         if self.nodes > TYPE_NODES_MAX {
             return Err(format!("its types have more than {TYPE_NODES_MAX} parts"));
         }
+        self.check_length()?;
         if depth > TYPE_DEPTH_MAX {
             return Err(format!("types inside each other more than {TYPE_DEPTH_MAX} times"));
         }

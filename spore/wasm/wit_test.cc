@@ -57,6 +57,21 @@ TEST(WitTest, LimitsHoldAheadOfTheParser) {
   EXPECT_EQ(told(many + "f: func(v: r29);"), "the function 'f': its types have more than 4096 parts");
 }
 
+// Goal: a short text is not told at length.  Method: its types have many labels, and are named often.
+TEST(WitTest, WhatIsToldHasALimit) {
+  std::string text = "enum e { c0";
+  for (int i = 1; i < 3000; i++) text += fmt::format(", c{}", i);
+  text += " } type t = tuple<e";
+  for (int i = 1; i < 1000; i++) text += ",e";
+  text += ">;";
+  EXPECT_EQ(told(text + "f: func(v: t);"),
+            "the function 'f': its types take more than 262144 bytes, each told where it is named");
+  std::string all = text;
+  for (int i = 0; i < 100; i++) all += fmt::format("fn{}: func(v: e);", i);
+  EXPECT_EQ(told(all), "the signature: types that take more than 1048576 bytes, each told where it is named");
+  EXPECT_EQ(told(text + "f: func(v: tuple<e, e>);").substr(0, 22), "f: func(v: tuple<e {c0");
+}
+
 TEST(WitTest, ModulesTellOfThemselves) {
   const std::vector<uint8_t> empty{0, 'a', 's', 'm', 1, 0, 0, 0};
   EXPECT_TRUE(wit_of_module(empty).value().empty());
