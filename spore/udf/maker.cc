@@ -56,7 +56,7 @@ std::vector<std::string> function_exports(const wasm::ModuleFacts& facts) {
 
 // The one that tells of an export whose name may be spelled with '_' or '-'.
 const WitExport* told(const std::vector<WitExport>& functions, const Definition& definition,
-                        std::string_view ending) {
+                      std::string_view ending) {
   const auto plain = [](std::string_view name) {
     std::string text(name);
     std::ranges::replace(text, '_', '-');
@@ -111,8 +111,7 @@ Result<WitSignature> signature_of(const Definition& definition, std::span<const 
         "{}: a function in {} needs a signature, such as 'func(text: string) -> f64'", definition.name,
         definition.language);
   }
-  const std::vector<WitExport> functions =
-      SPORE_TRY(wasm::parse_wit(definition.signature, definition.name));
+  const std::vector<WitExport> functions = SPORE_TRY(wasm::parse_wit(definition.signature, definition.name));
   const WitExport* function = functions.size() == 1 ? functions.data() : told(functions, definition, "");
   if (function == nullptr) {
     return Status::not_found("the signature declares no function '{}' (it has: {})", definition.name,
@@ -314,11 +313,17 @@ Maker::Maker(runtime::Runtime& runtime, MakerOptions options)
 
 Maker::~Maker() = default;
 
-Result<std::shared_ptr<const Function>> Maker::make(const Definition& definition, std::span<const uint8_t> source) {
+Result<std::shared_ptr<const Function>> Maker::make(const Definition& definition,
+                                                    std::span<const uint8_t> source) {
   SPORE_TRY(definition.check());
   const bool library = definition.language == "wasm";
   const bool program = definition.language == "program";
   if (!library && !program) SPORE_TRY(handler::find_language(definition.language));
+  if ((library || program) && !wasm::has_wasm_magic(source)) {
+    return Status::invalid_module(
+        "{}: the source is not WebAssembly: {} bytes that do not begin with \"\\0asm\"", definition.name,
+        source.size());
+  }
   Result<WitSignature> signature = signature_of(definition, source);
   if (!signature.ok()) return std::move(signature).status().with_context(definition.name);
   SPORE_TRY(check_shape(definition, signature.value()));
