@@ -159,7 +159,8 @@ void* Caller::user_data() const { return store_.user_data_; }
 
 Status Caller::check_running() const {
   SPORE_TRY(store_.ticker_.touch());  // a clock that parked would say that no time has passed
-  return store_.check_running();
+  SPORE_TRY(store_.check_running());
+  return store_.check_watch();
 }
 
 Result<std::vector<uint32_t>> Caller::stack_functions() const {
@@ -555,13 +556,18 @@ Status Store::check_running() const {
   return {};
 }
 
+Status Store::check_watch() noexcept {
+  const uint64_t now = ticker_.now();
+  if (watch_.wants_end == nullptr || std::exchange(watch_asked_, now) == now) return {};
+  if (!watch_.wants_end(watch_.data)) return {};
+  return Status::cancelled("the call was cancelled");
+}
+
 bool Store::may_go_on() noexcept {
   Status status = ticker_.touch();
   // Between calls there is nothing to end: what instantiation itself runs is bounded.
   if (status.ok() && !going_over_) status = check_running();
-  if (status.ok() && !going_over_ && watch_.wants_end != nullptr && watch_.wants_end(watch_.data)) {
-    status = Status::cancelled("the call was cancelled");
-  }
+  if (status.ok() && !going_over_) status = check_watch();
   if (running_.use != nullptr) {
     // Of a call that lasts, too, somebody may want to know before its end.
     const uint64_t now = ticker_.now();

@@ -351,6 +351,7 @@ class Store {
   void note_thread();
   // Ok while the running call may go on.
   Status check_running() const;
+  Status check_watch() noexcept;
 
   // The innermost call, and from when on its time is not counted yet.
   struct Running {
@@ -377,6 +378,7 @@ class Store {
 
   void* user_data_;
   Watch watch_;
+  uint64_t watch_asked_ = 0;  // at which tick
   std::shared_ptr<void> system_;
   uint64_t fuel_call_ = 0;   // the call that was given its fuel
   uint64_t attempts_ = 0;    // to instantiate

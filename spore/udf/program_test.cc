@@ -51,6 +51,10 @@ def forever(x):
     while True:
         pass
 
+def sleeps(x):
+    import time
+    time.sleep(60)
+
 def quits(x):
     import os
     os._exit(3)
@@ -186,6 +190,10 @@ TEST_F(ProgramFunctionTest, EndlessLoopsEnd) {
   WitValue result;
   const WitArg arg = WitArg::number(1);
   EXPECT_EQ(again->begin(watch)->call({&arg, 1}, result).code(), Code::kCancelled);
+  // Also one that waits.
+  patience = 20;
+  const auto sleeps = make("sleeps", "func(x: u8) -> u8").value();
+  EXPECT_EQ(sleeps->begin(watch)->call({&arg, 1}, result).code(), Code::kCancelled);
 }
 
 // A program that writes back what it reads: the array of its arguments.
