@@ -94,6 +94,10 @@ TEST_F(UdfTest, NumbersTakeTheShortWay) {
     }
   }
   EXPECT_EQ(add->statistics().calls.load(), 2000U);
+  const auto calls = function("calls", "func() -> u32")->begin({});
+  engine::RawValue one{.i64 = 0};
+  ASSERT_TRUE(calls->call_numbers(&one, 0));
+  EXPECT_EQ(one.i32, 1);
   EXPECT_GT(add->cost_ns(), 0);
 }
 
@@ -439,6 +443,8 @@ TEST_F(RegistryTest, DamagedFilesAreToldAndNothingElseIsLost) {
   EXPECT_EQ(broken[0].why, "add: its source is not as it was kept");
   EXPECT_EQ(registry->find("add").code(), Code::kCorruption);
   EXPECT_TRUE(registry->find("one").ok());
+  ASSERT_TRUE(add(*registry, "add", "func(a: s32, b: s32) -> s32", Replace::kYes).ok());
+  EXPECT_TRUE(Registry::open(*functions_.maker, folder_.path()).value()->find("add").ok());
   folder_.write("functions.json", "{\"format\": 2, \"functions\": []}");
   EXPECT_EQ(Registry::open(*functions_.maker, folder_.path()).code(), Code::kUnsupported);
   folder_.write("functions.json", "{\"format\": 1, \"functions\": [");

@@ -110,6 +110,7 @@ class LibrarySession final : public Session {
 
  private:
   bool run_numbers(engine::RawValue* values, size_t count) override {
+    count = std::max<size_t>(count, 1);  // the result's place
     if (!per_call_ && kept_ != nullptr) [[likely]] {
       if (kept_->try_call_numbers(values, count)) [[likely]]
         return true;

@@ -160,8 +160,9 @@ Result<std::shared_ptr<const Function>> Registry::make(const Entry& entry) {
 
 Status Registry::keep_source(const Function& function) const {
   const fs::path file = directory_ / kSources / function.source_hash().hex();
-  std::error_code none;
-  if (fs::exists(file, none)) return {};
+  // One that is there may be damaged, and who adds the function anew wants it whole.
+  const Result<std::vector<uint8_t>> there = read_file(file, kSourceBytesMax);
+  if (there.ok() && there.value() == function.source()) return {};
   return write_file(file, function.source());
 }
 
