@@ -28,12 +28,16 @@ std::vector<std::string> CallbackDocument::field_names() const {
   std::vector<std::string> names;
   if (document_.field_count == nullptr || document_.field_name == nullptr) return names;
   const size_t count = document_.field_count(document_.data);
-  for (size_t i = 0; i < count; i++) names.emplace_back(document_.field_name(document_.data, i));
+  for (size_t i = 0; i < count; i++) {
+    const char* name = document_.field_name(document_.data, i);
+    if (name != nullptr) names.emplace_back(name);
+  }
   return names;
 }
 
 std::string_view CallbackDocument::id() const {
-  return document_.id == nullptr ? std::string_view() : document_.id(document_.data);
+  const char* id = document_.id == nullptr ? nullptr : document_.id(document_.data);
+  return id == nullptr ? std::string_view() : id;
 }
 
 double CallbackDocument::score() const {
@@ -41,7 +45,8 @@ double CallbackDocument::score() const {
 }
 
 std::string CallbackDocument::json() const {
-  if (document_.json != nullptr) return document_.json(document_.data);
+  const char* all = document_.json == nullptr ? nullptr : document_.json(document_.data);
+  if (all != nullptr) return all;
   JsonWriter json;
   json.begin_object();
   for (const std::string& name : field_names()) {
