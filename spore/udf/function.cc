@@ -144,18 +144,16 @@ bool Session::call_numbers_timed(engine::RawValue* values, size_t count) {
   return done;
 }
 
-// Puts in what a call may leave out, and together what it may have more of.
-Status Session::complete(std::span<const WitArg> args, std::span<const WitArg>& whole) {
-  const Arity& arity = function_->arity();
+Result<std::span<const WitArg>> WholeArguments::of(const Function& function, std::span<const WitArg> args) {
+  const Arity& arity = function.arity();
   if (!arity.takes(args.size())) [[unlikely]] {
-    return Status::invalid_argument("{} takes {} argument{}, not {}: {}", function_->name(), arity.text(),
+    return Status::invalid_argument("{} takes {} argument{}, not {}: {}", function.name(), arity.text(),
                                     arity.least == 1 && arity.most == 1 ? "" : "s", args.size(),
-                                    function_->signature().text());
+                                    function.signature().text());
   }
-  const size_t count = function_->signature().params.size();
-  const bool variadic = function_->definition().variadic;
-  whole = args;
-  if (args.size() == count && !variadic) return {};
+  const size_t count = function.signature().params.size();
+  const bool variadic = function.definition().variadic;
+  if (args.size() == count && !variadic) return args;
   static const WitValue kNone;
   whole_.assign(args.begin(),
                 args.begin() + static_cast<ptrdiff_t>(std::min(args.size(), count - (variadic ? 1 : 0))));
@@ -165,8 +163,7 @@ Status Session::complete(std::span<const WitArg> args, std::span<const WitArg>& 
     for (size_t i = count - 1; i < args.size(); i++) further_.items.push_back(value_of(args[i]));
     whole_.emplace_back(further_);
   }
-  whole = whole_;
-  return {};
+  return std::span<const WitArg>(whole_);
 }
 
 Status Session::call_one(std::span<const WitArg> args, WitValue& result, const Document* document) {
@@ -185,8 +182,7 @@ Status Session::call_one(std::span<const WitArg> args, WitValue& result, const D
 }
 
 Status Session::call(std::span<const WitArg> args, WitValue& result, const Document* document) {
-  std::span<const WitArg> whole;
-  SPORE_TRY(complete(args, whole));
+  const std::span<const WitArg> whole = SPORE_TRY(whole_.of(*function_, args));
   calls_++;
   Status status;
   if (--until_timed_ == 0) [[unlikely]] {

@@ -138,6 +138,18 @@ class Function : public std::enable_shared_from_this<Function> {
   mutable FunctionStatistics statistics_;
 };
 
+// The arguments of a call, as many as there are parameters: with those that it left out, and those that a
+// variadic function has more of in its list.  Used again for each call.
+class WholeArguments {
+ public:
+  // Good until the next one, and as long as `args`.  kInvalidArgument: not as many as the function takes.
+  Result<std::span<const host::WitArg>> of(const Function& function, std::span<const host::WitArg> args);
+
+ private:
+  std::vector<host::WitArg> whole_;
+  host::WitValue further_;
+};
+
 // Calls of one statement, on one thread at a time.  Keeps its function.
 class Session {
  public:
@@ -181,7 +193,6 @@ class Session {
  private:
   bool call_numbers_timed(engine::RawValue* values, size_t count);
   Status call_one(std::span<const host::WitArg> args, host::WitValue& result, const Document* document);
-  Status complete(std::span<const host::WitArg> args, std::span<const host::WitArg>& whole);
   void flush();
 
   const std::shared_ptr<const Function> function_;
@@ -190,15 +201,15 @@ class Session {
   uint32_t until_timed_ = 1;
   uint64_t calls_ = 0;  // not told to the statistics yet
   uint64_t errors_ = 0;
-  std::vector<host::WitArg> whole_;  // arguments with those that were missing
-  host::WitValue further_;           // those of a variadic one
-  std::string key_;                  // in the memo
+  WholeArguments whole_;
+  std::string key_;  // in the memo
 };
 
 // One group of an aggregate: its steps and its finish share an instance that nobody else has.
 class Group {
  public:
   virtual ~Group() = default;
+  // Arguments as Function::call takes them.
   virtual Status step(std::span<const host::WitArg> args) = 0;
   virtual Status finish(host::WitValue& result) = 0;
 };

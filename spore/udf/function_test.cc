@@ -313,6 +313,8 @@ TEST_F(UdfTest, GroupsKeepTheirStateToThemselves) {
   ASSERT_TRUE(b->finish(result).ok());
   EXPECT_EQ(result.as_f64(), 550);
   EXPECT_FALSE(function("add", "func(a: s32, b: s32) -> s32")->begin_group({}).ok());
+  auto c = total->begin_group({}).value();
+  EXPECT_EQ(c->step({}).message(), "total takes 1 argument, not 0: func(x: f64) -> f64");
 }
 
 TEST_F(UdfTest, LimitsAreTheFunctionsOwn) {

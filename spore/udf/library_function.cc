@@ -184,7 +184,10 @@ class LibraryGroup final : public Group {
   LibraryGroup(std::shared_ptr<const Function> function, const LibraryFunction& library, const Watch& watch)
       : function_(std::move(function)), library_(library), leased_(library.module_->entry(), watch) {}
 
-  Status step(std::span<const WitArg> args) override { return run(*library_.call_, args, result_); }
+  Status step(std::span<const WitArg> args) override {
+    const std::span<const WitArg> whole = SPORE_TRY(whole_.of(library_, args));
+    return run(*library_.call_, whole, result_);
+  }
   Status finish(WitValue& result) override {
     Status status = run(*library_.finish_, {}, result);
     leased_.release();
@@ -210,6 +213,7 @@ class LibraryGroup final : public Group {
   const std::shared_ptr<const Function> function_;
   const LibraryFunction& library_;
   Leased leased_;
+  WholeArguments whole_;
   WitValue result_;
   bool over_ = false;
 };

@@ -168,8 +168,9 @@ class ProgramGroup final : public Group {
   ProgramGroup& operator=(const ProgramGroup&) = delete;
 
   Status step(std::span<const WitArg> args) override {
+    const std::span<const WitArg> whole = SPORE_TRY(whole_.of(program_, args));
     std::string json = R"({"step":)";
-    SPORE_TRY(append_args(program_.signature(), args, json));
+    SPORE_TRY(append_args(program_.signature(), whole, json));
     return ask(json + "}").status().copy();
   }
   Status finish(WitValue& result) override {
@@ -201,6 +202,7 @@ class ProgramGroup final : public Group {
   const std::string cell_;
   std::string domain_;
   bool made_ = false;
+  WholeArguments whole_;
 };
 
 std::unique_ptr<Session> ProgramFunction::make_session(const Watch& watch, Isolation /*isolation*/) const {

@@ -47,6 +47,12 @@ def sum_step(x):
 def sum_finish():
     return total
 
+def most_step(least, more):
+    global total
+    total = max([total, least] + more)
+def most_finish():
+    return total
+
 def forever(x):
     while True:
         pass
@@ -160,6 +166,17 @@ TEST_F(ProgramFunctionTest, DocumentsAndGroups) {
   EXPECT_EQ(result.as_s64(), 15);
   ASSERT_TRUE(other->finish(result).ok());
   EXPECT_EQ(result.as_s64(), 0);
+  // More arguments than there are parameters.
+  const auto most =
+      make("most", "func(least: s64, more: list<s64>) -> s64", R"({"kind":"aggregate","variadic":true})")
+          .value();
+  auto third = most->begin_group({}).value();
+  const std::vector<WitArg> args{WitArg::number(1), WitArg::number(2), WitArg::number(7), WitArg::number(3)};
+  ASSERT_TRUE(third->step(args).ok());
+  ASSERT_TRUE(third->step(std::span(args).first(1)).ok());
+  EXPECT_EQ(third->step({}).code(), Code::kInvalidArgument);
+  ASSERT_TRUE(third->finish(result).ok());
+  EXPECT_EQ(result.as_s64(), 7);
 }
 
 TEST_F(ProgramFunctionTest, WhatIsWrongIsToldWhenItIsMade) {
