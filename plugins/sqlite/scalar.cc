@@ -29,17 +29,65 @@ class StatementCall {
  public:
   StatementCall(const udf::Function& function, const udf::Watch& watch)
       : session_(function.begin(watch)), function_(session_->function()) {
-    numbers_ = session_->numbers() && function_.signature().result != nullptr &&
-               function_.signature().params.size() <= kNumbersMax;
+    const wasm::WitSignature& signature = function_.signature();
+    if (!session_->numbers() || signature.result == nullptr || signature.params.size() > kNumbersMax) return;
+    count_ = static_cast<int>(signature.params.size());
+    for (size_t i = 0; i < signature.params.size(); i++) kinds_[i] = signature.params[i].type->kind;
+    result_kind_ = signature.result->kind;
+  }
+
+  // Of the most frequent types alone, with no Status on the way: a row of a query may cost less than that.
+  // False: nothing was called, and call() knows better.
+  bool try_call(sqlite3_context* context, int count, sqlite3_value** values) {
+    if (count != count_) return false;
+    std::array<RawValue, kNumbersMax> raw;
+    for (int i = 0; i < count; i++) {
+      const int given = sqlite3_value_type(values[i]);
+      RawValue& value = raw[static_cast<size_t>(i)];
+      if (given == SQLITE_FLOAT && kinds_[static_cast<size_t>(i)] == WitKind::kF64) {
+        value.f64 = sqlite3_value_double(values[i]);
+      } else if (given != SQLITE_INTEGER || !take_integer(kinds_[static_cast<size_t>(i)], values[i], value)) {
+        return false;
+      }
+    }
+    if (!session_->call_numbers(raw.data(), static_cast<size_t>(count))) [[unlikely]] {
+      set_error(context, function_.name(), session_->take_failure());
+      return true;
+    }
+    switch (result_kind_) {  // of these no bits are wrong
+      case WitKind::kF64: sqlite3_result_double(context, raw[0].f64); return true;
+      case WitKind::kS64: sqlite3_result_int64(context, raw[0].i64); return true;
+      case WitKind::kS32: sqlite3_result_int64(context, raw[0].i32); return true;
+      default: set_lifted(context, raw[0]); return true;
+    }
   }
 
   Status call(sqlite3_context* context, std::span<sqlite3_value*> values) {
-    if (numbers_ && values.size() == function_.signature().params.size()) [[likely]]
-      return call_numbers(context, values);
-    return call_values(context, values);
+    return static_cast<int>(values.size()) == count_ ? call_numbers(context, values)
+                                                     : call_values(context, values);
   }
 
  private:
+  static bool take_integer(WitKind kind, sqlite3_value* value, RawValue& raw) {
+    const int64_t integer = sqlite3_value_int64(value);
+    switch (kind) {
+      case WitKind::kF64: raw.f64 = static_cast<double>(integer); return true;
+      case WitKind::kS64: raw.i64 = integer; return true;
+      case WitKind::kS32:
+        raw.i64 = static_cast<uint32_t>(integer);
+        return integer == static_cast<int32_t>(integer);
+      default: return false;
+    }
+  }
+
+  void set_lifted(sqlite3_context* context, const RawValue& value) {
+    const WitType& type = *function_.signature().result;
+    const Result<uint64_t> bits = WitFunction::lift_number(type, value);
+    if (bits.ok()) return set_number(context, type, bits.value());
+    set_error(context, function_.name(), bits.status());
+  }
+
+  // Any numbers.
   Status call_numbers(sqlite3_context* context, std::span<sqlite3_value*> values) {
     std::array<RawValue, kNumbersMax> raw;
     const std::vector<wasm::WitParam>& params = function_.signature().params;
@@ -56,15 +104,7 @@ class StatementCall {
     }
     if (!session_->call_numbers(raw.data(), values.size())) [[unlikely]]
       return session_->take_failure();
-    const WitType& type = *function_.signature().result;
-    switch (type.kind) {  // the most frequent, of which no bits are wrong
-      case WitKind::kF64: sqlite3_result_double(context, raw[0].f64); return {};
-      case WitKind::kS64: sqlite3_result_int64(context, raw[0].i64); return {};
-      case WitKind::kS32: sqlite3_result_int64(context, raw[0].i32); return {};
-      default: break;
-    }
-    const uint64_t bits = SPORE_TRY(WitFunction::lift_number(type, raw[0]));
-    set_number(context, type, bits);
+    set_lifted(context, raw[0]);
     return {};
   }
 
@@ -90,7 +130,9 @@ class StatementCall {
 
   const std::unique_ptr<udf::Session> session_;
   const udf::Function& function_;
-  bool numbers_;
+  int count_ = -1;  // of arguments, if all are numbers, and the result is one
+  std::array<WitKind, kNumbersMax> kinds_{};
+  WitKind result_kind_{};
   Arguments arguments_;
   CallDocument document_;
   WitValue result_;
@@ -114,15 +156,15 @@ Status call_first(sqlite3_context* context, const Handle& handle, std::span<sqli
 
 void on_call(sqlite3_context* context, int count, sqlite3_value** values) {
   const Handle& handle = *static_cast<Handle*>(sqlite3_user_data(context));
+  // Below zero what is kept is the statement's, until it ends or is reset; that is what SQLite's own JSON
+  // functions keep their cache by.  From zero on it would be that of a constant argument of one call in the
+  // text of the statement, and gone after each call whose argument is not constant.
+  auto* call = static_cast<StatementCall*>(sqlite3_get_auxdata(context, handle.place));
   fenced(context, handle.named->name, [&]() -> Status {
+    if (call != nullptr && call->try_call(context, count, values)) [[likely]]
+      return {};
     const std::span arguments(values, static_cast<size_t>(count));
-    // Below zero what is kept is the statement's, until it ends or is reset; that is what SQLite's own JSON
-    // functions keep their cache by.  From zero on it would be that of a constant argument of one call in the
-    // text of the statement, and gone after each call whose argument is not constant.
-    auto* call = static_cast<StatementCall*>(sqlite3_get_auxdata(context, handle.place));
-    if (call != nullptr) [[likely]]
-      return call->call(context, arguments);
-    return call_first(context, handle, arguments);
+    return call != nullptr ? call->call(context, arguments) : call_first(context, handle, arguments);
   });
 }
 
