@@ -236,7 +236,8 @@ TEST_F(UdfTest, AGuestMayAskAgainWhileItIsAnswered) {
       (call $get (i32.const 16) (i32.const 4097) (i32.const 512))
       (f64.const 0))))");
   const std::string a(1000, 'a');
-  const JsonDocument document(fmt::format(R"({{"a": "{}", "b": "{}"}})", a, std::string(100'000, 'b')));
+  const std::string json = fmt::format(R"({{"a": "{}", "b": "{}"}})", a, std::string(100'000, 'b'));
+  const JsonDocument document(json);
   EXPECT_EQ(call(*function("name", "func() -> string"), {}, &document), '"' + a + '"');
   EXPECT_EQ(
       call(*function("long", "func() -> f64"), {}, &document),
