@@ -56,11 +56,11 @@ void on_step(sqlite3_context* context, int count, sqlite3_value** values) {
     }
     Rows& rows = *place->rows;
     // A row with a NULL that cannot be said does not count, as with SQL's own aggregates.
+    rows.failed = true;  // until it did not
     const Taken taken = SPORE_TRY(rows.arguments.set(*rows.function, {values, static_cast<size_t>(count)}));
-    if (taken == Taken::kNull) return {};
-    Status status = rows.group->step(rows.arguments.get());
-    rows.failed = !status.ok();
-    return status;
+    if (taken != Taken::kNull) SPORE_TRY(rows.group->step(rows.arguments.get()));
+    rows.failed = false;
+    return {};
   });
 }
 
@@ -71,7 +71,7 @@ void on_final(sqlite3_context* context) {
     std::unique_ptr<Rows> rows(place == nullptr ? nullptr : std::exchange(place->rows, nullptr));
     // A step failed: the statement has its error.
     if ((place != nullptr && rows == nullptr) || (rows != nullptr && rows->failed)) return {};
-    // No row: what the function makes of nothing.
+    // No row: what the function makes of nothing; that of now, as auxiliary data cannot be asked for here.
     if (rows == nullptr) {
       FunctionRef function = SPORE_TRY(handle.named->get());
       rows = SPORE_TRY(begin(std::move(function), handle));

@@ -26,10 +26,13 @@ void set_json(sqlite3_context* context, const WitType& type, const WitValue& val
   sqlite3_result_subtype(context, kJsonSubtype);
 }
 
+// The guest's own words, which terminals and logs are to survive.
 Status error_of(const WitType* type, const WitValue& value) {
+  constexpr size_t kMessageBytesMax = 1000;
   if (type == nullptr) return Status::host_error("it gave an error");
-  if (type->kind == WitKind::kString) return Status::host_error("{}", value.text);
-  return Status::host_error("{}", host::to_json(*type, value));
+  if (type->kind == WitKind::kString)
+    return Status::host_error("{}", printable(value.text, kMessageBytesMax));
+  return Status::host_error("{}", printable(host::to_json(*type, value), kMessageBytesMax));
 }
 
 }  // namespace

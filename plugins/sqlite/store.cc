@@ -6,6 +6,7 @@
 #include "spore/base/hash.h"
 #include "spore/base/json.h"
 #include "spore/base/utf8.h"
+#include "spore/udf/registry.h"
 
 namespace spore::sqlite {
 
@@ -128,9 +129,13 @@ Result<bool> has_table(sqlite3* db) {
 Result<std::vector<std::string>> stored_names(sqlite3* db) {
   std::vector<std::string> names;
   if (!SPORE_TRY(has_table(db))) return names;
-  Statement statement =
-      SPORE_TRY(Statement::prepare(db, "SELECT name FROM main.spore_function ORDER BY name"));
+  Statement statement = SPORE_TRY(
+      Statement::prepare(db, fmt::format("SELECT name FROM main.spore_function ORDER BY name LIMIT {}",
+                                         udf::Registry::kFunctionsMax + 1)));
   while (SPORE_TRY(statement.step())) names.emplace_back(statement.text(0));
+  if (names.size() > udf::Registry::kFunctionsMax) {
+    return Status::limit_exceeded("the table has more than {} functions", udf::Registry::kFunctionsMax);
+  }
   return names;
 }
 

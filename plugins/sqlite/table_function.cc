@@ -188,6 +188,11 @@ Status fill(const Table& table, Cursor& cursor, std::string_view given, std::spa
   if (taken == Taken::kNull) return {};  // of nothing, no rows
   SPORE_TRY(cursor.session->call(cursor.arguments.get(), cursor.result));
   if (cursor.function->signature().result->kind == WitKind::kBytes) {
+    constexpr size_t kRowsMax = size_t{1} << 20;  // each takes 64 bytes here
+    if (cursor.result.text.size() > kRowsMax) {
+      return Status::limit_exceeded("a table of {} bytes, each a row: at most {}", cursor.result.text.size(),
+                                    kRowsMax);
+    }
     for (const char byte : cursor.result.text)
       cursor.result.items.push_back({.bits = static_cast<uint8_t>(byte)});
   }
@@ -263,7 +268,7 @@ std::string table_columns(const udf::Function& function) {
   };
   for (const wasm::WitParam& param : function.signature().params) {
     std::string name = plain(param.name);
-    while (taken(name)) name = "param_" + name;
+    while (taken(name)) name.insert(0, "param_");
     names.push_back(std::move(name));
   }
   std::string sql = "CREATE TABLE x(";

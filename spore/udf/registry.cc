@@ -178,8 +178,8 @@ Status Registry::save(const Functions& functions) const {
   return write_file(directory_ / kIndex, bytes_of(json.take()));
 }
 
-Result<std::shared_ptr<const Function>> Registry::add(Definition definition, std::span<const uint8_t> source,
-                                                      Replace replace) {
+Result<std::shared_ptr<const Function>> Registry::add(const Definition& definition,
+                                                      std::span<const uint8_t> source, Replace replace) {
   const MutexLock changing(changing_);
   Functions functions = copy();
   const bool there = functions.contains(definition.name);
@@ -189,7 +189,7 @@ Result<std::shared_ptr<const Function>> Registry::add(Definition definition, std
   if (!there && functions.size() >= kFunctionsMax) {
     return Status::limit_exceeded("{} functions, which is all that there may be", kFunctionsMax);
   }
-  auto function = SPORE_TRY(maker_.make(std::move(definition), source));
+  auto function = SPORE_TRY(maker_.make(definition, source));
   functions.insert_or_assign(function->name(),
                              Entry{function->definition(), function->source_hash().hex(), function});
   if (!directory_.empty()) {
@@ -254,7 +254,7 @@ Status Registry::enable(std::string_view name, bool enabled) {
   const std::shared_ptr<const Function> function = SPORE_TRY(make(found->second));
   Definition definition = function->definition();
   definition.enabled = enabled;
-  return add(std::move(definition), function->source(), Replace::kYes).status().copy();
+  return add(definition, function->source(), Replace::kYes).status().copy();
 }
 
 Status Registry::remove(std::string_view name) {

@@ -38,7 +38,7 @@ class Registry final : ForkAware {
 
   // Visible when all of it was checked and kept.  kAlreadyExists; kLimitExceeded: kFunctionsMax; what
   // Maker::make says.
-  Result<std::shared_ptr<const Function>> add(Definition definition, std::span<const uint8_t> source,
+  Result<std::shared_ptr<const Function>> add(const Definition& definition, std::span<const uint8_t> source,
                                               Replace replace = Replace::kNo);
   // kNotFound names the nearest; kUnavailable: it is disabled; kCorruption: its source is not as it was kept;
   // what Maker::make says, if it cannot be made any more.
