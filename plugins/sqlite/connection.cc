@@ -90,10 +90,10 @@ Status check_use(const Function& function) {
   return {};
 }
 
-Result<FunctionRef> make(Definition definition, std::string_view source) {
+Result<FunctionRef> make(const Definition& definition, std::string_view source) {
   udf::Maker& maker = *SPORE_TRY(process_maker());
   SPORE_TRY(check_limits(definition, maker.runtime().options().limits));
-  FunctionRef function = SPORE_TRY(maker.make(std::move(definition), bytes_of(source)));
+  FunctionRef function = SPORE_TRY(maker.make(definition, bytes_of(source)));
   SPORE_TRY(check_use(*function));
   return function;
 }
@@ -363,9 +363,10 @@ Status Connection::load_one(std::string_view stored_name) {
 
 Result<int64_t> Connection::load() {
   const std::vector<std::string> stored = SPORE_TRY(stored_names(db_));
-  for (const auto& [key, named] : names_) {
+  for (const auto& entry : names_) {
+    const std::shared_ptr<Named>& named = entry.second;
     const bool there =
-        std::ranges::any_of(stored, [&](const std::string& each) { return lower(each) == key; });
+        std::ranges::any_of(stored, [&](const std::string& each) { return lower(each) == entry.first; });
     if (there || !named->present) continue;
     named->present = false;
     named->function = nullptr;

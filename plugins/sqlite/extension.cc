@@ -90,7 +90,7 @@ Result<Source> source_of(sqlite3_value* value, std::string_view language) {
   }
   const handler::Language* of_path = language_of_path(given);
   if (language == "wasm" || (language.empty() && of_path == nullptr)) return module_of(given);
-  const std::string name(language.empty() ? of_path->name : language);
+  const std::string name(of_path != nullptr && language.empty() ? of_path->name : language);
   SPORE_TRY(handler::find_language(name));
   std::error_code none;
   const bool file = of_path != nullptr && of_path->name == name &&
