@@ -122,7 +122,7 @@ Result<int> add_function(Args& args) {
   const Functions functions = SPORE_TRY(open_functions(args));
   std::optional<Progress> progress(fmt::format("adding {}", name));
   const udf::Replace replace = args.has("--replace") ? udf::Replace::kYes : udf::Replace::kNo;
-  Result<FunctionRef> added = functions.registry->add(std::move(definition), source.bytes, replace);
+  Result<FunctionRef> added = functions.registry->add(definition, source.bytes, replace);
   progress.reset();
   if (added.code() == Code::kAlreadyExists) {
     return Status::already_exists("{} (--replace has this one take its place)", added.status().message());

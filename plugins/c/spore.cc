@@ -172,9 +172,9 @@ spore_status* spore_registry_add(spore_registry* registry, const char* definitio
   return fenced([&]() -> Status {
     udf::Definition parsed;
     SPORE_TRY(parsed.apply_json(definition).with_context("the definition"));
-    std::shared_ptr<const udf::Function> function = SPORE_TRY(
-        registry->registry->add(std::move(parsed), {static_cast<const uint8_t*>(source), source_size},
-                                replace != 0 ? udf::Replace::kYes : udf::Replace::kNo));
+    std::shared_ptr<const udf::Function> function =
+        SPORE_TRY(registry->registry->add(parsed, {static_cast<const uint8_t*>(source), source_size},
+                                          replace != 0 ? udf::Replace::kYes : udf::Replace::kNo));
     if (out != nullptr) *out = handle_of(registry->core, std::move(function));
     return {};
   });

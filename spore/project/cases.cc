@@ -163,8 +163,8 @@ Result<Tester> Tester::create(const Project& project, udf::Registry& registry) {
   const std::vector<uint8_t> bytes = SPORE_TRY(std::move(source));
   if (project.language != "python") {
     const std::vector<wasm::WitExport> functions = SPORE_TRY(check_module(bytes));
-    for (udf::Definition& definition : definitions_of(functions)) {
-      SPORE_TRY(registry.add(std::move(definition), bytes));
+    for (const udf::Definition& definition : definitions_of(functions)) {
+      SPORE_TRY(registry.add(definition, bytes));
     }
     return Tester(registry);
   }
@@ -175,7 +175,7 @@ Result<Tester> Tester::create(const Project& project, udf::Registry& registry) {
   for (const wasm::WitExport& function : functions) {
     udf::Definition definition{.name = snake_case(function.name), .language = "python"};
     definition.signature = text;  // all of it: one may name types that are declared there
-    SPORE_TRY(registry.add(std::move(definition), bytes));
+    SPORE_TRY(registry.add(definition, bytes));
   }
   return Tester(registry);
 }
