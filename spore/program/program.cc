@@ -535,25 +535,25 @@ Result<Answer> Program::request_in(cell::Cells& cells, const cell::CellId& cell,
   if (use.kind().image() != parts_.image) {
     return Status::invalid_argument("the cell '{}' is none of {}", printable(cell.name), entry_->module());
   }
-  // A cell that stays awake keeps its instance: this holds for the request alone.
-  struct Watched {
-    Watched(engine::Store& the_store, const engine::Store::Watch& watch) : store(the_store) {
-      store.set_watch(watch);
-    }
-    ~Watched() { store.set_watch({}); }
-    engine::Store& store;
+  // A cell that stays awake keeps its instance, and one that does not is gone when it is committed: this
+  // holds for the run alone.
+  const auto run_watched = [&](Suspension* suspension, const How& how) {
+    engine::Store& store = use.instance().store();
+    store.set_watch(options.watch);
+    Result<Answer> answer = run(use.instance(), text, suspension, how);
+    store.set_watch({});
+    return answer;
   };
-  const Watched watched(use.instance().store(), options.watch);
   const How how{.output_bytes_max = options.output_bytes_max};
   if (is_library()) {
-    Answer answer = SPORE_TRY(run(use.instance(), text, nullptr, how));
+    Answer answer = SPORE_TRY(run_watched(nullptr, how));
     if (!answer.exit_code.has_value()) SPORE_TRY(use.commit());
     return answer;
   }
   host::Suspended from = *parts_.suspended;
   if (use.caller().has_value()) from = SPORE_TRY(decode_place(*use.caller(), from));
   Suspension suspension = Suspension::to_next_wait(from);
-  Answer answer = SPORE_TRY(run(use.instance(), text, &suspension, how));
+  Answer answer = SPORE_TRY(run_watched(&suspension, how));
   if (answer.exit_code.has_value()) return answer;
   if (suspension.phase() != Phase::kUnwinding) {
     return Status::internal("{}: the program waits where it cannot be stopped", entry_->module());
