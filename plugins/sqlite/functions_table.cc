@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plugins/sqlite/connection.h"
+#include "plugins/sqlite/virtual_table.h"
 
 namespace spore::sqlite {
 
@@ -90,37 +91,23 @@ constexpr std::array kColumns{
            }},
 };
 
-struct Table {
-  sqlite3_vtab base{};
-  std::shared_ptr<Connection> connection;
-};
+constexpr const char* kName = "spore_functions";
 
 struct Cursor {
+  static constexpr const char* kTable = kName;
   sqlite3_vtab_cursor base{};
   std::vector<NamedRef> rows;
   size_t at = 0;
 };
 
-Cursor& cursor_of(sqlite3_vtab_cursor* cursor) { return *reinterpret_cast<Cursor*>(cursor); }
-
 int on_connect(sqlite3* db, void* data, int /*argc*/, const char* const* /*argv*/, sqlite3_vtab** out,
                char** error) {
-  return fenced_table(error, "spore_functions", [&]() -> Status {
+  return fenced_table(error, kName, [&]() -> Status {
     std::string sql = "CREATE TABLE x(";
     for (const Column& column : kColumns)
       sql += fmt::format("{}{}", sql.ends_with('(') ? "" : ", ", column.name);
-    if (sqlite3_declare_vtab(db, (sql + ")").c_str()) != SQLITE_OK) return last_error(db);
-    sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);
-    auto table = std::make_unique<Table>();
-    table->connection = *static_cast<std::shared_ptr<Connection>*>(data);
-    *out = &table.release()->base;
-    return {};
+    return ConnectionTable::connect(db, data, (sql + ")").c_str(), out);
   });
-}
-
-int on_disconnect(sqlite3_vtab* table) {
-  delete reinterpret_cast<Table*>(table);
-  return SQLITE_OK;
 }
 
 int on_best_index(sqlite3_vtab* /*table*/, sqlite3_index_info* info) {
@@ -129,70 +116,43 @@ int on_best_index(sqlite3_vtab* /*table*/, sqlite3_index_info* info) {
   return SQLITE_OK;
 }
 
-int on_open(sqlite3_vtab* base, sqlite3_vtab_cursor** out) {
-  return fenced_table(&base->zErrMsg, "spore_functions", [&]() -> Status {
-    *out = &(new Cursor)->base;
-    return {};
-  });
-}
-
-int on_close(sqlite3_vtab_cursor* cursor) {
-  delete &cursor_of(cursor);
-  return SQLITE_OK;
-}
-
 int on_filter(sqlite3_vtab_cursor* base, int /*number*/, const char* /*text*/, int /*count*/,
               sqlite3_value** /*values*/) {
-  Cursor& cursor = cursor_of(base);
-  return fenced_table(&base->pVtab->zErrMsg, "spore_functions", [&]() -> Status {
-    cursor.rows = reinterpret_cast<Table*>(base->pVtab)->connection->list();
+  Cursor& cursor = cursor_at<Cursor>(base);
+  return fenced_table(&base->pVtab->zErrMsg, kName, [&]() -> Status {
+    cursor.rows = table_at<ConnectionTable>(base->pVtab).connection->list();
     cursor.at = 0;
     return {};
   });
 }
 
-int on_next(sqlite3_vtab_cursor* cursor) {
-  cursor_of(cursor).at++;
-  return SQLITE_OK;
-}
-
 int on_eof(sqlite3_vtab_cursor* base) {
-  const Cursor& cursor = cursor_of(base);
+  const Cursor& cursor = cursor_at<Cursor>(base);
   return cursor.at >= cursor.rows.size() ? 1 : 0;
 }
 
 int on_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
-  const Cursor& cursor = cursor_of(base);
-  fenced(context, "spore_functions", [&]() -> Status {
+  const Cursor& cursor = cursor_at<Cursor>(base);
+  fenced(context, kName, [&]() -> Status {
     kColumns[static_cast<size_t>(column)].give(context, *cursor.rows[cursor.at]);
     return {};
   });
   return SQLITE_OK;
 }
 
-int on_rowid(sqlite3_vtab_cursor* base, sqlite3_int64* rowid) {
-  *rowid = static_cast<sqlite3_int64>(cursor_of(base).at) + 1;
-  return SQLITE_OK;
-}
-
-constexpr sqlite3_module kModule{.iVersion = 0,
-                                 .xConnect = &on_connect,
-                                 .xBestIndex = &on_best_index,
-                                 .xDisconnect = &on_disconnect,
-                                 .xOpen = &on_open,
-                                 .xClose = &on_close,
-                                 .xFilter = &on_filter,
-                                 .xNext = &on_next,
-                                 .xEof = &on_eof,
-                                 .xColumn = &on_column,
-                                 .xRowid = &on_rowid};
+constexpr sqlite3_module kModule = eponymous<ConnectionTable, Cursor>({.xConnect = &on_connect,
+                                                                       .xBestIndex = &on_best_index,
+                                                                       .xOpen = &open<Cursor>,
+                                                                       .xFilter = &on_filter,
+                                                                       .xNext = &next<Cursor>,
+                                                                       .xEof = &on_eof,
+                                                                       .xColumn = &on_column,
+                                                                       .xRowid = &rowid<Cursor>});
 
 }  // namespace
 
 int tell_functions_table(sqlite3* db, std::shared_ptr<Connection> connection) {
-  return sqlite3_create_module_v2(db, "spore_functions", &kModule,
-                                  new std::shared_ptr<Connection>(std::move(connection)),
-                                  [](void* data) { delete static_cast<std::shared_ptr<Connection>*>(data); });
+  return tell_module(db, kName, kModule, std::move(connection));
 }
 
 }  // namespace spore::sqlite

@@ -17,6 +17,7 @@
 #include "plugins/sqlite/connection.h"
 #include "plugins/sqlite/results.h"
 #include "plugins/sqlite/row_document.h"
+#include "plugins/sqlite/virtual_table.h"
 #include "spore/udf/arguments.h"
 
 namespace spore::sqlite {
@@ -27,16 +28,11 @@ using FunctionRef = std::shared_ptr<const udf::Function>;
 
 namespace {
 
-constexpr std::string_view kName = "spore_map";
+constexpr const char* kName = "spore_map";
 constexpr size_t kBlockRows = 1000;
 constexpr size_t kBlockBytesMax = size_t{8} << 20;  // of text, above which a block is full
 
 enum Columns : int { kRow, kResult, kError, kFunction, kQuery };
-
-struct Table {
-  sqlite3_vtab base{};
-  std::shared_ptr<Connection> connection;
-};
 
 // The rows of the query that are called for at once.
 class Block {
@@ -160,6 +156,7 @@ class Block {
 };
 
 struct Cursor {
+  static constexpr const char* kTable = kName;
   sqlite3_vtab_cursor base{};
   std::string function;
   std::string text;
@@ -169,27 +166,12 @@ struct Cursor {
   int64_t before = 0;  // rows of earlier blocks
 };
 
-Cursor& cursor_of(sqlite3_vtab_cursor* cursor) { return *reinterpret_cast<Cursor*>(cursor); }
-
 int on_connect(sqlite3* db, void* data, int /*argc*/, const char* const* /*argv*/, sqlite3_vtab** out,
                char** error) {
   return fenced_table(error, kName, [&]() -> Status {
-    if (sqlite3_declare_vtab(db, "CREATE TABLE x(\"row\", result, error, function HIDDEN, query HIDDEN)") !=
-        SQLITE_OK) {
-      return last_error(db);
-    }
-    // It runs whatever it is told: never on behalf of what is in a database file.
-    sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);
-    auto table = std::make_unique<Table>();
-    table->connection = *static_cast<std::shared_ptr<Connection>*>(data);
-    *out = &table.release()->base;
-    return {};
+    return ConnectionTable::connect(
+        db, data, "CREATE TABLE x(\"row\", result, error, function HIDDEN, query HIDDEN)", out);
   });
-}
-
-int on_disconnect(sqlite3_vtab* table) {
-  delete reinterpret_cast<Table*>(table);
-  return SQLITE_OK;
 }
 
 int on_best_index(sqlite3_vtab* base, sqlite3_index_info* info) {
@@ -209,18 +191,6 @@ int on_best_index(sqlite3_vtab* base, sqlite3_index_info* info) {
   }
   constexpr double kCost = 1e6;
   info->estimatedCost = kCost;
-  return SQLITE_OK;
-}
-
-int on_open(sqlite3_vtab* base, sqlite3_vtab_cursor** out) {
-  return fenced_table(&base->zErrMsg, kName, [&]() -> Status {
-    *out = &(new Cursor)->base;
-    return {};
-  });
-}
-
-int on_close(sqlite3_vtab_cursor* cursor) {
-  delete &cursor_of(cursor);
   return SQLITE_OK;
 }
 
@@ -252,7 +222,7 @@ Status begin(Cursor& cursor, Connection& connection) {
 
 int on_filter(sqlite3_vtab_cursor* base, int /*number*/, const char* /*text*/, int count,
               sqlite3_value** values) {
-  Cursor& cursor = cursor_of(base);
+  Cursor& cursor = cursor_at<Cursor>(base);
   return fenced_table(&base->pVtab->zErrMsg, kName, [&]() -> Status {
     if (count != 2) return Status::internal("{} arguments", count);
     for (int i = 0; i < count; i++) {
@@ -262,25 +232,25 @@ int on_filter(sqlite3_vtab_cursor* base, int /*number*/, const char* /*text*/, i
       std::string& text = i == 0 ? cursor.function : cursor.text;
       text = reinterpret_cast<const char*>(sqlite3_value_text(values[i]));
     }
-    return begin(cursor, *reinterpret_cast<Table*>(base->pVtab)->connection);
+    return begin(cursor, *table_at<ConnectionTable>(base->pVtab).connection);
   });
 }
 
 int on_next(sqlite3_vtab_cursor* base) {
-  Cursor& cursor = cursor_of(base);
+  Cursor& cursor = cursor_at<Cursor>(base);
   if (++cursor.at < cursor.block->size()) return SQLITE_OK;
   return fenced_table(&base->pVtab->zErrMsg, kName, [&] { return next_block(cursor); });
 }
 
 int on_eof(sqlite3_vtab_cursor* base) {
-  const Cursor& cursor = cursor_of(base);
+  const Cursor& cursor = cursor_at<Cursor>(base);
   return cursor.block == nullptr || cursor.at >= cursor.block->size() ? 1 : 0;
 }
 
 int64_t row_of(const Cursor& cursor) { return cursor.before + static_cast<int64_t>(cursor.at) + 1; }
 
 int on_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
-  const Cursor& cursor = cursor_of(base);
+  const Cursor& cursor = cursor_at<Cursor>(base);
   fenced(context, kName, [&]() -> Status {
     switch (column) {
       case kRow: sqlite3_result_int64(context, row_of(cursor)); return {};
@@ -299,28 +269,23 @@ int on_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
 }
 
 int on_rowid(sqlite3_vtab_cursor* base, sqlite3_int64* rowid) {
-  *rowid = row_of(cursor_of(base));
+  *rowid = row_of(cursor_at<Cursor>(base));
   return SQLITE_OK;
 }
 
-constexpr sqlite3_module kModule{.iVersion = 0,
-                                 .xConnect = &on_connect,
-                                 .xBestIndex = &on_best_index,
-                                 .xDisconnect = &on_disconnect,
-                                 .xOpen = &on_open,
-                                 .xClose = &on_close,
-                                 .xFilter = &on_filter,
-                                 .xNext = &on_next,
-                                 .xEof = &on_eof,
-                                 .xColumn = &on_column,
-                                 .xRowid = &on_rowid};
+constexpr sqlite3_module kModule = eponymous<ConnectionTable, Cursor>({.xConnect = &on_connect,
+                                                                       .xBestIndex = &on_best_index,
+                                                                       .xOpen = &open<Cursor>,
+                                                                       .xFilter = &on_filter,
+                                                                       .xNext = &on_next,
+                                                                       .xEof = &on_eof,
+                                                                       .xColumn = &on_column,
+                                                                       .xRowid = &on_rowid});
 
 }  // namespace
 
 int tell_map_table(sqlite3* db, std::shared_ptr<Connection> connection) {
-  return sqlite3_create_module_v2(db, "spore_map", &kModule,
-                                  new std::shared_ptr<Connection>(std::move(connection)),
-                                  [](void* data) { delete static_cast<std::shared_ptr<Connection>*>(data); });
+  return tell_module(db, kName, kModule, std::move(connection));
 }
 
 }  // namespace spore::sqlite

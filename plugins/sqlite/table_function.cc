@@ -11,6 +11,7 @@
 #include "plugins/sqlite/arguments.h"
 #include "plugins/sqlite/connection.h"
 #include "plugins/sqlite/results.h"
+#include "plugins/sqlite/virtual_table.h"
 #include "spore/udf/arguments.h"
 
 namespace spore::sqlite {
@@ -81,9 +82,6 @@ struct Cursor {
   }
 };
 
-Table& table_of(sqlite3_vtab* table) { return *reinterpret_cast<Table*>(table); }
-Cursor& cursor_of(sqlite3_vtab_cursor* cursor) { return *reinterpret_cast<Cursor*>(cursor); }
-
 int on_connect(sqlite3* db, void* data, int /*argc*/, const char* const* /*argv*/, sqlite3_vtab** out,
                char** error) {
   const Module& module = *static_cast<Module*>(data);
@@ -104,14 +102,9 @@ int on_connect(sqlite3* db, void* data, int /*argc*/, const char* const* /*argv*
   });
 }
 
-int on_disconnect(sqlite3_vtab* table) {
-  delete &table_of(table);
-  return SQLITE_OK;
-}
-
 // `idxNum` is unused; `idxStr` has a digit for each parameter: whether it is given, in order.
 int on_best_index(sqlite3_vtab* base, sqlite3_index_info* info) {
-  const Table& table = table_of(base);
+  const Table& table = table_at<Table>(base);
   std::vector<int> constraint(table.params, -1);
   bool unusable = false;
   for (int i = 0; i < info->nConstraint; i++) {
@@ -144,7 +137,7 @@ int on_best_index(sqlite3_vtab* base, sqlite3_index_info* info) {
 }
 
 int on_open(sqlite3_vtab* base, sqlite3_vtab_cursor** out) {
-  Table& table = table_of(base);
+  Table& table = table_at<Table>(base);
   return fenced_table(&base->zErrMsg, table.named->name, [&]() -> Status {
     auto cursor = std::make_unique<Cursor>();
     cursor->function = SPORE_TRY(table.named->get());
@@ -157,11 +150,6 @@ int on_open(sqlite3_vtab* base, sqlite3_vtab_cursor** out) {
     *out = &cursor.release()->base;
     return {};
   });
-}
-
-int on_close(sqlite3_vtab_cursor* cursor) {
-  delete &cursor_of(cursor);
-  return SQLITE_OK;
 }
 
 Status fill(const Table& table, Cursor& cursor, std::string_view given, std::span<sqlite3_value*> values) {
@@ -201,26 +189,21 @@ Status fill(const Table& table, Cursor& cursor, std::string_view given, std::spa
 
 int on_filter(sqlite3_vtab_cursor* base, int /*number*/, const char* given, int count,
               sqlite3_value** values) {
-  Cursor& cursor = cursor_of(base);
-  const Table& table = table_of(base->pVtab);
+  Cursor& cursor = cursor_at<Cursor>(base);
+  const Table& table = table_at<Table>(base->pVtab);
   return fenced_table(&base->pVtab->zErrMsg, table.named->name, [&] {
     return fill(table, cursor, given == nullptr ? "" : given, {values, static_cast<size_t>(count)});
   });
 }
 
-int on_next(sqlite3_vtab_cursor* cursor) {
-  cursor_of(cursor).at++;
-  return SQLITE_OK;
-}
-
 int on_eof(sqlite3_vtab_cursor* base) {
-  const Cursor& cursor = cursor_of(base);
+  const Cursor& cursor = cursor_at<Cursor>(base);
   return cursor.at >= cursor.result.items.size() ? 1 : 0;
 }
 
 int on_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
-  const Cursor& cursor = cursor_of(base);
-  const Table& table = table_of(base->pVtab);
+  const Cursor& cursor = cursor_at<Cursor>(base);
+  const Table& table = table_at<Table>(base->pVtab);
   fenced(context, table.named->name, [&]() -> Status {
     const auto place = static_cast<size_t>(column);
     if (place >= table.columns) {
@@ -238,23 +221,14 @@ int on_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
   return SQLITE_OK;
 }
 
-int on_rowid(sqlite3_vtab_cursor* base, sqlite3_int64* rowid) {
-  *rowid = static_cast<sqlite3_int64>(cursor_of(base).at) + 1;
-  return SQLITE_OK;
-}
-
-// No xCreate: nothing of this can be made by what is in a database file.
-constexpr sqlite3_module kModule{.iVersion = 0,
-                                 .xConnect = &on_connect,
-                                 .xBestIndex = &on_best_index,
-                                 .xDisconnect = &on_disconnect,
-                                 .xOpen = &on_open,
-                                 .xClose = &on_close,
-                                 .xFilter = &on_filter,
-                                 .xNext = &on_next,
-                                 .xEof = &on_eof,
-                                 .xColumn = &on_column,
-                                 .xRowid = &on_rowid};
+constexpr sqlite3_module kModule = eponymous<Table, Cursor>({.xConnect = &on_connect,
+                                                             .xBestIndex = &on_best_index,
+                                                             .xOpen = &on_open,
+                                                             .xFilter = &on_filter,
+                                                             .xNext = &next<Cursor>,
+                                                             .xEof = &on_eof,
+                                                             .xColumn = &on_column,
+                                                             .xRowid = &rowid<Cursor>});
 
 }  // namespace
 
@@ -280,9 +254,7 @@ std::string table_columns(const udf::Function& function) {
 
 int tell_table(sqlite3* db, std::shared_ptr<Connection> connection, std::shared_ptr<Named> named) {
   const std::string name = named->name;
-  auto* module = new Module{std::move(connection), std::move(named)};
-  return sqlite3_create_module_v2(db, name.c_str(), &kModule, module,
-                                  [](void* data) { delete static_cast<Module*>(data); });
+  return tell_module(db, name.c_str(), kModule, Module{std::move(connection), std::move(named)});
 }
 
 }  // namespace spore::sqlite
