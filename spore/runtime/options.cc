@@ -5,10 +5,10 @@
 #include <charconv>
 #include <cstdlib>
 #include <limits>
-#include <numeric>
 #include <optional>
 #include <type_traits>
 
+#include "spore/base/edit_distance.h"
 #include "spore/base/fd.h"
 #include "spore/base/utf8.h"
 
@@ -418,21 +418,6 @@ constexpr std::array kDescriptions{
     option<&RuntimeOptions::metrics, parse_switch>("metrics", "time compiles and instantiations"),
 };
 
-// Levenshtein's distance, for "did you mean".
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); i++) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 0; j < b.size(); j++) {
-      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 // What a person may have meant: a name a letter off, one that holds the word, or one a few letters off; or
 // nothing.
 std::string_view nearest_option(std::string_view name) {
@@ -440,13 +425,13 @@ std::string_view nearest_option(std::string_view name) {
   constexpr size_t kTypo = 1;
   constexpr size_t kDistanceMax = 4;
   const auto nearest = std::ranges::min_element(
-      kDescriptions, {}, [&](const OptionDescription& other) { return distance(name, other.name); });
-  if (distance(name, nearest->name) <= kTypo) return nearest->name;
+      kDescriptions, {}, [&](const OptionDescription& other) { return edit_distance(name, other.name); });
+  if (edit_distance(name, nearest->name) <= kTypo) return nearest->name;
   const auto holding = std::ranges::find_if(kDescriptions, [&](const OptionDescription& other) {
     return name.size() >= kHoldsMin && other.name.find(name) != std::string_view::npos;
   });
   if (holding != kDescriptions.end()) return holding->name;
-  return distance(name, nearest->name) <= kDistanceMax ? nearest->name : std::string_view();
+  return edit_distance(name, nearest->name) <= kDistanceMax ? nearest->name : std::string_view();
 }
 
 std::string_view trim(std::string_view text) {

@@ -4,6 +4,7 @@
 #include <system_error>
 #include <utility>
 
+#include "spore/base/edit_distance.h"
 #include "spore/base/fd.h"
 #include "spore/base/json.h"
 #include "spore/base/json_reader.h"
@@ -90,19 +91,6 @@ Result<std::vector<Kept>> read_index(std::string_view text) {
   const Status status = json.finish();
   if (!status.ok()) return not_as_written(status.message());
   return kept;
-}
-
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t i = 0; i <= b.size(); i++) row[i] = i;
-  for (size_t i = 1; i <= a.size(); i++) {
-    size_t diagonal = row[0]++;
-    for (size_t k = 1; k <= b.size(); k++) {
-      const size_t next = std::min({row[k] + 1, row[k - 1] + 1, diagonal + (a[i - 1] == b[k - 1] ? 0 : 1)});
-      diagonal = std::exchange(row[k], next);
-    }
-  }
-  return row.back();
 }
 
 }  // namespace
@@ -221,7 +209,7 @@ Result<std::shared_ptr<const Function>> Registry::find(std::string_view name) {
   std::string_view nearest;
   size_t least = kTypo + 1;
   for (const auto& [other, unused] : functions) {
-    const size_t away = name.size() > kNameMax ? least : distance(name, other);
+    const size_t away = name.size() > kNameMax ? least : edit_distance(name, other);
     if (away < least) {
       least = away;
       nearest = other;
