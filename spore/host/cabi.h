@@ -1,6 +1,6 @@
 #pragma once
 
-// What all that crosses by the canonical ABI shares.  Internal to host/.
+// What all that crosses by the canonical ABI shares.
 
 #include <cstdint>
 #include <span>

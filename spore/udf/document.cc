@@ -9,6 +9,7 @@
 #include "spore/base/json_reader.h"
 #include "spore/base/utf8.h"
 #include "spore/engine/trap.h"
+#include "spore/host/cabi.h"
 #include "spore/host/crossing.h"
 
 namespace spore::udf {
@@ -202,15 +203,10 @@ Status put(Caller& caller, uint32_t address, uint64_t bits, uint32_t bytes) {
 }
 
 Result<uint32_t> allocate(Caller& caller, uint32_t align, uint32_t bytes) {
-  const engine::RawFunction realloc = SPORE_TRY(caller.store().function(kCaller, "cabi_realloc"));
-  if (realloc.type().params != std::vector<ValType>(4, ValType::kI32) ||
-      realloc.type().results != std::vector<ValType>{ValType::kI32}) {
-    return Status::invalid_argument("the guest's 'cabi_realloc' is of type {}", realloc.type().text());
-  }
-  RawValue call[4] = {
-      {.i32 = 0}, {.i32 = 0}, {.i32 = static_cast<int32_t>(align)}, {.i32 = static_cast<int32_t>(bytes)}};
-  SPORE_TRY(realloc.call_unchecked(call, 4));
-  const auto address = static_cast<uint32_t>(call[0].i32);
+  namespace cabi = host::cabi;
+  const engine::RawFunction realloc =
+      SPORE_TRY(cabi::helper(caller.store(), kCaller, cabi::kRealloc, cabi::realloc_type()));
+  const uint32_t address = SPORE_TRY(cabi::allocate(realloc, align, bytes));
   if (address % align != 0) return engine::bad_result("memory that is not aligned");
   SPORE_TRY(guest_bytes(caller, address, bytes));
   return address;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "spore/base/utf8.h"
+#include "spore/host/cabi.h"
 
 namespace spore::udf {
 
@@ -222,19 +223,18 @@ class LibraryGroup final : public Group {
 
 namespace {
 
-constexpr std::string_view kRealloc = "cabi_realloc";
 constexpr uint32_t kAlign = 8;
 constexpr uint32_t kBytes = 8;  // which nobody gives back: the canonical ABI has no call for that
 
 bool allocates(const runtime::Module& module) {
   return module.prepared() != nullptr && module.prepared()->reset() == wasm::ResetMode::kInPlace &&
          std::ranges::any_of(module.facts().exports,
-                             [](const auto& exported) { return exported.name == kRealloc; });
+                             [](const auto& exported) { return exported.name == host::cabi::kRealloc; });
 }
 
 Status allocate_once(host::Instance& instance) {
   const auto realloc =
-      SPORE_TRY(instance.function<uint32_t(uint32_t, uint32_t, uint32_t, uint32_t)>(kRealloc));
+      SPORE_TRY(instance.function<uint32_t(uint32_t, uint32_t, uint32_t, uint32_t)>(host::cabi::kRealloc));
   return realloc(0, 0, kAlign, kBytes).status().copy();
 }
 
