@@ -292,14 +292,12 @@ Result<std::shared_ptr<const Function>> Maker::Impl::make_text(Function::Parts p
   const std::shared_ptr<const Program> base = SPORE_TRY(runner(language));
   Result<Program::Extended> extended = base->extend(setup, {});
   if (!extended.ok()) {
-    std::string detail(extended.status().detail());
-    while (detail.ends_with('\n')) detail.pop_back();
-    const size_t line = detail.rfind('\n');
-    if (detail.empty()) return std::move(extended).status();
-    return Status::invalid_argument(
-               "{}",
-               printable(std::string_view(detail).substr(line == std::string::npos ? 0 : line + 1), 500))
-        .with_detail(detail + "\n");
+    const std::string_view detail = extended.status().detail();
+    const std::string_view line = last_line(detail);
+    if (line.empty()) return std::move(extended).status();
+    constexpr size_t kMessageBytesMax = 500;
+    return Status::invalid_argument("{}", printable(line, kMessageBytesMax))
+        .with_detail(std::string(detail.begin(), line.end()) + "\n");
   }
   return ProgramFunction::create(std::move(parts), runtime_,
                                  {.program = std::move(extended->program), .calls = calls});

@@ -10,6 +10,12 @@ namespace spore::udf {
 using host::WitArg;
 using host::WitValue;
 
+std::string_view last_line(std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  const size_t begin = text.rfind('\n');
+  return begin == std::string_view::npos ? text : text.substr(begin + 1);
+}
+
 namespace {
 
 Status append_arg(const wasm::WitType& type, const WitArg& arg, std::string& json) {
@@ -43,12 +49,6 @@ Status append_args(const wasm::WitSignature& signature, std::span<const WitArg> 
 void append_document(const Document& document, std::string& json) {
   json += fmt::format(R"({{"fields":{},"id":{},"score":{}}})", document.json(), json_quote(document.id()),
                       host::to_json({.kind = wasm::WitKind::kF64}, WitValue::f64(document.score())));
-}
-
-std::string_view last_line(std::string_view text) {
-  while (text.ends_with('\n')) text.remove_suffix(1);
-  const size_t begin = text.rfind('\n');
-  return begin == std::string_view::npos ? text : text.substr(begin + 1);
 }
 
 constexpr size_t kMessageBytesMax = 500;

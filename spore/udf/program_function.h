@@ -4,12 +4,16 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "spore/program/program.h"
 #include "spore/runtime/runtime.h"
 #include "spore/udf/function.h"
 
 namespace spore::udf {
+
+// Of what a program says in the end: of a traceback, what went wrong and where.  Empty if there is none.
+std::string_view last_line(std::string_view text);
 
 class ProgramFunction final : public Function {
  public:
